@@ -1,0 +1,532 @@
+//! One call: lookup → flight → body → store.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, Hasher};
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sdd::Guard;
+
+use crate::clock::nanoseconds;
+use crate::flight::{Ending, Flight, Waiting};
+use crate::function::{Function, State};
+use crate::handle::{AsyncHandle, Handle};
+use crate::key::Part;
+use crate::outcome::Outcome;
+use crate::store::table::{NewEntry, Table};
+
+/// What to do with what may be stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Look it up; compute and store it if it is not there.
+    Cached,
+    /// Compute and store it.
+    Refresh,
+    /// Just compute.
+    Bypass,
+}
+
+/// The conditions of one call: `bypass_if`, `refresh_if`.
+#[derive(Clone, Copy)]
+pub struct Lookup(Mode);
+
+impl Lookup {
+    #[expect(clippy::new_without_default, reason = "written by the attribute alone")]
+    #[inline]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Mode::Cached)
+    }
+
+    #[inline]
+    #[must_use]
+    pub const fn bypass_if(self, yes: bool) -> Self {
+        if yes { Self(Mode::Bypass) } else { self }
+    }
+
+    /// Has no effect on a call that bypasses the cache.
+    #[inline]
+    #[must_use]
+    pub const fn refresh_if(self, yes: bool) -> Self {
+        match self.0 {
+            Mode::Cached if yes => Self(Mode::Refresh),
+            _ => self,
+        }
+    }
+}
+
+thread_local! {
+    /// The function whose next call on this thread, the very next one, has these conditions.
+    static FORCED: Cell<Option<(&'static Function, Lookup)>> = const { Cell::new(None) };
+}
+
+/// Forces the conditions of the next call until the guard is dropped.
+pub(crate) fn force(function: &'static Function, lookup: Lookup) -> Forced {
+    Forced(FORCED.replace(Some((function, lookup))))
+}
+
+pub(crate) struct Forced(Option<(&'static Function, Lookup)>);
+
+impl Drop for Forced {
+    fn drop(&mut self) {
+        FORCED.set(self.0.take());
+    }
+}
+
+/// Polls a call for the first time under conditions; the call takes note of them at once.
+pub(crate) async fn forced<F: Future>(function: &'static Function, lookup: Lookup, call: F) -> F::Output {
+    let mut call = pin!(call);
+    let mut first = true;
+    poll_fn(|context| {
+        let _forced = std::mem::take(&mut first).then(|| force(function, lookup));
+        call.as_mut().poll(context)
+    })
+    .await
+}
+
+/// The conditions forced on this call, if they are; they hold once.
+#[inline]
+fn take_forced(function: &'static Function) -> Option<Lookup> {
+    let (forced, lookup) = FORCED.get()?;
+    std::ptr::eq(forced, function).then(|| {
+        FORCED.set(None);
+        lookup
+    })
+}
+
+/// What a lookup found.
+pub enum Step<O: Outcome, K: Owned> {
+    Return(O::Returned),
+    Run(Call<O, K>),
+}
+
+/// What waiting callers get.
+pub(crate) enum Delivery<S, D> {
+    Stored(S),
+    NotStored(D),
+}
+
+/// What an owned key is.
+pub trait Owned: Send + Sync + 'static {}
+impl<K: Send + Sync + 'static> Owned for K {}
+
+type TableOf<O, K> =
+    Table<K, <O as Outcome>::Stored, Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>>;
+type FlightOf<O> = Flight<Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>>;
+
+#[inline]
+fn hash_of<P: Part>(state: &State, key: &P) -> u64 {
+    let mut hasher = state.hash_seed.build_hasher();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The part of a call that is made every time.
+#[inline]
+pub(crate) fn begin<G: ?Sized, P: Part, O: Outcome>(
+    function: &'static Function,
+    lookup: Lookup,
+    outcome: O,
+    identity: PhantomData<G>,
+    key: &P,
+) -> Step<O, P::Owned> {
+    let lookup = take_forced(function).unwrap_or(lookup);
+    let state = function.state();
+    let lookup = lookup.bypass_if(!state.store.is_enabled());
+    if lookup.0 == Mode::Cached {
+        let table: &TableOf<O, P::Owned> = state.table::<G, _, _, _>();
+        let hash = hash_of(state, key);
+        let guard = Guard::new();
+        if let Some(value) = table.hit(hash, |owned| key.matches(owned), &guard) {
+            state.hits.add_one();
+            return Step::Return(outcome.returned(value.clone()));
+        }
+    }
+    Step::Run(Call::new(function, lookup, outcome, identity, key))
+}
+
+/// The values of a function decide with these what becomes of them.
+struct Rules<S> {
+    timeout: Option<Timeout<S>>,
+    cache_if: Option<Rule<S, bool>>,
+    weigh: Option<Rule<S, usize>>,
+}
+
+type Rule<S, R> = Box<dyn Fn(&S) -> R + Send + Sync>;
+
+enum Timeout<S> {
+    Fixed(Duration),
+    Of(Rule<S, Duration>),
+}
+
+/// A call that was not answered from the store, or one that the companion asks about.
+pub struct Call<O: Outcome, K: Owned> {
+    function: &'static Function,
+    state: &'static State,
+    /// Absent if the call is to be no more than its body.
+    target: Option<Target<O, K>>,
+    /// Compute, whatever is stored or being computed.
+    refresh: bool,
+    /// Compute without waiting for anybody.
+    alone: bool,
+    outcome: O,
+    rules: Rules<O::Stored>,
+}
+
+/// What a call looks for, and where.
+struct Target<O: Outcome, K: Owned> {
+    table: &'static TableOf<O, K>,
+    hash: u64,
+    key: K,
+    same: fn(&K, &K) -> bool,
+}
+
+impl<O: Outcome, K: Owned> Target<O, K> {
+    fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
+        |owned| (self.same)(owned, &self.key)
+    }
+}
+
+/// What a call is to do next.
+enum Turn<O: Outcome, K: Owned> {
+    Return(O::Returned),
+    /// No more than the body.
+    Bypass,
+    /// The body, and then the store.
+    Compute(Computation<O, K>),
+    Wait(Call<O, K>, Arc<FlightOf<O>>, Waiting),
+}
+
+impl<O: Outcome, K: Owned> Call<O, K> {
+    #[cold]
+    pub(crate) fn new<G: ?Sized, P: Part<Owned = K>>(
+        function: &'static Function,
+        lookup: Lookup,
+        outcome: O,
+        _: PhantomData<G>,
+        key: &P,
+    ) -> Self {
+        let state = function.state();
+        let target = (lookup.0 != Mode::Bypass).then(|| Target {
+            table: state.table::<G, _, _, _>(),
+            hash: hash_of(state, key),
+            key: key.own(),
+            same: P::same,
+        });
+        Self {
+            function,
+            state,
+            target,
+            refresh: lookup.0 == Mode::Refresh,
+            alone: !state.policy.single_flight(),
+            outcome,
+            rules: Rules { timeout: None, cache_if: None, weigh: None },
+        }
+    }
+
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.rules.timeout = Some(Timeout::Fixed(timeout));
+        self
+    }
+
+    #[must_use]
+    pub fn timeout_of(mut self, timeout: impl Fn(&O::Stored) -> Duration + Send + Sync + 'static) -> Self {
+        self.rules.timeout = Some(Timeout::Of(Box::new(timeout)));
+        self
+    }
+
+    #[must_use]
+    pub fn cache_if(mut self, rule: impl Fn(&O::Stored) -> bool + Send + Sync + 'static) -> Self {
+        self.rules.cache_if = Some(Box::new(rule));
+        self
+    }
+
+    #[must_use]
+    pub fn weigh(mut self, rule: impl Fn(&O::Stored) -> usize + Send + Sync + 'static) -> Self {
+        self.rules.weigh = Some(Box::new(rule));
+        self
+    }
+
+    /// The handle of the entry; `call` is the call itself, or `()` for the companion, which makes it.
+    pub fn handle<F>(self, call: F) -> Handle<Self, F> {
+        Handle::new(self, call)
+    }
+
+    /// The same for a call that is awaited.
+    pub fn handle_async<F>(self, call: F) -> AsyncHandle<Self, F> {
+        AsyncHandle::new(self, call)
+    }
+
+    /// Answers the call, with `body` where it must be.
+    pub fn run(mut self, body: impl FnOnce() -> O::Returned) -> O::Returned {
+        self.count_miss();
+        loop {
+            match self.turn() {
+                Turn::Return(value) => return value,
+                Turn::Bypass => return body(),
+                Turn::Compute(computation) => {
+                    let value = {
+                        let _entered = computation.flight.course.enter();
+                        body()
+                    };
+                    return computation.land(value);
+                }
+                Turn::Wait(call, flight, _waiting) => match call.after(flight.wait()) {
+                    Ok(value) => return value,
+                    Err(call) => self = call,
+                },
+            }
+        }
+    }
+
+    /// The same for a body that is awaited.
+    pub async fn run_async(mut self, body: impl Future<Output = O::Returned>) -> O::Returned {
+        self.count_miss();
+        loop {
+            match self.turn() {
+                Turn::Return(value) => return value,
+                Turn::Bypass => return body.await,
+                Turn::Compute(computation) => {
+                    let mut body = pin!(body);
+                    let value = poll_fn(|context| {
+                        let _entered = computation.flight.course.enter();
+                        body.as_mut().poll(context)
+                    })
+                    .await;
+                    return computation.land(value);
+                }
+                Turn::Wait(call, flight, _waiting) => match call.after(flight.ended().await) {
+                    Ok(value) => return value,
+                    Err(call) => self = call,
+                },
+            }
+        }
+    }
+
+    fn count_miss(&self) {
+        if self.target.is_none() {
+            self.state.counts.bypassed.add(1);
+        } else if !self.refresh {
+            self.state.counts.misses.add(1);
+        }
+    }
+
+    /// Finds out what to do next, and takes up the computation if it falls to this call.
+    fn turn(mut self) -> Turn<O, K> {
+        let Some(target) = self.target.take() else { return Turn::Bypass };
+        let guard = Guard::new();
+        let mut writer = target.table.lock(&guard);
+        if self.refresh {
+            // What began earlier must not replace what is computed from here on.
+            writer.flights.fence(target.hash, target.is_key());
+        } else {
+            // Whoever computed it may have stored it since the lookup.
+            if let Some(value) = target.table.hit(target.hash, target.is_key(), &guard) {
+                drop(writer);
+                return Turn::Return(self.outcome.returned(value.clone()));
+            }
+            if !self.alone
+                && let Some(flight) = writer.flights.of(target.hash, target.is_key())
+            {
+                let flight = Arc::clone(flight);
+                drop(writer);
+                self.target = Some(target);
+                return match Waiting::begin(&flight.course) {
+                    Some(waiting) => Turn::Wait(self, flight, waiting),
+                    // It would wait for itself.
+                    None => Self { alone: true, ..self }.turn(),
+                };
+            }
+        }
+        let Target { table, hash, key, same } = target;
+        let flight = writer.flights.begin(hash, key, !self.alone);
+        drop(writer);
+        let Self { state, outcome, rules, .. } = self;
+        Turn::Compute(Computation {
+            state,
+            table,
+            hash,
+            same,
+            outcome,
+            rules,
+            flight,
+            started: Instant::now(),
+        })
+    }
+
+    /// What to do after the flight that this call waited for.
+    fn after(self, ending: &Ending<Delivery<O::Stored, O::Shared>>) -> Result<O::Returned, Self> {
+        let returned = match ending {
+            Ending::Landed(Some(Delivery::Stored(value))) => self.outcome.returned(value.clone()),
+            Ending::Landed(Some(Delivery::NotStored(value))) => self.outcome.unshare(value),
+            Ending::Landed(None) => return Err(Self { alone: true, ..self }),
+            Ending::Lost => return Err(self),
+        };
+        self.state.counts.coalesced.add(1);
+        Ok(returned)
+    }
+}
+
+/// A body that is running, on behalf of one call and those who wait.
+struct Computation<O: Outcome, K: Owned> {
+    state: &'static State,
+    table: &'static TableOf<O, K>,
+    hash: u64,
+    same: fn(&K, &K) -> bool,
+    outcome: O,
+    rules: Rules<O::Stored>,
+    flight: Arc<FlightOf<O>>,
+    started: Instant,
+}
+
+impl<O: Outcome, K: Owned> Computation<O, K> {
+    /// Stores what the body returned, if it is to be stored and nothing has fenced it, and hands it to
+    /// those who wait.
+    fn land(self, returned: O::Returned) -> O::Returned {
+        let counts = &self.state.counts;
+        counts.computations.add(1);
+        counts.compute_nanoseconds.add(nanoseconds(self.started.elapsed()));
+        let admitted = admit(self.state, self.outcome, &self.rules, &returned);
+        let guard = Guard::new();
+        let mut writer = self.table.lock(&guard);
+        let key = writer.flights.finish(self.hash, &self.flight);
+        let stored = match (key, admitted) {
+            (Some(key), Some(Admitted { value, deadline, weight })) => {
+                let new = NewEntry { key, value, deadline, weight };
+                self.table.insert(&mut writer, self.hash, new, self.same, &guard)
+            }
+            _ => false,
+        };
+        drop(writer);
+        drop(guard);
+        after_store(self.state, stored);
+        // Nobody can join any more: those who hold the flight now are all who wait.
+        if Arc::strong_count(&self.flight) > 1 {
+            let delivery = match self.outcome.stored(&returned).filter(|_| stored) {
+                Some(value) => Some(Delivery::Stored(value.clone())),
+                None => self.outcome.share(&returned).map(Delivery::NotStored),
+            };
+            self.flight.end(Ending::Landed(delivery));
+        } else {
+            self.flight.end(Ending::Landed(None));
+        }
+        returned
+    }
+}
+
+/// A computation that ends without having landed is lost.
+impl<O: Outcome, K: Owned> Drop for Computation<O, K> {
+    fn drop(&mut self) {
+        if self.flight.has_ended() {
+            return;
+        }
+        self.state.counts.abandoned.add(1);
+        let guard = Guard::new();
+        let key = self.table.lock(&guard).flights.finish(self.hash, &self.flight);
+        drop(key);
+        drop(guard);
+        self.flight.end(Ending::Lost);
+    }
+}
+
+/// A value that is to be stored.
+struct Admitted<S> {
+    value: S,
+    deadline: u64,
+    weight: usize,
+}
+
+/// Whether, until when and with which weight a returned value is to be stored.
+fn admit<O: Outcome>(
+    state: &State,
+    outcome: O,
+    rules: &Rules<O::Stored>,
+    returned: &O::Returned,
+) -> Option<Admitted<O::Stored>> {
+    let value = outcome.stored(returned)?;
+    if !rules.cache_if.as_ref().is_none_or(|rule| rule(value)) {
+        return None;
+    }
+    let computed = rules.timeout.as_ref().map(|timeout| match timeout {
+        Timeout::Fixed(timeout) => *timeout,
+        Timeout::Of(rule) => rule(value),
+    });
+    let timeout = state.policy.timeout_of(computed, outcome.is_negative(returned));
+    let weight = rules.weigh.as_ref().map_or(1, |rule| rule(value));
+    let value = value.clone();
+    let random = if state.policy.jitter_percent() > 0 { random() } else { 0 };
+    let deadline = state.policy.deadline(state.store.clock.now(), timeout, random)?;
+    Some(Admitted { value, deadline, weight })
+}
+
+/// Enough for jitter: a counter, hashed with a seed of this process.
+fn random() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use once_cell::sync::Lazy;
+
+    static SEED: Lazy<foldhash::quality::RandomState> = Lazy::new(foldhash::quality::RandomState::default);
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    SEED.hash_one(COUNTER.fetch_add(1, Relaxed))
+}
+
+/// What the companion and the handle do with one key.
+pub trait Entry: Sized {
+    type Returned;
+    #[doc(hidden)]
+    fn function(&self) -> &'static Function;
+    fn invalidate(&self) -> bool;
+    fn peek(&self) -> Option<Self::Returned>;
+    fn put(self, value: Self::Returned);
+}
+
+impl<O: Outcome, K: Owned> Entry for Call<O, K> {
+    type Returned = O::Returned;
+
+    fn function(&self) -> &'static Function {
+        self.function
+    }
+
+    fn invalidate(&self) -> bool {
+        let Some(target) = &self.target else { return false };
+        let removed = target.table.invalidate(target.hash, target.is_key());
+        crate::store::janitor::free();
+        removed
+    }
+
+    fn peek(&self) -> Option<O::Returned> {
+        let target = self.target.as_ref().filter(|_| self.state.store.is_enabled())?;
+        let guard = Guard::new();
+        let value = target.table.peek(target.hash, target.is_key(), &guard)?;
+        Some(self.outcome.returned(value.clone()))
+    }
+
+    fn put(self, value: O::Returned) {
+        let Some(target) = self.target.filter(|_| self.state.store.is_enabled()) else { return };
+        let admitted = admit(self.state, self.outcome, &self.rules, &value);
+        let guard = Guard::new();
+        let mut writer = target.table.lock(&guard);
+        // What is being computed must not replace the value.
+        writer.flights.fence(target.hash, target.is_key());
+        let stored = admitted.is_some_and(|Admitted { value, deadline, weight }| {
+            let Target { table, hash, key, same } = target;
+            table.insert(&mut writer, hash, NewEntry { key, value, deadline, weight }, same, &guard)
+        });
+        drop(writer);
+        drop(guard);
+        after_store(self.state, stored);
+    }
+}
+
+/// What is left to do when a value has been stored, or was not.
+fn after_store(state: &State, stored: bool) {
+    if stored {
+        state.store.keep_limits();
+    } else {
+        state.counts.not_stored.add(1);
+    }
+}

@@ -1,0 +1,288 @@
+//! An annotated function: its static, and the state that its first call creates.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use once_cell::sync::OnceCell;
+use parking_lot::RwLock;
+
+use crate::call::{self, Call, Lookup, Step};
+use crate::key::Part;
+use crate::outcome::Outcome;
+use crate::policy::{Policy, PolicyBuilder};
+use crate::stats::{Counts, PerThread, Stats};
+use crate::store::table::{AnyTable, Table};
+use crate::store::{Inner, janitor};
+
+/// What the attribute leaves behind for each function: a static of this type.
+pub struct Function {
+    name: &'static str,
+    policy: Policy,
+    /// In the store of the process.
+    state: OnceCell<&'static State>,
+}
+
+/// The state of a function in one store.
+pub(crate) struct State {
+    name: &'static str,
+    pub(crate) policy: Policy,
+    pub(crate) store: &'static Inner,
+    pub(crate) hash_seed: foldhash::quality::RandomState,
+    pub(crate) hits: PerThread,
+    pub(crate) counts: Counts,
+    /// The only table of most functions.
+    first: OnceCell<Typed>,
+    /// Those of the other types that a generic function was called with.
+    others: RwLock<HashMap<TypeId, Typed>>,
+}
+
+/// A table, and what it is found by: the types of key and value together with the function's generic
+/// parameters and `Self`. A type's name would not do; two types can have the same.
+#[derive(Clone, Copy)]
+struct Typed {
+    identity: TypeId,
+    table: &'static dyn AnyTable,
+    any: &'static (dyn Any + Send + Sync),
+}
+
+impl Function {
+    /// `name` is that of the function in statistics.
+    #[must_use]
+    pub const fn new(name: &'static str, policy: PolicyBuilder) -> Self {
+        Self { name, policy: policy.build(), state: OnceCell::new() }
+    }
+
+    /// The state in the current store.
+    #[inline]
+    pub(crate) fn state(&'static self) -> &'static State {
+        #[cfg(feature = "testing")]
+        if let Some(own) = crate::testing::state_of(self) {
+            return own;
+        }
+        self.state.get_or_init(|| self.first_state(Inner::global()))
+    }
+
+    #[cold]
+    pub(crate) fn first_state(&self, store: &'static Inner) -> &'static State {
+        let state = Box::leak(Box::new(State {
+            name: self.name,
+            policy: self.policy,
+            store,
+            hash_seed: foldhash::quality::RandomState::default(),
+            hits: PerThread::new(),
+            counts: Counts::default(),
+            first: OnceCell::new(),
+            others: RwLock::default(),
+        }));
+        store.register(state);
+        state
+    }
+
+    /// Looks the call up.
+    #[inline]
+    pub fn begin<G: ?Sized, P: Part, O: Outcome>(
+        &'static self,
+        outcome: O,
+        identity: PhantomData<G>,
+        key: P,
+    ) -> Step<O, P::Owned> {
+        call::begin(self, Lookup::new(), outcome, identity, &key)
+    }
+
+    /// The same under conditions.
+    #[must_use]
+    pub fn when(&'static self, lookup: Lookup) -> When {
+        When { function: self, lookup }
+    }
+
+    /// A call that nobody makes: what is known of its key, for the companion.
+    pub fn entry<G: ?Sized, P: Part, O: Outcome>(
+        &'static self,
+        outcome: O,
+        identity: PhantomData<G>,
+        key: P,
+    ) -> Call<O, P::Owned> {
+        Call::new(self, Lookup::new(), outcome, identity, &key)
+    }
+
+    /// Runs a call of this function that is to compute and store anew.
+    pub fn refresh<R>(&'static self, call: impl FnOnce() -> R) -> R {
+        let _forced = call::force(self, Lookup::new().refresh_if(true));
+        call()
+    }
+
+    /// Runs a call of this function that is to be no more than its body.
+    pub fn uncached<R>(&'static self, call: impl FnOnce() -> R) -> R {
+        let _forced = call::force(self, Lookup::new().bypass_if(true));
+        call()
+    }
+
+    /// [`refresh`](Self::refresh) for the future of a call.
+    pub async fn refresh_async<F: Future>(&'static self, call: F) -> F::Output {
+        call::forced(self, Lookup::new().refresh_if(true), call).await
+    }
+
+    /// [`uncached`](Self::uncached) for the future of a call.
+    pub async fn uncached_async<F: Future>(&'static self, call: F) -> F::Output {
+        call::forced(self, Lookup::new().bypass_if(true), call).await
+    }
+
+    /// Forgets all keys.
+    pub fn clear(&'static self) {
+        self.state().clear();
+        janitor::free();
+    }
+
+    /// [`clear`](Self::clear) for the companion of an `async` function.
+    #[expect(clippy::unused_async, reason = "what belongs to an `async` function is `async`")]
+    pub async fn clear_async(&'static self) {
+        self.clear();
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn stats(&'static self) -> Stats {
+        self.state().stats()
+    }
+
+    /// [`stats`](Self::stats) for the companion of an `async` function.
+    #[expect(clippy::unused_async, reason = "what belongs to an `async` function is `async`")]
+    pub async fn stats_async(&'static self) -> Stats {
+        self.stats()
+    }
+}
+
+/// A function, and whether a call of it looks anything up.
+pub struct When {
+    function: &'static Function,
+    lookup: Lookup,
+}
+
+impl When {
+    /// Looks the call up, if it is to be.
+    #[inline]
+    pub fn begin<G: ?Sized, P: Part, O: Outcome>(
+        self,
+        outcome: O,
+        identity: PhantomData<G>,
+        key: P,
+    ) -> Step<O, P::Owned> {
+        call::begin(self.function, self.lookup, outcome, identity, &key)
+    }
+}
+
+impl State {
+    /// The table for these types.
+    #[inline]
+    pub(crate) fn table<G: ?Sized, K, S, D>(&'static self) -> &'static Table<K, S, D>
+    where
+        K: Send + Sync + 'static,
+        S: Send + Sync + 'static,
+        D: Send + Sync + 'static,
+    {
+        let identity = typeid::of::<(PhantomData<G>, Table<K, S, D>)>();
+        let typed = match self.first.get() {
+            Some(first) if first.identity == identity => *first,
+            _ => self.other_table::<K, S, D>(identity),
+        };
+        typed.any.downcast_ref().expect("the identity names the types of the table")
+    }
+
+    #[cold]
+    fn other_table<K, S, D>(&'static self, identity: TypeId) -> Typed
+    where
+        K: Send + Sync + 'static,
+        S: Send + Sync + 'static,
+        D: Send + Sync + 'static,
+    {
+        let create = || {
+            let table: &'static Table<K, S, D> = Box::leak(Box::new(Table::new(self)));
+            Typed { identity, table, any: table }
+        };
+        let first = self.first.get_or_init(create);
+        if first.identity == identity {
+            return *first;
+        }
+        if let Some(other) = self.others.read().get(&identity) {
+            return *other;
+        }
+        *self.others.write().entry(identity).or_insert_with(create)
+    }
+
+    pub(crate) fn tables(&self) -> Vec<&'static dyn AnyTable> {
+        let others = self.others.read();
+        self.first.get().into_iter().chain(others.values()).map(|typed| typed.table).collect()
+    }
+
+    pub(crate) fn clear(&self) {
+        for table in self.tables() {
+            table.clear();
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let tables = self.tables();
+        let counts = &self.counts;
+        Stats {
+            hits: self.hits.sum(),
+            misses: counts.misses.get(),
+            coalesced: counts.coalesced.get(),
+            computations: counts.computations.get(),
+            abandoned: counts.abandoned.get(),
+            not_stored: counts.not_stored.get(),
+            bypassed: counts.bypassed.get(),
+            evictions: counts.evictions.get(),
+            expirations: counts.expirations.get(),
+            invalidations: counts.invalidations.get(),
+            entries: tables.iter().map(|table| table.len() as u64).sum(),
+            weight: tables.iter().map(|table| table.weight() as u64).sum(),
+            compute_time: std::time::Duration::from_nanos(counts.compute_nanoseconds.get()),
+        }
+    }
+}
+
+/// A function as the store knows it, from [`Store::functions`](crate::Store::functions).
+#[derive(Clone, Copy)]
+pub struct FunctionInfo(&'static State);
+
+impl FunctionInfo {
+    pub(crate) fn new(state: &'static State) -> Self {
+        Self(state)
+    }
+
+    /// The module path and name of the function, or what `name = "…"` says.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// What the attribute promises.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.0.policy
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+
+    /// Forgets all keys of the function; the way to do so for a method, which has no companion.
+    pub fn clear(&self) {
+        self.0.clear();
+        janitor::free();
+    }
+}
+
+impl fmt::Debug for FunctionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FunctionInfo")
+            .field("name", &self.0.name)
+            .field("policy", &self.0.policy)
+            .field("stats", &self.0.stats())
+            .finish()
+    }
+}

@@ -1,0 +1,292 @@
+//! What is decided about an entry, as pure functions of its times and the clock.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::{Moment, NEVER, nanoseconds};
+
+/// What an annotated function promises about its entries: the options that are known before any
+/// value is.
+///
+/// Read it from [`FunctionInfo::policy`](crate::FunctionInfo::policy).
+///
+/// ```
+/// use std::time::Duration;
+/// use cached_runtime::{cached, store};
+///
+/// #[cached(timeout = "5m", capacity = 100, name = "square")]
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+/// square(2);
+///
+/// let function = store().function("square").expect("it has been called");
+/// assert_eq!(function.policy().timeout(), Some(Duration::from_secs(300)));
+/// assert_eq!(function.policy().capacity(), 100);
+/// assert_eq!(function.policy().to_string(), "timeout 300s, capacity 100");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    negative_timeout: Option<Duration>,
+    jitter_percent: u8,
+    capacity: usize,
+    weighed: bool,
+    single_flight: bool,
+}
+
+impl Policy {
+    /// Entries a function may have where `capacity` does not say otherwise.
+    pub const DEFAULT_CAPACITY: usize = 65_536;
+
+    /// How long a value is fresh; `None` where nothing, or an expression, says so.
+    #[must_use]
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// How long a value lives without a hit.
+    #[must_use]
+    pub const fn idle_timeout(&self) -> Option<Duration> {
+        self.idle_timeout
+    }
+
+    /// How long a stored `Err` or `None` is fresh, where that differs from [`timeout`](Self::timeout).
+    #[must_use]
+    pub const fn negative_timeout(&self) -> Option<Duration> {
+        self.negative_timeout
+    }
+
+    /// By how many percent a timeout may be shortened at random.
+    #[must_use]
+    pub const fn jitter_percent(&self) -> u8 {
+        self.jitter_percent
+    }
+
+    /// The most entries, or with `weigh` the most weight, that the function may have.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether the capacity is a weight, computed by `weigh`, rather than a number of entries.
+    #[must_use]
+    pub const fn is_weighed(&self) -> bool {
+        self.weighed
+    }
+
+    /// Whether concurrent calls of one key share one computation.
+    #[must_use]
+    pub const fn single_flight(&self) -> bool {
+        self.single_flight
+    }
+
+    /// The moment at which a value stored now expires, or `None` if it would be expired at once.
+    /// `random` is any number; it picks the jitter.
+    pub(crate) fn deadline(&self, now: Moment, timeout: Option<Duration>, random: u64) -> Option<Moment> {
+        let Some(timeout) = timeout.map(nanoseconds) else {
+            return Some(NEVER);
+        };
+        let shortened = timeout - jitter(timeout, self.jitter_percent, random);
+        (shortened > 0).then(|| now.saturating_add(shortened))
+    }
+
+    /// The timeout of a value for which a rule of the function may have computed one.
+    pub(crate) fn timeout_of(&self, computed: Option<Duration>, negative: bool) -> Option<Duration> {
+        match self.negative_timeout {
+            Some(timeout) if negative => Some(timeout),
+            _ => computed.or(self.timeout),
+        }
+    }
+}
+
+/// A part of `timeout` between nothing and `percent` of it.
+fn jitter(timeout: u64, percent: u8, random: u64) -> u64 {
+    let most = u128::from(timeout) * u128::from(percent) / 100;
+    let part = (most * u128::from(random)) >> 64;
+    u64::try_from(part).unwrap_or(0)
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let durations = [
+            ("timeout", self.timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("negative_timeout", self.negative_timeout),
+        ];
+        for (name, duration) in durations {
+            if let Some(duration) = duration {
+                write!(f, "{name} {duration:?}, ")?;
+            }
+        }
+        if self.jitter_percent > 0 {
+            write!(f, "jitter {}%, ", self.jitter_percent)?;
+        }
+        if !self.single_flight {
+            f.write_str("single_flight off, ")?;
+        }
+        let unit = if self.weighed { " by weight" } else { "" };
+        write!(f, "capacity {}{unit}", self.capacity)
+    }
+}
+
+/// The policy as the attribute writes it down.
+#[derive(Clone, Copy)]
+pub struct PolicyBuilder(Policy);
+
+#[expect(missing_docs, reason = "seen by the expansion alone")]
+impl PolicyBuilder {
+    #[expect(clippy::new_without_default, reason = "written by the attribute alone, in a const")]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Policy {
+            timeout: None,
+            idle_timeout: None,
+            negative_timeout: None,
+            jitter_percent: 0,
+            capacity: Policy::DEFAULT_CAPACITY,
+            weighed: false,
+            single_flight: true,
+        })
+    }
+
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.0.timeout = Some(timeout);
+        self
+    }
+
+    /// # Panics
+    ///
+    /// Here and below a bad value panics, at compile time, as these are called in a static.
+    #[must_use]
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "`idle_timeout` must be longer than zero");
+        self.0.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// # Panics
+    #[must_use]
+    pub const fn negative_timeout(mut self, timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "`negative_timeout` must be longer than zero");
+        self.0.negative_timeout = Some(timeout);
+        self
+    }
+
+    /// # Panics
+    #[must_use]
+    pub const fn jitter(mut self, percent: u8) -> Self {
+        assert!(percent <= 100, "`jitter` is at most 100%");
+        self.0.jitter_percent = percent;
+        self
+    }
+
+    /// # Panics
+    #[must_use]
+    pub const fn capacity(mut self, capacity: usize) -> Self {
+        assert!(capacity > 0, "`capacity` must be at least 1");
+        self.0.capacity = capacity;
+        self
+    }
+
+    #[must_use]
+    pub const fn weighed(mut self) -> Self {
+        self.0.weighed = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn single_flight(mut self, on: bool) -> Self {
+        self.0.single_flight = on;
+        self
+    }
+
+    pub(crate) const fn build(self) -> Policy {
+        self.0
+    }
+}
+
+/// The times of one entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// When the value stops being fresh.
+    pub(crate) deadline: Moment,
+    /// When it was last stored or hit; kept only where there is an `idle_timeout`.
+    pub(crate) touched: Moment,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    Fresh,
+    Expired,
+}
+
+impl Times {
+    /// The moment from which the entry is expired if it is not hit again.
+    pub(crate) fn expiry(self, idle: Option<u64>) -> Moment {
+        idle.map_or(self.deadline, |idle| self.deadline.min(self.touched.saturating_add(idle)))
+    }
+
+    /// An entry is fresh before its expiry, and expired from that moment on.
+    pub(crate) fn freshness(self, idle: Option<u64>, now: Moment) -> Freshness {
+        if now < self.expiry(idle) { Freshness::Fresh } else { Freshness::Expired }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn an_entry_is_fresh_until_its_deadline_and_while_it_is_not_idle() {
+        for (deadline, touched, idle, now, expected) in [
+            (10, 0, None, 9, Freshness::Fresh),
+            (10, 0, None, 10, Freshness::Expired),
+            (NEVER, 0, None, NEVER - 1, Freshness::Fresh),
+            (100, 5, Some(10), 14, Freshness::Fresh),
+            (100, 5, Some(10), 15, Freshness::Expired),
+            (12, 5, Some(10), 12, Freshness::Expired),
+            (NEVER, 5, Some(u64::MAX), NEVER - 1, Freshness::Fresh),
+        ] {
+            let times = Times { deadline, touched };
+            assert_eq!(times.freshness(idle, now), expected, "{times:?} {idle:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_counts_from_now_and_never_overflows() {
+        let policy = PolicyBuilder::new().build();
+        for (timeout, expected) in [
+            (None, Some(NEVER)),
+            (Some(Duration::ZERO), None),
+            (Some(Duration::from_secs(1)), Some(7 + SECOND)),
+            (Some(Duration::MAX), Some(NEVER)),
+        ] {
+            assert_eq!(policy.deadline(7, timeout, 0), expected, "{timeout:?}");
+        }
+    }
+
+    #[test]
+    fn jitter_only_shortens_and_by_no_more_than_it_says() {
+        for (random, expected) in [(0, 0), (u64::MAX / 2, 5), (u64::MAX, 9)] {
+            assert_eq!(jitter(100, 10, random), expected);
+        }
+        assert!(jitter(u64::MAX, 100, u64::MAX) < u64::MAX, "something of the timeout remains");
+    }
+
+    #[test]
+    fn a_negative_value_has_its_own_timeout() {
+        let (own, short) = (Duration::from_secs(9), Duration::from_secs(1));
+        let policy = PolicyBuilder::new().timeout(own).negative_timeout(short).build();
+        let computed = Some(Duration::from_secs(3));
+        assert_eq!(policy.timeout_of(None, false), Some(own));
+        assert_eq!(policy.timeout_of(computed, false), computed);
+        assert_eq!(policy.timeout_of(computed, true), Some(short));
+        let policy = PolicyBuilder::new().timeout(own).build();
+        assert_eq!(policy.timeout_of(None, true), Some(own));
+    }
+}

@@ -1,0 +1,125 @@
+//! The thread that removes expired entries when nobody else does. It is started when the first entry
+//! that can expire is stored, sleeps until the next one expires, and for good while none can.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use sdd::Guard;
+
+use super::Inner;
+use crate::clock::{self, Moment, NEVER, nanoseconds};
+
+/// It wakes up no more often than this, so that entries are removed together.
+const PAUSE: Duration = Duration::from_millis(250);
+/// So many entries of one table are removed before writers get their turn.
+const BATCH: usize = 256;
+
+static STORES: RwLock<Vec<&'static Inner>> = RwLock::new(Vec::new());
+static DUTY: Mutex<Duty> = Mutex::new(Duty { works: false, called: false });
+static CALL: Condvar = Condvar::new();
+/// When it will wake up by itself. In one total order with the tables' next expiries: whoever stores an
+/// earlier one sees either this moment, or that the janitor is about to look.
+static NEXT: AtomicU64 = AtomicU64::new(NEVER);
+
+struct Duty {
+    /// Whether there is a thread.
+    works: bool,
+    /// Whether it was called and has not looked yet.
+    called: bool,
+}
+
+pub(super) fn look_after(store: &'static Inner) {
+    STORES.write().push(store);
+}
+
+/// Nothing will be stored in it any more.
+#[cfg(feature = "testing")]
+pub(crate) fn forget(store: &'static Inner) {
+    STORES.write().retain(|it| !std::ptr::eq(*it, store));
+}
+
+/// Something in `store` expires at this moment of its clock.
+pub(super) fn schedule(store: &Inner, expiry: Moment) {
+    if !runs(store) {
+        // Its clock moves by calls, which call the janitor too.
+        start(&mut DUTY.lock());
+    } else if expiry < NEXT.load(SeqCst) {
+        call();
+    }
+}
+
+/// Makes it look at once.
+pub(crate) fn call() {
+    let mut duty = DUTY.lock();
+    duty.called = true;
+    start(&mut duty);
+    CALL.notify_one();
+}
+
+/// Whether the store's clock runs by itself.
+fn runs(store: &Inner) -> bool {
+    #[cfg(feature = "testing")]
+    return store.clock.frozen_at().is_none();
+    #[cfg(not(feature = "testing"))]
+    {
+        let _ = store;
+        true
+    }
+}
+
+/// Where no thread can be had, expired entries go when others are stored.
+fn start(duty: &mut Duty) {
+    if !duty.works {
+        let thread = thread::Builder::new().name("cached-janitor".to_owned());
+        duty.works = thread.spawn(work).is_ok();
+    }
+}
+
+fn work() {
+    loop {
+        remove_expired();
+        sleep();
+    }
+}
+
+fn remove_expired() {
+    let stores = STORES.read().clone();
+    while stores.iter().map(|store| store.remove_expired(BATCH)).sum::<usize>() > 0 {}
+    free();
+}
+
+fn sleep() {
+    let stores = STORES.read().clone();
+    let mut duty = DUTY.lock();
+    if !duty.called {
+        // Whoever stores something from here on compares with this, and calls if it expires earlier.
+        NEXT.store(NEVER, SeqCst);
+        let next = stores.iter().filter(|store| runs(store)).map(|store| store.next_expiry()).min();
+        let next = next.unwrap_or(NEVER).max(clock::now().saturating_add(nanoseconds(PAUSE)));
+        if next == NEVER {
+            CALL.wait(&mut duty);
+        } else {
+            NEXT.store(next, SeqCst);
+            let pause = next.saturating_sub(clock::now());
+            CALL.wait_for(&mut duty, Duration::from_nanos(pause));
+        }
+    }
+    duty.called = false;
+}
+
+/// Lets the values of removed entries be dropped now rather than when this thread next looks
+/// something up. What a reader still looks at goes a little later.
+pub(crate) fn free() {
+    const EPOCHS_UNTIL_FREE: usize = 4;
+    // The entries hang on the index that they were removed with: twice.
+    for _ in 0..2 * EPOCHS_UNTIL_FREE {
+        let guard = Guard::new();
+        if !guard.has_garbage() {
+            return;
+        }
+        guard.accelerate();
+    }
+}

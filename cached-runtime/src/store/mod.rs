@@ -1,0 +1,277 @@
+//! The global expiring store: every entry of every function, and the limits over all of them.
+
+mod eviction;
+mod index;
+pub(crate) mod janitor;
+pub(crate) mod table;
+
+use std::fmt;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use once_cell::sync::Lazy;
+use parking_lot::RwLock;
+
+use crate::clock::{Clock, Moment};
+use crate::function::{FunctionInfo, State};
+use crate::report::Report;
+use table::AnyTable;
+
+/// A store: the one of the process, or one of a test's own.
+pub(crate) struct Inner {
+    functions: RwLock<Vec<&'static State>>,
+    enabled: AtomicBool,
+    entries: Total,
+    bytes: Total,
+    pub(crate) clock: Clock,
+}
+
+/// A sum over all functions, and the most that it may be.
+struct Total {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Total {
+    const fn new() -> Self {
+        Self { now: AtomicUsize::new(0), most: AtomicUsize::new(usize::MAX) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.now.load(Relaxed) > self.most.load(Relaxed)
+    }
+
+    fn add(&self, count: usize) {
+        self.now.fetch_add(count, Relaxed);
+    }
+
+    fn subtract(&self, count: usize) {
+        self.now.fetch_sub(count, Relaxed);
+    }
+}
+
+impl Inner {
+    pub(crate) fn new() -> &'static Self {
+        let inner: &'static Self = Box::leak(Box::new(Self {
+            functions: RwLock::default(),
+            enabled: AtomicBool::new(true),
+            entries: Total::new(),
+            bytes: Total::new(),
+            clock: Clock::default(),
+        }));
+        janitor::look_after(inner);
+        inner
+    }
+
+    pub(crate) fn global() -> &'static Self {
+        static GLOBAL: Lazy<&'static Inner> = Lazy::new(Inner::new);
+        *GLOBAL
+    }
+
+    /// The store of this process; in a test that asked for one of its own, that one.
+    pub(crate) fn current() -> &'static Self {
+        #[cfg(feature = "testing")]
+        if let Some(own) = crate::testing::entered() {
+            return own;
+        }
+        Self::global()
+    }
+
+    pub(crate) fn register(&self, state: &'static State) {
+        self.functions.write().push(state);
+    }
+
+    pub(crate) fn functions(&self) -> Vec<&'static State> {
+        self.functions.read().clone()
+    }
+
+    #[inline]
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled.load(Acquire)
+    }
+
+    pub(crate) fn grew(&self, (entries, bytes): (usize, usize)) {
+        self.entries.add(entries);
+        self.bytes.add(bytes);
+    }
+
+    pub(crate) fn shrank(&self, (entries, bytes): (usize, usize)) {
+        self.entries.subtract(entries);
+        self.bytes.subtract(bytes);
+    }
+
+    /// Evicts until the limits over all functions are kept: first what has expired anywhere, then from
+    /// the function that takes up most of what there is too much of.
+    pub(crate) fn keep_limits(&self) {
+        while self.entries.is_over() || self.bytes.is_over() {
+            if self.remove_expired(1) == 0 && !self.evict_from_largest() {
+                return;
+            }
+        }
+    }
+
+    fn evict_from_largest(&self) -> bool {
+        let by_entries = self.entries.is_over();
+        let size = |(entries, bytes): (usize, usize)| if by_entries { entries } else { bytes };
+        let functions = self.functions();
+        let tables = functions.iter().flat_map(|state| state.tables());
+        tables.max_by_key(|table| size(table.footprint())).is_some_and(AnyTable::evict_one)
+    }
+
+    /// Removes expired entries, at most so many from each table at a time; returns how many.
+    pub(crate) fn remove_expired(&self, most: usize) -> usize {
+        let now = self.clock.now();
+        let functions = self.functions();
+        let tables = functions.iter().flat_map(|state| state.tables());
+        tables.filter(|table| table.next_expiry() <= now).map(|table| table.remove_expired(most)).sum()
+    }
+
+    pub(crate) fn next_expiry(&self) -> Moment {
+        let functions = self.functions();
+        let tables = functions.iter().flat_map(|state| state.tables());
+        tables.map(AnyTable::next_expiry).min().unwrap_or(Moment::MAX)
+    }
+
+    pub(crate) fn clear(&self) {
+        for state in self.functions() {
+            state.clear();
+        }
+    }
+}
+
+/// The store of this process, in which every entry of every annotated function lives.
+///
+/// ```
+/// use cached_runtime::{cached, store};
+///
+/// #[cached(timeout = 60)]
+/// fn double(n: u64) -> u64 {
+///     n * 2
+/// }
+///
+/// double(1);
+/// store().clear();
+/// assert_eq!(double::peek(1), None);
+/// ```
+#[must_use]
+pub fn store() -> Store {
+    Store(Inner::current())
+}
+
+/// A handle to the global store, from [`store`].
+#[derive(Clone, Copy)]
+pub struct Store(&'static Inner);
+
+impl Store {
+    /// The functions that have been called so far, in the order of their first calls.
+    ///
+    /// ```
+    /// use cached_runtime::{cached, store};
+    ///
+    /// #[cached(timeout = 60)]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// double(1);
+    /// let functions = store().functions();
+    /// assert!(functions.iter().any(|f| f.name().ends_with("::double") && f.stats().misses == 1));
+    /// ```
+    #[must_use]
+    pub fn functions(self) -> Vec<FunctionInfo> {
+        self.0.functions().into_iter().map(FunctionInfo::new).collect()
+    }
+
+    /// The function of this name, if it has been called. Of several with one name, the first.
+    #[must_use]
+    pub fn function(self, name: &str) -> Option<FunctionInfo> {
+        self.functions().into_iter().find(|function| function.name() == name)
+    }
+
+    /// Forgets every entry of every function, and what is being computed will not be stored.
+    pub fn clear(self) {
+        self.0.clear();
+        janitor::free();
+    }
+
+    /// Bounds the number of entries over all functions, beside the capacity of each. Entries beyond
+    /// that are evicted at once, from the function that has most.
+    ///
+    /// ```
+    /// use cached_runtime::{cached, store};
+    ///
+    /// #[cached]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// store().set_max_entries(10);
+    /// (0..100).for_each(|n| {
+    ///     double(n);
+    /// });
+    /// assert_eq!(double::stats().entries, 10);
+    /// ```
+    pub fn set_max_entries(self, most: usize) {
+        self.0.entries.most.store(most, Relaxed);
+        self.0.keep_limits();
+        janitor::free();
+    }
+
+    /// Bounds the bytes over all functions. An entry counts with its own size on the stack; what it
+    /// points to counts only where the function has a `weigh`, whose result is taken for bytes.
+    pub fn set_max_bytes(self, most: usize) {
+        self.0.bytes.most.store(most, Relaxed);
+        self.0.keep_limits();
+        janitor::free();
+    }
+
+    /// Switches caching off and on: while it is off, every call runs its body and nothing is stored
+    /// or looked up. What is stored stays until it expires.
+    ///
+    /// ```
+    /// use cached_runtime::{cached, store};
+    ///
+    /// #[cached]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// store().set_enabled(false);
+    /// double(1);
+    /// assert_eq!(double::stats().bypassed, 1);
+    /// store().set_enabled(true);
+    /// ```
+    pub fn set_enabled(self, enabled: bool) {
+        self.0.enabled.store(enabled, Release);
+    }
+
+    /// One row a function, for people: hit ratio, entries, time saved.
+    ///
+    /// ```
+    /// use cached_runtime::{cached, store};
+    ///
+    /// #[cached(name = "double")]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// double(1);
+    /// double(1);
+    /// println!("{}", store().report());
+    /// assert!(store().report().to_string().contains("50.0%"));
+    /// ```
+    #[must_use]
+    pub fn report(self) -> Report {
+        Report::new(self.functions())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("enabled", &self.0.is_enabled())
+            .field("entries", &self.0.entries.now.load(Relaxed))
+            .field("bytes", &self.0.bytes.now.load(Relaxed))
+            .finish_non_exhaustive()
+    }
+}

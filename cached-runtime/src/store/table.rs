@@ -1,0 +1,447 @@
+//! The entries of one function for one type of key and value: an index that is read without a lock,
+//! and behind the writers' lock all that readers need not know.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU64};
+
+use parking_lot::{Mutex, MutexGuard};
+use sdd::{Guard, Shared};
+
+use super::eviction::{Entries, Eviction, FREQUENCY_MAX, Id};
+use super::index::{Hashed, Index, Writing};
+use super::janitor;
+use crate::clock::{Moment, NEVER, nanoseconds};
+use crate::flight::Flights;
+use crate::function::State;
+use crate::policy::{Freshness, Times};
+
+/// A stored value with its key and its times.
+pub(crate) struct Entry<K, S> {
+    key: K,
+    value: S,
+    hash: u64,
+    deadline: Moment,
+    /// See [`Times::touched`].
+    touched: AtomicU64,
+    id: Id,
+    frequency: AtomicU8,
+}
+
+impl<K: Send + Sync + 'static, S: Send + Sync + 'static> Hashed for Entry<K, S> {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl<K, S> Entry<K, S> {
+    #[inline]
+    fn times(&self) -> Times {
+        Times { deadline: self.deadline, touched: self.touched.load(Relaxed) }
+    }
+
+    /// Notes a hit, with a write only if there is news.
+    #[inline]
+    fn touch(&self, idle: Option<u64>, now: Moment) {
+        let frequency = self.frequency.load(Relaxed);
+        if frequency < FREQUENCY_MAX {
+            self.frequency.store(frequency + 1, Relaxed);
+        }
+        if idle.is_some() && self.touched.load(Relaxed) < now {
+            self.touched.store(now, Relaxed);
+        }
+    }
+}
+
+/// What a computed value is stored with.
+pub(crate) struct NewEntry<K, S> {
+    pub(crate) key: K,
+    pub(crate) value: S,
+    pub(crate) deadline: Moment,
+    pub(crate) weight: usize,
+}
+
+/// See the module. `D` is what a flight delivers to those who wait for it.
+pub(crate) struct Table<K, S, D> {
+    pub(crate) state: &'static State,
+    index: Index<Entry<K, S>>,
+    writer: Mutex<Writer<K, S, D>>,
+    /// The first moment at which an entry may expire; [`NEVER`] if none can.
+    next_expiry: AtomicU64,
+    /// Nanoseconds of `idle_timeout`.
+    idle: Option<u64>,
+}
+
+/// What is behind the writers' lock.
+///
+/// Invariants: an id is in `slab`, `eviction`, the index, and, if it can expire, in `expiries`, or in
+/// none of them; `weight` is at most the capacity.
+pub(crate) struct Writer<K, S, D> {
+    writing: Writing,
+    slab: Slab<K, S>,
+    eviction: Eviction,
+    /// When which entry expires if it is not hit again, as it was when it was last looked at.
+    expiries: BTreeSet<(Moment, Id)>,
+    pub(crate) flights: Flights<K, D>,
+}
+
+/// The entries by their ids; a free id is used again.
+struct Slab<K, S> {
+    slots: Vec<Option<Slot<K, S>>>,
+    free: Vec<Id>,
+}
+
+struct Slot<K, S> {
+    entry: Shared<Entry<K, S>>,
+    /// The moment at which `expiries` has the entry, if it has it. Hits move the expiry of an idle
+    /// entry without a word; the note is put right when its moment comes.
+    noted: Moment,
+}
+
+impl<K, S> Slab<K, S> {
+    const EMPTY: Self = Self { slots: Vec::new(), free: Vec::new() };
+
+    fn reserve(&mut self) -> Id {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            Id::try_from(self.slots.len() - 1).expect("four thousand million entries do not fit into memory")
+        })
+    }
+
+    fn get(&self, id: Id) -> Option<&Slot<K, S>> {
+        self.slots.get(id as usize)?.as_ref()
+    }
+
+    fn take(&mut self, id: Id) -> Option<Slot<K, S>> {
+        let slot = self.slots.get_mut(id as usize)?.take()?;
+        self.free.push(id);
+        Some(slot)
+    }
+
+    fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}
+
+impl<K, S> Entries for Slab<K, S> {
+    fn frequency(&self, id: Id) -> u8 {
+        self.get(id).map_or(0, |slot| slot.entry.frequency.load(Relaxed))
+    }
+    fn set_frequency(&self, id: Id, frequency: u8) {
+        if let Some(Slot { entry, .. }) = self.get(id) {
+            entry.frequency.store(frequency, Relaxed);
+        }
+    }
+    fn hash(&self, id: Id) -> u64 {
+        self.get(id).map_or(0, |slot| slot.entry.hash)
+    }
+}
+
+/// Why an entry goes.
+#[derive(Clone, Copy)]
+enum Cause {
+    Evicted,
+    Expired,
+    Invalidated,
+}
+
+impl<K, S, D> Table<K, S, D>
+where
+    K: Send + Sync + 'static,
+    S: Send + Sync + 'static,
+    D: Send + Sync + 'static,
+{
+    pub(crate) fn new(state: &'static State) -> Self {
+        let (index, writing) = Index::new();
+        Self {
+            state,
+            index,
+            writer: Mutex::new(Writer {
+                writing,
+                slab: Slab::EMPTY,
+                eviction: Eviction::new(),
+                expiries: BTreeSet::new(),
+                flights: Flights::default(),
+            }),
+            next_expiry: AtomicU64::new(NEVER),
+            idle: state.policy.idle_timeout().map(nanoseconds),
+        }
+    }
+
+    /// The lock of all writers. The guard must outlive it, so that no value is dropped under the lock.
+    pub(crate) fn lock<'a>(&'a self, _guard: &'a Guard) -> MutexGuard<'a, Writer<K, S, D>> {
+        self.writer.lock()
+    }
+
+    /// The fresh value of a key, counted as used.
+    #[inline]
+    pub(crate) fn hit<'g>(&self, hash: u64, is_key: impl Fn(&K) -> bool, guard: &'g Guard) -> Option<&'g S> {
+        let entry = self.index.find(hash, |entry| entry.hash == hash && is_key(&entry.key), guard)?;
+        let now = self.state.store.clock.now();
+        match entry.times().freshness(self.idle, now) {
+            Freshness::Fresh => {
+                entry.touch(self.idle, now);
+                Some(&entry.value)
+            }
+            Freshness::Expired => None,
+        }
+    }
+
+    /// The fresh value of a key, with no trace left.
+    pub(crate) fn peek<'g>(&self, hash: u64, is_key: impl Fn(&K) -> bool, guard: &'g Guard) -> Option<&'g S> {
+        let entry = self.index.find(hash, |entry| entry.hash == hash && is_key(&entry.key), guard)?;
+        let fresh = entry.times().freshness(self.idle, self.state.store.clock.now()) == Freshness::Fresh;
+        fresh.then_some(&entry.value)
+    }
+
+    /// Stores a value in the place of the one that the key may have had. One that is heavier than the
+    /// capacity is not stored, and the old one goes all the same. Returns whether it was stored.
+    pub(crate) fn insert(
+        &self,
+        writer: &mut Writer<K, S, D>,
+        hash: u64,
+        new: NewEntry<K, S>,
+        same: fn(&K, &K) -> bool,
+        guard: &Guard,
+    ) -> bool {
+        let old = self.index.find(hash, |entry| entry.hash == hash && same(&entry.key, &new.key), guard);
+        let old = old.map(|entry| entry.id);
+        let capacity = self.state.policy.capacity();
+        if new.weight > capacity {
+            if let Some(id) = old {
+                self.remove(writer, id, Cause::Evicted, guard);
+            }
+            return false;
+        }
+        let now = self.state.store.clock.now();
+        if let Some(id) = old {
+            self.replace(writer, id, hash, new, now, guard);
+        } else {
+            while writer.eviction.weight().saturating_add(new.weight) > capacity
+                && self.make_room(writer, now, guard)
+            {}
+            self.insert_new(writer, hash, new, now, guard);
+        }
+        while writer.eviction.weight() > capacity && self.make_room(writer, now, guard) {}
+        true
+    }
+
+    fn insert_new(
+        &self,
+        writer: &mut Writer<K, S, D>,
+        hash: u64,
+        new: NewEntry<K, S>,
+        now: Moment,
+        guard: &Guard,
+    ) {
+        let id = writer.slab.reserve();
+        let weight = new.weight;
+        let entry = Self::entry(new, hash, id, 0, now);
+        let noted = self.note(writer, &entry);
+        writer.slab.slots[id as usize] = Some(Slot { entry: entry.clone(), noted });
+        writer.eviction.insert(id, hash, weight);
+        self.index.insert(&mut writer.writing, entry, guard);
+        self.state.store.grew(self.bytes(1, weight));
+    }
+
+    fn replace(
+        &self,
+        writer: &mut Writer<K, S, D>,
+        id: Id,
+        hash: u64,
+        new: NewEntry<K, S>,
+        now: Moment,
+        guard: &Guard,
+    ) {
+        let Some(Slot { entry: old, noted }) = writer.slab.get(id) else { return };
+        let frequency = old.frequency.load(Relaxed);
+        writer.expiries.remove(&(*noted, id));
+        let (weight, old_weight) = (new.weight, writer.eviction.weight_of(id));
+        let entry = Self::entry(new, hash, id, frequency, now);
+        let noted = self.note(writer, &entry);
+        writer.eviction.reweigh(id, weight);
+        self.index.replace(entry.clone(), |it| it.id == id, guard);
+        writer.slab.slots[id as usize] = Some(Slot { entry, noted });
+        self.state.store.shrank(self.bytes(1, old_weight));
+        self.state.store.grew(self.bytes(1, weight));
+    }
+
+    fn entry(new: NewEntry<K, S>, hash: u64, id: Id, frequency: u8, now: Moment) -> Shared<Entry<K, S>> {
+        Shared::new(Entry {
+            key: new.key,
+            value: new.value,
+            hash,
+            deadline: new.deadline,
+            touched: AtomicU64::new(now),
+            id,
+            frequency: AtomicU8::new(frequency),
+        })
+    }
+
+    /// Sees to it that the entry goes when it expires; returns the moment noted for that.
+    fn note(&self, writer: &mut Writer<K, S, D>, entry: &Entry<K, S>) -> Moment {
+        let expiry = entry.times().expiry(self.idle);
+        if expiry != NEVER {
+            writer.expiries.insert((expiry, entry.id));
+            if expiry < self.next_expiry.load(Relaxed) {
+                self.next_expiry.store(expiry, SeqCst);
+                janitor::schedule(self.state.store, expiry);
+            }
+        }
+        expiry
+    }
+
+    /// Removes one entry: an expired one if there is any, else the one least likely to be used again.
+    fn make_room(&self, writer: &mut Writer<K, S, D>, now: Moment, guard: &Guard) -> bool {
+        if let Some(id) = self.pop_expired(writer, now) {
+            self.remove(writer, id, Cause::Expired, guard);
+            return true;
+        }
+        let Writer { eviction, slab, .. } = writer;
+        let victim = eviction.victim(self.state.policy.capacity(), slab);
+        if let Some(id) = victim {
+            self.remove(writer, id, Cause::Evicted, guard);
+        }
+        victim.is_some()
+    }
+
+    /// The next entry that has expired by now; entries hit meanwhile are noted anew.
+    fn pop_expired(&self, writer: &mut Writer<K, S, D>, now: Moment) -> Option<Id> {
+        let found = loop {
+            let Some(&(noted, id)) = writer.expiries.first() else { break None };
+            if noted > now {
+                break None;
+            }
+            let Some(slot) = writer.slab.slots.get_mut(id as usize).and_then(Option::as_mut) else {
+                break None;
+            };
+            let expiry = slot.entry.times().expiry(self.idle);
+            if expiry <= now {
+                break Some(id);
+            }
+            slot.noted = expiry;
+            writer.expiries.pop_first();
+            writer.expiries.insert((expiry, id));
+        };
+        let next = writer.expiries.first().map_or(NEVER, |(moment, _)| *moment);
+        self.next_expiry.store(next, Relaxed);
+        found
+    }
+
+    fn remove(&self, writer: &mut Writer<K, S, D>, id: Id, cause: Cause, guard: &Guard) {
+        let Some(Slot { entry, noted }) = writer.slab.take(id) else { return };
+        let weight = writer.eviction.weight_of(id);
+        writer.eviction.remove(id);
+        writer.expiries.remove(&(noted, id));
+        self.index.remove(&mut writer.writing, entry.hash, |it| it.id == id, guard);
+        self.state.store.shrank(self.bytes(1, weight));
+        self.count(cause, 1);
+    }
+
+    fn count(&self, cause: Cause, count: u64) {
+        let counts = &self.state.counts;
+        match cause {
+            Cause::Evicted => counts.evictions.add(count),
+            Cause::Expired => counts.expirations.add(count),
+            Cause::Invalidated => counts.invalidations.add(count),
+        }
+    }
+
+    /// What so many entries take: their own size, and with `weigh` their weight, taken for bytes.
+    fn bytes(&self, entries: usize, weight: usize) -> (usize, usize) {
+        let own = entries.saturating_mul(size_of::<Entry<K, S>>());
+        let weight = if self.state.policy.is_weighed() { weight } else { 0 };
+        (entries, own.saturating_add(weight))
+    }
+
+    /// Forgets one key and fences its computations; returns whether a fresh value was there.
+    pub(crate) fn invalidate(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
+        let guard = Guard::new();
+        let mut writer = self.lock(&guard);
+        writer.flights.fence(hash, &is_key);
+        let found = self.index.find(hash, |entry| entry.hash == hash && is_key(&entry.key), &guard);
+        let Some(entry) = found else { return false };
+        let fresh = entry.times().freshness(self.idle, self.state.store.clock.now()) == Freshness::Fresh;
+        let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
+        self.remove(&mut writer, entry.id, cause, &guard);
+        fresh
+    }
+}
+
+/// A table of whatever types, as the store sees it.
+pub(crate) trait AnyTable: Send + Sync {
+    fn len(&self) -> usize;
+    fn weight(&self) -> usize;
+    /// Entries and bytes, for the limits over all functions.
+    fn footprint(&self) -> (usize, usize);
+    fn next_expiry(&self) -> Moment;
+    /// Removes at most so many expired entries; returns how many.
+    fn remove_expired(&self, most: usize) -> usize;
+    /// Removes one entry; returns whether there was one.
+    fn evict_one(&self) -> bool;
+    /// Removes everything and fences every computation; returns how many entries there were.
+    fn clear(&self) -> usize;
+}
+
+impl<K, S, D> AnyTable for Table<K, S, D>
+where
+    K: Send + Sync + 'static,
+    S: Send + Sync + 'static,
+    D: Send + Sync + 'static,
+{
+    fn len(&self) -> usize {
+        self.writer.lock().slab.len()
+    }
+
+    fn weight(&self) -> usize {
+        self.writer.lock().eviction.weight()
+    }
+
+    fn footprint(&self) -> (usize, usize) {
+        let writer = self.writer.lock();
+        self.bytes(writer.slab.len(), writer.eviction.weight())
+    }
+
+    fn next_expiry(&self) -> Moment {
+        self.next_expiry.load(SeqCst)
+    }
+
+    fn remove_expired(&self, most: usize) -> usize {
+        let guard = Guard::new();
+        let mut writer = self.lock(&guard);
+        let now = self.state.store.clock.now();
+        let mut removed = 0;
+        while removed < most
+            && let Some(id) = self.pop_expired(&mut writer, now)
+        {
+            self.remove(&mut writer, id, Cause::Expired, &guard);
+            removed += 1;
+        }
+        removed
+    }
+
+    fn evict_one(&self) -> bool {
+        let guard = Guard::new();
+        let mut writer = self.lock(&guard);
+        let now = self.state.store.clock.now();
+        self.make_room(&mut writer, now, &guard)
+    }
+
+    fn clear(&self) -> usize {
+        let guard = Guard::new();
+        let mut writer = self.lock(&guard);
+        writer.flights.fence_all();
+        let count = writer.slab.len();
+        let (entries, bytes) = self.bytes(count, writer.eviction.weight());
+        self.index.clear(&mut writer.writing);
+        let slab = std::mem::replace(&mut writer.slab, Slab::EMPTY);
+        writer.eviction = Eviction::new();
+        writer.expiries = BTreeSet::new();
+        self.next_expiry.store(NEVER, Relaxed);
+        self.state.store.shrank((entries, bytes));
+        drop(writer);
+        drop(slab);
+        self.count(Cause::Invalidated, count as u64);
+        count
+    }
+}
