@@ -262,6 +262,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 
     /// Answers the call, with `body` where it must be.
+    #[cold]
+    #[inline(never)]
     pub fn run(mut self, body: impl FnOnce() -> O::Returned) -> O::Returned {
         self.count_miss();
         loop {

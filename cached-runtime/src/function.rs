@@ -183,11 +183,11 @@ impl State {
         D: Send + Sync + 'static,
     {
         let identity = typeid::of::<(PhantomData<G>, Table<K, S, D>)>();
-        let typed = match self.first.get() {
-            Some(first) if first.identity == identity => *first,
-            _ => self.other_table::<K, S, D>(identity),
+        let any = match self.first.get() {
+            Some(first) if first.identity == identity => first.any,
+            _ => self.other_table::<K, S, D>(identity).any,
         };
-        typed.any.downcast_ref().expect("the identity names the types of the table")
+        any.downcast_ref().expect("the identity names the types of the table")
     }
 
     #[cold]

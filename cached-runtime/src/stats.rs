@@ -1,11 +1,11 @@
 //! Counters. A hit writes only to memory of its own thread; the sums are taken when somebody asks.
 
-use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
+use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 
 /// What happened to one function so far, as a snapshot.
@@ -110,76 +110,109 @@ pub(crate) struct Counts {
 pub(crate) struct PerThread {
     /// Which of a thread's cells is this counter's.
     number: usize,
-    cells: Mutex<Cells>,
 }
 
-#[derive(Default)]
+/// Cells for one thread at a time. Those of a thread that has ended are handed to the next one, which
+/// counts on from where they are; so nothing is lost, and there are no more than there ever were
+/// threads at once.
 struct Cells {
-    live: Vec<Arc<AtomicU64>>,
-    /// The sum of the cells whose threads have ended.
-    ended: u64,
+    /// The first is there from the beginning; each further one is twice as long as all before it.
+    first: [AtomicU64; FIRST],
+    further: [OnceCell<Box<[AtomicU64]>>; FURTHER],
 }
 
-/// The cells of one thread, by the numbers of the counters.
-struct Own(Vec<Option<(&'static PerThread, Arc<AtomicU64>)>>);
+const FIRST: usize = 32;
+const FURTHER: usize = usize::BITS as usize - FIRST.ilog2() as usize;
+
+static ALL: Mutex<Vec<&'static Cells>> = Mutex::new(Vec::new());
+static UNUSED: Mutex<Vec<&'static Cells>> = Mutex::new(Vec::new());
+
+/// Gives the cells back when the thread ends.
+struct Lent(&'static Cells);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let _ = OWN.try_with(|own| own.set(None));
+        UNUSED.lock().push(self.0);
+    }
+}
 
 thread_local! {
-    static OWN: RefCell<Own> = const { RefCell::new(Own(Vec::new())) };
+    /// Without a destructor, so that reading it is one instruction.
+    static OWN: Cell<Option<&'static Cells>> = const { Cell::new(None) };
+    static LENT: RefCell<Option<Lent>> = const { RefCell::new(None) };
+}
+
+impl Cells {
+    fn new() -> &'static Self {
+        let cells: &'static Self = Box::leak(Box::new(Self {
+            first: [const { AtomicU64::new(0) }; FIRST],
+            further: [const { OnceCell::new() }; FURTHER],
+        }));
+        ALL.lock().push(cells);
+        cells
+    }
+
+    /// The cell of a counter, made if it is not there.
+    fn make(&self, number: usize) -> &AtomicU64 {
+        let Some(past_first) = number.checked_sub(FIRST) else { return &self.first[number] };
+        let (part, start, len) = part_of(past_first);
+        let cells = self.further[part].get_or_init(|| (0..len).map(|_| AtomicU64::new(0)).collect());
+        &cells[past_first - start]
+    }
+
+    fn get(&self, number: usize) -> u64 {
+        let Some(past_first) = number.checked_sub(FIRST) else { return self.first[number].load(Relaxed) };
+        let (part, start, _) = part_of(past_first);
+        self.further[part].get().map_or(0, |cells| cells[past_first - start].load(Relaxed))
+    }
+}
+
+/// Which part of the further cells number `at` is in, where that part starts, and how long it is.
+fn part_of(at: usize) -> (usize, usize, usize) {
+    let part = (at / FIRST + 1).ilog2() as usize;
+    let len = FIRST << part;
+    (part, len - FIRST, len)
 }
 
 impl PerThread {
     pub(crate) fn new() -> Self {
-        static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-        Self { number: NEXT.fetch_add(1, Relaxed), cells: Mutex::default() }
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Self { number: NEXT.fetch_add(1, Relaxed) }
     }
 
     #[inline]
-    pub(crate) fn add_one(&'static self) {
-        let counted = OWN.try_with(|own| {
-            let own = own.try_borrow().ok()?;
-            let (_, cell) = own.0.get(self.number)?.as_ref()?;
+    pub(crate) fn add_one(&self) {
+        match OWN.get() {
             // Only this thread writes the cell, so that nothing is lost between the two.
-            cell.store(cell.load(Relaxed) + 1, Relaxed);
-            Some(())
-        });
-        if !matches!(counted, Ok(Some(()))) {
-            self.add_first();
+            Some(Cells { first, .. }) if self.number < FIRST => {
+                let cell = &first[self.number];
+                cell.store(cell.load(Relaxed) + 1, Relaxed);
+            }
+            _ => self.add_one_further(),
         }
     }
 
-    /// Makes a cell for this thread that holds one; a thread that is ending counts without.
     #[cold]
-    fn add_first(&'static self) {
-        let cell = Arc::new(AtomicU64::new(1));
-        let kept = OWN.try_with(|own| {
-            let mut own = own.try_borrow_mut().ok()?;
-            if own.0.len() <= self.number {
-                own.0.resize(self.number + 1, None);
-            }
-            own.0[self.number] = Some((self, Arc::clone(&cell)));
-            Some(())
-        });
-        let mut cells = self.cells.lock();
-        match kept {
-            Ok(Some(())) => cells.live.push(cell),
-            _ => cells.ended += 1,
-        }
+    fn add_one_further(&self) {
+        let cells = OWN.get().unwrap_or_else(borrow);
+        let cell = cells.make(self.number);
+        cell.store(cell.load(Relaxed) + 1, Relaxed);
     }
 
     pub(crate) fn sum(&self) -> u64 {
-        let cells = self.cells.lock();
-        cells.ended + cells.live.iter().map(|cell| cell.load(Relaxed)).sum::<u64>()
+        ALL.lock().iter().map(|cells| cells.get(self.number)).sum()
     }
 }
 
-impl Drop for Own {
-    fn drop(&mut self) {
-        for (counter, cell) in self.0.drain(..).flatten() {
-            let mut cells = counter.cells.lock();
-            cells.ended += cell.load(Relaxed);
-            cells.live.retain(|live| !Arc::ptr_eq(live, &cell));
-        }
+/// Cells for this thread until it ends. A thread that is past that takes new ones for good.
+fn borrow() -> &'static Cells {
+    let unused = UNUSED.lock().pop();
+    let cells = unused.unwrap_or_else(Cells::new);
+    if LENT.try_with(|lent| lent.replace(Some(Lent(cells)))).is_ok() {
+        OWN.set(Some(cells));
     }
+    cells
 }
 
 #[cfg(test)]
@@ -187,15 +220,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sum_keeps_what_ended_threads_counted_and_not_their_cells() {
-        let counter: &'static PerThread = Box::leak(Box::new(PerThread::new()));
-        for _ in 0..100 {
-            let threads = [(); 4].map(|()| std::thread::spawn(|| (0..10).for_each(|_| counter.add_one())));
-            threads.into_iter().for_each(|thread| thread.join().expect("it counts"));
+    fn the_sum_keeps_what_ended_threads_counted() {
+        let counters: Vec<_> = (0..200).map(|_| PerThread::new()).collect();
+        for _ in 0..50 {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| counters.iter().for_each(PerThread::add_one));
+                }
+            });
         }
-        counter.add_one();
-        assert_eq!(counter.sum(), 4001);
-        assert_eq!(counter.cells.lock().live.len(), 1);
+        counters.iter().for_each(PerThread::add_one);
+        assert!(counters.iter().all(|counter| counter.sum() == 201));
+        // Other tests of this process count too; it is far from one for each of the threads.
+        assert!(ALL.lock().len() < 100);
+    }
+
+    #[test]
+    fn every_number_has_a_cell_of_its_own() {
+        let mut at = 0;
+        for part in 0..5 {
+            let len = FIRST << part;
+            for start in [at, at + len - 1] {
+                assert_eq!(part_of(start), (part, at, len));
+            }
+            at += len;
+        }
     }
 
     #[test]

@@ -21,11 +21,6 @@ const SPILLED_SHIFT: u32 = 56;
 /// A bucket that has spilled this often no longer counts; it is put right when the index grows.
 const SPILLED_MAX: u64 = 0xff;
 
-/// Something that knows its own hash.
-pub(super) trait Hashed: Send + Sync + 'static {
-    fn hash(&self) -> u64;
-}
-
 #[repr(align(64))]
 struct Bucket<T> {
     /// Seven tags, and in the top byte how many entries have spilled past this bucket.
@@ -45,26 +40,35 @@ fn tag(hash: u64) -> u64 {
     (hash >> 57) | 0x80
 }
 
-/// The high bit of every tag byte of `word` that equals `tag`; a byte above a match may be set
-/// wrongly, which the comparison of keys puts right.
+/// The high bit of every byte of `word` that equals the same byte of `wanted`; a byte above a match may
+/// be set wrongly, which the comparison of keys puts right.
 #[inline]
-fn matching(word: u64, tag: u64) -> u64 {
-    let difference = word ^ (LOW * tag);
+fn matching(word: u64, wanted: u64) -> u64 {
+    let difference = word ^ wanted;
     difference.wrapping_sub(LOW) & !difference & HIGH
-}
-
-/// The positions of the set high bits, lowest first.
-#[inline]
-fn positions(mut bits: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let position = (bits != 0).then_some(bits.trailing_zeros() as usize / 8);
-        bits &= bits.wrapping_sub(1);
-        position
-    })
 }
 
 /// A power of two of buckets.
 struct Buckets<T>(Box<[Bucket<T>]>);
+
+/// A walk through all buckets, round the end.
+struct Probe {
+    next: usize,
+    left: usize,
+    mask: usize,
+}
+
+impl Iterator for Probe {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let bucket = self.next;
+        self.next = (bucket + 1) & self.mask;
+        Some(bucket)
+    }
+}
 
 /// Where an entry is.
 #[derive(Clone, Copy)]
@@ -73,31 +77,35 @@ struct Place {
     slot: usize,
 }
 
-impl<T: Hashed> Buckets<T> {
+impl<T: Send + Sync + 'static> Buckets<T> {
     fn new(count: usize) -> Self {
         Self((0..count).map(|_| Bucket::new()).collect())
     }
 
     /// The buckets that an entry of this hash may be in, from its home on.
     #[inline]
-    fn probe(&self, hash: u64) -> impl Iterator<Item = usize> + use<T> {
+    fn probe(&self, hash: u64) -> Probe {
         let mask = self.0.len() - 1;
         #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
-        let home = hash as usize;
-        (0..=mask).map(move |distance| home.wrapping_add(distance) & mask)
+        let home = hash as usize & mask;
+        Probe { next: home, left: mask + 1, mask }
     }
 
     #[inline]
     fn find<'g>(&self, hash: u64, is_it: impl Fn(&T) -> bool, guard: &'g Guard) -> Option<(Place, &'g T)> {
+        let wanted = LOW * tag(hash);
         for bucket in self.probe(hash) {
             let Bucket { tags, slots } = &self.0[bucket];
             let word = tags.load(Acquire);
-            for slot in positions(matching(word, tag(hash))) {
+            let mut candidates = matching(word, wanted);
+            while candidates != 0 {
+                let slot = candidates.trailing_zeros() as usize / 8;
                 if let Some(entry) = slots[slot].load(Acquire, guard).as_ref()
                     && is_it(entry)
                 {
                     return Some((Place { bucket, slot }, entry));
                 }
+                candidates &= candidates - 1;
             }
             if word >> SPILLED_SHIFT == 0 {
                 break;
@@ -107,12 +115,13 @@ impl<T: Hashed> Buckets<T> {
     }
 
     /// Puts the entry into the first free slot; only under the writers' lock, never into full buckets.
-    fn insert(&self, entry: Shared<T>) {
-        let hash = entry.hash();
+    fn insert(&self, hash: u64, entry: Shared<T>) {
         for bucket in self.probe(hash) {
             let Bucket { tags, slots } = &self.0[bucket];
             let word = tags.load(Relaxed);
-            if let Some(slot) = positions(!word & HIGH).next() {
+            let free = !word & HIGH;
+            if free != 0 {
+                let slot = free.trailing_zeros() as usize / 8;
                 slots[slot].swap((Some(entry), Tag::None), Release);
                 tags.store(word | tag(hash) << (slot * 8), Release);
                 return;
@@ -149,7 +158,7 @@ pub(super) struct Writing {
     buckets: usize,
 }
 
-impl<T: Hashed> Index<T> {
+impl<T: Send + Sync + 'static> Index<T> {
     /// An index of one bucket.
     pub(super) fn new() -> (Self, Writing) {
         let index = Self { buckets: AtomicShared::from(Shared::new(Buckets::new(1))) };
@@ -162,21 +171,29 @@ impl<T: Hashed> Index<T> {
         buckets.as_ref()?.find(hash, is_it, guard).map(|(_, entry)| entry)
     }
 
-    pub(super) fn insert(&self, writing: &mut Writing, entry: Shared<T>, guard: &Guard) {
+    /// Puts in an entry that is not there; `hash_of` those that are, in case they have to move.
+    pub(super) fn insert(
+        &self,
+        writing: &mut Writing,
+        hash: u64,
+        entry: Shared<T>,
+        hash_of: impl Fn(&T) -> u64,
+        guard: &Guard,
+    ) {
         // Six sevenths full is where spilling begins to cost more than growing.
         if writing.len >= (writing.buckets * WAYS * 6 / 7).max(WAYS - 1) {
-            self.resize(writing, writing.buckets * 2, guard);
+            self.resize(writing, writing.buckets * 2, hash_of, guard);
         }
         if let Some(buckets) = self.buckets.load(Acquire, guard).as_ref() {
-            buckets.insert(entry);
+            buckets.insert(hash, entry);
             writing.len += 1;
         }
     }
 
     /// Puts `entry` in the place of the one that `is_it`, which has the same hash; readers see the one or the other.
-    pub(super) fn replace(&self, entry: Shared<T>, is_it: impl Fn(&T) -> bool, guard: &Guard) {
+    pub(super) fn replace(&self, hash: u64, entry: Shared<T>, is_it: impl Fn(&T) -> bool, guard: &Guard) {
         if let Some(buckets) = self.buckets.load(Acquire, guard).as_ref()
-            && let Some((place, _)) = buckets.find(entry.hash(), is_it, guard)
+            && let Some((place, _)) = buckets.find(hash, is_it, guard)
         {
             buckets.0[place.bucket].slots[place.slot].swap((Some(entry), Tag::None), Release);
         }
@@ -198,12 +215,12 @@ impl<T: Hashed> Index<T> {
     }
 
     /// Moves everything into so many buckets; readers go on in the old ones meanwhile.
-    fn resize(&self, writing: &mut Writing, count: usize, guard: &Guard) {
+    fn resize(&self, writing: &mut Writing, count: usize, hash_of: impl Fn(&T) -> u64, guard: &Guard) {
         let resized = Buckets::new(count);
         if let Some(buckets) = self.buckets.load(Acquire, guard).as_ref() {
             for slot in buckets.0.iter().flat_map(|bucket| &bucket.slots) {
                 if let Some(entry) = slot.get_shared(Acquire, guard) {
-                    resized.insert(entry);
+                    resized.insert(hash_of(&entry), entry);
                 }
             }
         }
@@ -218,10 +235,8 @@ mod tests {
 
     struct Item(u64, u64);
 
-    impl Hashed for Item {
-        fn hash(&self) -> u64 {
-            self.0
-        }
+    fn insert(index: &Index<Item>, writing: &mut Writing, hash: u64, item: u64, guard: &Guard) {
+        index.insert(writing, hash, Shared::new(Item(hash, item)), |item| item.0, guard);
     }
 
     fn find(index: &Index<Item>, hash: u64, item: u64) -> Option<u64> {
@@ -231,7 +246,7 @@ mod tests {
 
     /// Hashes that crowd into few buckets and few tags.
     fn crowded(n: u64) -> u64 {
-        (n % 3) << 57 | n % 4
+        ((n % 3) << 57) | (n % 4)
     }
 
     #[test]
@@ -240,7 +255,7 @@ mod tests {
             let (index, mut writing) = Index::new();
             let guard = Guard::new();
             for n in 0..1000 {
-                index.insert(&mut writing, Shared::new(Item(hash_of(n), n)), &guard);
+                insert(&index, &mut writing, hash_of(n), n, &guard);
             }
             for n in (0..1000).step_by(2) {
                 index.remove(&mut writing, hash_of(n), |it| it.1 == n, &guard);
@@ -259,7 +274,7 @@ mod tests {
         let (index, mut writing) = Index::new();
         let guard = Guard::new();
         for n in 0..60 {
-            index.insert(&mut writing, Shared::new(Item(crowded(n), n)), &guard);
+            insert(&index, &mut writing, crowded(n), n, &guard);
         }
         for n in 0..60 {
             index.remove(&mut writing, crowded(n), |it| it.1 == n, &guard);
@@ -273,8 +288,8 @@ mod tests {
     fn a_replaced_entry_is_not_found_again() {
         let (index, mut writing) = Index::new();
         let guard = Guard::new();
-        index.insert(&mut writing, Shared::new(Item(5, 1)), &guard);
-        index.replace(Shared::new(Item(5, 2)), |it| it.1 == 1, &guard);
+        insert(&index, &mut writing, 5, 1, &guard);
+        index.replace(5, Shared::new(Item(5, 2)), |it| it.1 == 1, &guard);
         assert_eq!((find(&index, 5, 1), find(&index, 5, 2)), (None, Some(2)));
     }
 }

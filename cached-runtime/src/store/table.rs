@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sdd::{Guard, Shared};
 
 use super::eviction::{Entries, Eviction, FREQUENCY_MAX, Id};
-use super::index::{Hashed, Index, Writing};
+use super::index::{Index, Writing};
 use super::janitor;
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::flight::Flights;
@@ -20,18 +20,11 @@ use crate::policy::{Freshness, Times};
 pub(crate) struct Entry<K, S> {
     key: K,
     value: S,
-    hash: u64,
     deadline: Moment,
     /// See [`Times::touched`].
     touched: AtomicU64,
     id: Id,
     frequency: AtomicU8,
-}
-
-impl<K: Send + Sync + 'static, S: Send + Sync + 'static> Hashed for Entry<K, S> {
-    fn hash(&self) -> u64 {
-        self.hash
-    }
 }
 
 impl<K, S> Entry<K, S> {
@@ -93,6 +86,7 @@ struct Slab<K, S> {
 
 struct Slot<K, S> {
     entry: Shared<Entry<K, S>>,
+    hash: u64,
     /// The moment at which `expiries` has the entry, if it has it. Hits move the expiry of an idle
     /// entry without a word; the note is put right when its moment comes.
     noted: Moment,
@@ -133,7 +127,7 @@ impl<K, S> Entries for Slab<K, S> {
         }
     }
     fn hash(&self, id: Id) -> u64 {
-        self.get(id).map_or(0, |slot| slot.entry.hash)
+        self.get(id).map_or(0, |slot| slot.hash)
     }
 }
 
@@ -176,8 +170,10 @@ where
     /// The fresh value of a key, counted as used.
     #[inline]
     pub(crate) fn hit<'g>(&self, hash: u64, is_key: impl Fn(&K) -> bool, guard: &'g Guard) -> Option<&'g S> {
-        let entry = self.index.find(hash, |entry| entry.hash == hash && is_key(&entry.key), guard)?;
-        let now = self.state.store.clock.now();
+        let entry = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
+        // The clock costs as much as the rest of a hit; what never expires does without.
+        let can_expire = entry.deadline != NEVER || self.idle.is_some();
+        let now = if can_expire { self.state.store.clock.now() } else { 0 };
         match entry.times().freshness(self.idle, now) {
             Freshness::Fresh => {
                 entry.touch(self.idle, now);
@@ -189,7 +185,7 @@ where
 
     /// The fresh value of a key, with no trace left.
     pub(crate) fn peek<'g>(&self, hash: u64, is_key: impl Fn(&K) -> bool, guard: &'g Guard) -> Option<&'g S> {
-        let entry = self.index.find(hash, |entry| entry.hash == hash && is_key(&entry.key), guard)?;
+        let entry = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
         let fresh = entry.times().freshness(self.idle, self.state.store.clock.now()) == Freshness::Fresh;
         fresh.then_some(&entry.value)
     }
@@ -204,7 +200,7 @@ where
         same: fn(&K, &K) -> bool,
         guard: &Guard,
     ) -> bool {
-        let old = self.index.find(hash, |entry| entry.hash == hash && same(&entry.key, &new.key), guard);
+        let old = self.index.find(hash, |entry| same(&entry.key, &new.key), guard);
         let old = old.map(|entry| entry.id);
         let capacity = self.state.policy.capacity();
         if new.weight > capacity {
@@ -236,11 +232,12 @@ where
     ) {
         let id = writer.slab.reserve();
         let weight = new.weight;
-        let entry = Self::entry(new, hash, id, 0, now);
+        let entry = Self::entry(new, id, 0, now);
         let noted = self.note(writer, &entry);
-        writer.slab.slots[id as usize] = Some(Slot { entry: entry.clone(), noted });
+        writer.slab.slots[id as usize] = Some(Slot { entry: entry.clone(), hash, noted });
         writer.eviction.insert(id, hash, weight);
-        self.index.insert(&mut writer.writing, entry, guard);
+        let Writer { writing, slab, .. } = writer;
+        self.index.insert(writing, hash, entry, |entry| slab.hash(entry.id), guard);
         self.state.store.grew(self.bytes(1, weight));
     }
 
@@ -253,24 +250,23 @@ where
         now: Moment,
         guard: &Guard,
     ) {
-        let Some(Slot { entry: old, noted }) = writer.slab.get(id) else { return };
+        let Some(Slot { entry: old, noted, .. }) = writer.slab.get(id) else { return };
         let frequency = old.frequency.load(Relaxed);
         writer.expiries.remove(&(*noted, id));
         let (weight, old_weight) = (new.weight, writer.eviction.weight_of(id));
-        let entry = Self::entry(new, hash, id, frequency, now);
+        let entry = Self::entry(new, id, frequency, now);
         let noted = self.note(writer, &entry);
         writer.eviction.reweigh(id, weight);
-        self.index.replace(entry.clone(), |it| it.id == id, guard);
-        writer.slab.slots[id as usize] = Some(Slot { entry, noted });
+        self.index.replace(hash, entry.clone(), |it| it.id == id, guard);
+        writer.slab.slots[id as usize] = Some(Slot { entry, hash, noted });
         self.state.store.shrank(self.bytes(1, old_weight));
         self.state.store.grew(self.bytes(1, weight));
     }
 
-    fn entry(new: NewEntry<K, S>, hash: u64, id: Id, frequency: u8, now: Moment) -> Shared<Entry<K, S>> {
+    fn entry(new: NewEntry<K, S>, id: Id, frequency: u8, now: Moment) -> Shared<Entry<K, S>> {
         Shared::new(Entry {
             key: new.key,
             value: new.value,
-            hash,
             deadline: new.deadline,
             touched: AtomicU64::new(now),
             id,
@@ -329,12 +325,13 @@ where
     }
 
     fn remove(&self, writer: &mut Writer<K, S, D>, id: Id, cause: Cause, guard: &Guard) {
-        let Some(Slot { entry, noted }) = writer.slab.take(id) else { return };
+        let Some(Slot { entry, hash, noted }) = writer.slab.take(id) else { return };
         let weight = writer.eviction.weight_of(id);
         writer.eviction.remove(id);
         writer.expiries.remove(&(noted, id));
-        self.index.remove(&mut writer.writing, entry.hash, |it| it.id == id, guard);
+        self.index.remove(&mut writer.writing, hash, |it| it.id == id, guard);
         self.state.store.shrank(self.bytes(1, weight));
+        drop(entry);
         self.count(cause, 1);
     }
 
@@ -359,7 +356,7 @@ where
         let guard = Guard::new();
         let mut writer = self.lock(&guard);
         writer.flights.fence(hash, &is_key);
-        let found = self.index.find(hash, |entry| entry.hash == hash && is_key(&entry.key), &guard);
+        let found = self.index.find(hash, |entry| is_key(&entry.key), &guard);
         let Some(entry) = found else { return false };
         let fresh = entry.times().freshness(self.idle, self.state.store.clock.now()) == Freshness::Fresh;
         let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
