@@ -14,9 +14,8 @@ pub(crate) const NEVER: Moment = Moment::MAX;
 #[inline]
 pub(crate) fn now() -> Moment {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    let seconds = Moment::try_from(time.tv_sec).unwrap_or(0);
-    let nanoseconds = Moment::try_from(time.tv_nsec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+    // Neither is negative, and the sum lasts for centuries.
+    (time.tv_sec.cast_unsigned()).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.cast_unsigned())
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -183,11 +183,16 @@ impl State {
         D: Send + Sync + 'static,
     {
         let identity = typeid::of::<(PhantomData<G>, Table<K, S, D>)>();
-        let any = match self.first.get() {
-            Some(first) if first.identity == identity => first.any,
-            _ => self.other_table::<K, S, D>(identity).any,
-        };
-        any.downcast_ref().expect("the identity names the types of the table")
+        // Where there are no generic parameters, the types of key and value say all.
+        let is_plain = typeid::of::<G>() == TypeId::of::<()>();
+        if let Some(first) = self.first.get()
+            && (is_plain || first.identity == identity)
+            && let Some(table) = first.any.downcast_ref()
+        {
+            return table;
+        }
+        let other = self.other_table::<K, S, D>(identity);
+        other.any.downcast_ref().expect("the identity names the types of the table")
     }
 
     #[cold]
