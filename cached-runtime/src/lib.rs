@@ -24,7 +24,7 @@ mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-// pub use cached_macro::cached;
+pub use cached_macro::cached;
 pub use function::FunctionInfo;
 pub use handle::{AsyncHandle, Handle};
 pub use key::Key;

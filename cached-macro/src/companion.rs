@@ -1,0 +1,260 @@
+//! What is emitted beside a function: the companion of a free function, the handle of a method.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote};
+use syn::{Attribute, FnArg, GenericParam, Generics, Visibility};
+
+use crate::expand::{
+    declaration, identity, join_identity, outcome, type_identity, with_patterns_by_reference,
+};
+use crate::plan::{Plan, const_parameters, type_parameters};
+use crate::signature::{Argument, Function};
+
+/// Lints that concern how the user writes, not what is emitted here.
+fn quiet() -> TokenStream {
+    quote!(#[allow(non_camel_case_types, dead_code, unreachable_pub, clippy::all, clippy::pedantic, clippy::nursery)])
+}
+
+// Input: `fn item(id: u64) -> R`. Output:
+//
+//     struct item {}
+//     impl item {
+//         fn __function() -> &'static Function { STATIC }
+//         fn __entry(id: u64) -> Handle<impl Entry, ()> { … }
+//         fn invalidate(id: u64) -> bool { Self::__entry(id).invalidate() }
+//         …
+//     }
+pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
+    let (private, krate) = (plan.private(), &plan.krate);
+    let (visibility, quiet) = (&plan.function.visibility, quiet());
+    let attributes: Vec<_> = plan.function.attributes.iter().filter(|it| concerns_companion(it)).collect();
+    let summary = format!("Controls what [`{0}()`]({0}()) has cached.", plan.function.signature.ident);
+    let declaration = declaration(plan);
+    let methods = methods(plan);
+    let (asyncness, suffix, wait) = twins(plan);
+    let (clear, stats) = (format_ident!("clear{suffix}"), format_ident!("stats{suffix}"));
+    quote! {
+        #(#attributes)*
+        #[doc = #summary]
+        #quiet
+        #visibility struct #name {}
+
+        #(#attributes)*
+        #quiet
+        impl #name {
+            fn __function() -> &'static #private::Function #declaration
+
+            #methods
+
+            /// Forgets all keys.
+            #visibility #asyncness fn clear() {
+                Self::__function().#clear()#wait
+            }
+
+            /// What happened so far.
+            #visibility #asyncness fn stats() -> #krate::Stats {
+                Self::__function().#stats()#wait
+            }
+        }
+    }
+}
+
+/// The methods that take arguments.
+fn methods(plan: &Plan) -> TokenStream {
+    let (private, function) = (plan.private(), &plan.function);
+    let (visibility, returned) = (&function.visibility, function.returned());
+    let (asyncness, suffix, wait) = twins(plan);
+    let keyed = Keyed::new(plan);
+    let Keyed { parameters, bindings, generics, turbofish } = &keyed;
+    let (parameter_list, _, bounds) = generics.split_for_impl();
+    let entry = entry(plan);
+    let into_handle = format_ident!("handle{suffix}");
+    let handle = handle_type(plan);
+    let value = Ident::new("value", Span::mixed_site());
+
+    let all = Keyed::all(plan);
+    let Keyed {
+        parameters: all_parameters,
+        bindings: all_bindings,
+        generics: all_generics,
+        turbofish: all_turbofish,
+    } = &all;
+    let (all_parameter_list, _, all_bounds) = all_generics.split_for_impl();
+    let name = &function.signature.ident;
+    let call = quote!(#name #all_turbofish (#(#all_bindings),*));
+    let (unsafety, call, safety) = match function.is_unsafe() {
+        true => {
+            (quote!(unsafe), quote!(unsafe { #call }), quote!(#[doc = "\n# Safety\n\nAs for the function."]))
+        }
+        false => (quote!(), call, quote!()),
+    };
+    let call = match function.is_async() {
+        true => call,
+        false => quote!(move || #call),
+    };
+    let (refresh, uncached) = (format_ident!("refresh{suffix}"), format_ident!("uncached{suffix}"));
+    quote! {
+        fn __entry #parameter_list(#(#parameters),*) -> #handle<impl #private::Entry<Returned = #returned>, ()> #bounds {
+            #entry.#into_handle(())
+        }
+
+        /// Forgets one key; returns whether a fresh value was there.
+        #visibility #asyncness fn invalidate #parameter_list(#(#parameters),*) -> bool #bounds {
+            Self::__entry #turbofish(#(#bindings),*).invalidate()#wait
+        }
+
+        /// What is cached and fresh, without computing, counting or refreshing.
+        #visibility #asyncness fn peek #parameter_list(#(#parameters),*) -> ::core::option::Option<#returned> #bounds {
+            Self::__entry #turbofish(#(#bindings),*).peek()#wait
+        }
+
+        /// Stores a value as if the body had returned it.
+        #visibility #asyncness fn put #parameter_list(#(#parameters,)* #value: #returned) #bounds {
+            Self::__entry #turbofish(#(#bindings),*).put(#value)#wait
+        }
+
+        /// Computes and stores anew.
+        #safety
+        #visibility #asyncness #unsafety fn refresh #all_parameter_list(#(#all_parameters),*) -> #returned #all_bounds {
+            Self::__function().#refresh(#call)#wait
+        }
+
+        /// Just the body.
+        #safety
+        #visibility #asyncness #unsafety fn uncached #all_parameter_list(#(#all_parameters),*) -> #returned #all_bounds {
+            Self::__function().#uncached(#call)#wait
+        }
+    }
+}
+
+// Input: `fn load(&self, id: u64) -> R` with `handle = load_cache`. Output:
+//
+//     fn __load_cache_function() -> &'static Function { STATIC }
+//     fn load_cache(&self, id: u64) -> Handle<impl Entry, impl FnOnce() -> R> { … }
+pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
+    let (private, function) = (plan.private(), &plan.function);
+    let (visibility, returned) = (&function.visibility, function.returned());
+    let attributes: Vec<_> = function.attributes.iter().filter(|it| concerns_companion(it)).collect();
+    let summary = format!(
+        "The handle of what [`{0}`](Self::{0}) has cached for these arguments.",
+        function.signature.ident
+    );
+    let (accessor, declaration, quiet) = (accessor(name), declaration(plan), quiet());
+    let Keyed { parameters, bindings, generics, turbofish } = Keyed::all(plan);
+    let (parameter_list, _, bounds) = generics.split_for_impl();
+    let (method, handle, entry) = (&function.signature.ident, handle_type(plan), entry(plan));
+    let receiver = function.receiver();
+    let receiver_parameter = receiver.map(|receiver| quote!(#receiver,));
+    let call = match receiver.map(|receiver| receiver.self_token) {
+        Some(this) => quote!(#this.#method #turbofish(#(#bindings),*)),
+        None => quote!(Self::#method #turbofish(#(#bindings),*)),
+    };
+    let call = if function.is_unsafe() { quote!(unsafe { #call }) } else { call };
+    let unsafety = function.is_unsafe().then(|| quote!(unsafe));
+    let (into_handle, call, call_type) = match function.is_async() {
+        true => (quote!(handle_async), call, quote!(::core::future::Future<Output = #returned>)),
+        false => (quote!(handle), quote!(move || #call), quote!(::core::ops::FnOnce() -> #returned)),
+    };
+    quote! {
+        #(#attributes)*
+        #[doc(hidden)]
+        #quiet
+        fn #accessor() -> &'static #private::Function #declaration
+
+        #(#attributes)*
+        #[doc = #summary]
+        #quiet
+        #visibility #unsafety fn #name #parameter_list(#receiver_parameter #(#parameters),*)
+            -> #handle<impl #private::Entry<Returned = #returned>, impl #call_type> #bounds
+        {
+            #entry.#into_handle(#call)
+        }
+    }
+}
+
+/// The hidden function that has the static of a method with a handle.
+pub(crate) fn accessor(handle: &Ident) -> Ident {
+    format_ident!("__{handle}_function")
+}
+
+/// Attributes of the function without which what is beside it would not fit.
+fn concerns_companion(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg") || attribute.path().is_ident("deprecated")
+}
+
+/// `async`, the suffix of the runtime's twin, and `.await`, where the function is `async`.
+fn twins(plan: &Plan) -> (Option<TokenStream>, &'static str, Option<TokenStream>) {
+    match plan.function.is_async() {
+        true => (Some(quote!(async)), "_async", Some(quote!(.await))),
+        false => (None, "", None),
+    }
+}
+
+fn handle_type(plan: &Plan) -> TokenStream {
+    let krate = &plan.krate;
+    if plan.function.is_async() { quote!(#krate::AsyncHandle) } else { quote!(#krate::Handle) }
+}
+
+/// The call as the companion sees it: its key, and the rules for a value that is put.
+fn entry(plan: &Plan) -> TokenStream {
+    let function = match &plan.companion {
+        crate::plan::Companion::Handle(name) => {
+            let accessor = accessor(name);
+            quote!(Self::#accessor())
+        }
+        _ => quote!(Self::__function()),
+    };
+    let identity = match &plan.companion {
+        crate::plan::Companion::Handle(_) => identity(plan),
+        _ => join_identity(
+            plan,
+            type_identity(plan),
+            plan.skipped_impl_traits().map(|(_, ty, _)| quote!(::core::marker::PhantomData::<#ty>)),
+        ),
+    };
+    let (outcome, key, rules) = (outcome(plan), plan.key(), &plan.rules);
+    let call = with_patterns_by_reference(plan, quote!(#function.entry(#outcome, #identity, #key)));
+    quote!(#call #rules)
+}
+
+/// A part of the function's parameters, and how to pass them on.
+struct Keyed {
+    parameters: Vec<TokenStream>,
+    bindings: Vec<Ident>,
+    generics: Generics,
+    /// Explicit generic arguments, where there are any to give.
+    turbofish: TokenStream,
+}
+
+impl Keyed {
+    /// The parameters that the key is made of.
+    fn new(plan: &Plan) -> Self {
+        let mut generics = plan.function.signature.generics.clone();
+        for (_, _, parameters) in plan.skipped_impl_traits() {
+            generics.params.extend(parameters.into_iter().map(GenericParam::Type));
+        }
+        Self::of(plan, generics, |argument| !plan.is_skipped(argument))
+    }
+
+    /// All parameters.
+    fn all(plan: &Plan) -> Self {
+        Self::of(plan, plan.function.signature.generics.clone(), |_| true)
+    }
+
+    fn of(plan: &Plan, generics: Generics, is_taken: impl Fn(&Argument) -> bool) -> Self {
+        let taken: Vec<_> = plan.arguments.iter().filter(|argument| is_taken(argument)).collect();
+        let parameters = taken.iter().map(|Argument { binding, ty, .. }| quote!(#binding: #ty)).collect();
+        let bindings = taken.iter().map(|argument| argument.binding.clone()).collect();
+        let explicit: Vec<_> = generics
+            .params
+            .iter()
+            .filter_map(|parameter| match parameter {
+                GenericParam::Type(parameter) => Some(&parameter.ident),
+                GenericParam::Const(parameter) => Some(&parameter.ident),
+                GenericParam::Lifetime(_) => None,
+            })
+            .collect();
+        let turbofish = if explicit.is_empty() { quote!() } else { quote!(::<#(#explicit),*>) };
+        Self { parameters, bindings, generics, turbofish }
+    }
+}

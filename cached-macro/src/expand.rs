@@ -1,0 +1,156 @@
+//! A plan as tokens: the static, and one call into the runtime.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+
+use crate::companion;
+use crate::plan::{Companion, Key, Plan, at, ends, type_parameters};
+use crate::signature::Argument;
+
+pub(crate) fn expand(plan: &Plan) -> TokenStream {
+    let function = function(plan);
+    let beside = match &plan.companion {
+        Companion::Type(name) => companion::of_function(plan, name),
+        Companion::Handle(name) => companion::of_method(plan, name),
+        Companion::Nothing => TokenStream::new(),
+    };
+    quote!(#function #beside)
+}
+
+// Input:                            Output:
+//
+//     fn f(id: u64) -> R {              fn f(id: u64) -> R {
+//         BODY                              let function = STATIC;
+//     }                                     let step = function.begin(OUTCOME, IDENTITY, KEY);
+//                                           match step {
+//                                               Step::Return(value) => value,
+//                                               Step::Run(call) => call.run(move || -> R { BODY }),
+//                                           }
+//                                       }
+fn function(plan: &Plan) -> TokenStream {
+    let private = plan.private();
+    let attributes = &plan.function.attributes;
+    let visibility = &plan.function.visibility;
+    let signature = &plan.function.signature;
+    let function = match &plan.companion {
+        Companion::Type(name) => quote!(#name::__function()),
+        Companion::Handle(name) => {
+            let accessor = companion::accessor(name);
+            quote!(Self::#accessor())
+        }
+        Companion::Nothing => declaration(plan),
+    };
+    let when = plan.lookup.as_ref().map(|lookup| quote!(.when(#private::Lookup::new()#lookup)));
+    let (outcome, identity, key) = (outcome(plan), identity(plan), plan.key());
+    let step = quote!(function #when.begin(#outcome, #identity, #key));
+    let step = with_patterns_by_reference(plan, step);
+    let rules = &plan.rules;
+    let run = run(plan);
+    quote! {
+        #(#attributes)*
+        #visibility #signature {
+            let function: &'static #private::Function = #function;
+            let step = #step;
+            match step {
+                #private::Step::Return(value) => value,
+                #private::Step::Run(call) => call #rules #run,
+            }
+        }
+    }
+}
+
+/// The static of the function, as an expression.
+pub(crate) fn declaration(plan: &Plan) -> TokenStream {
+    let private = plan.private();
+    let (name, policy) = (&plan.name, &plan.policy);
+    quote! {{
+        static __FUNCTION: #private::Function = #private::Function::new(#name, #private::Policy::new()#policy);
+        &__FUNCTION
+    }}
+}
+
+/// How what is returned is taken apart, at the return type.
+pub(crate) fn outcome(plan: &Plan) -> TokenStream {
+    let returned = plan.function.returned();
+    let (first, last) = ends(&returned);
+    let private = at(first, plan.private());
+    let found = quote_spanned!(last=> .outcome());
+    let outcome = quote_spanned!(first=> #private::value(#private::Ret::<#returned>::new()#found));
+    match &plan.whole {
+        Some(whole) => {
+            let private = at(whole.span().resolved_at(Span::mixed_site()), plan.private());
+            quote_spanned!(whole.span()=> #private::#whole(#outcome))
+        }
+        None => outcome,
+    }
+}
+
+/// What tells the tables of a generic function apart, beside the types of key and value.
+pub(crate) fn identity(plan: &Plan) -> TokenStream {
+    let skipped = plan.skipped_impl_traits().map(|(Argument { binding, .. }, ..)| {
+        let private = plan.private();
+        quote!(#private::type_of(&#binding))
+    });
+    join_identity(plan, type_identity(plan), skipped)
+}
+
+pub(crate) fn join_identity(
+    plan: &Plan,
+    types: TokenStream,
+    others: impl Iterator<Item = TokenStream>,
+) -> TokenStream {
+    let private = plan.private();
+    others.fold(types, |identity, other| quote!(#private::both(#identity, #other)))
+}
+
+pub(crate) fn type_identity(plan: &Plan) -> TokenStream {
+    let of_self = plan.is_method.then(|| Ident::new("Self", Span::mixed_site()));
+    let types = type_parameters(&plan.function).cloned().chain(of_self);
+    quote!(::core::marker::PhantomData::<(#(::core::marker::PhantomData<#types>,)*)>)
+}
+
+/// Binds the names in patterns by reference for the expressions of options.
+pub(crate) fn with_patterns_by_reference(plan: &Plan, expression: TokenStream) -> TokenStream {
+    let has_expressions = plan.lookup.is_some() || matches!(plan.key, Key::Expression(_));
+    let patterns: Vec<_> =
+        plan.arguments.iter().filter_map(|it| Some((it.pattern.as_ref()?, &it.binding))).collect();
+    if patterns.is_empty() || !has_expressions {
+        return expression;
+    }
+    let (patterns, bindings): (Vec<_>, Vec<_>) = patterns.into_iter().unzip();
+    quote! {{
+        #(#[allow(unused_variables)] let #patterns = &#bindings;)*
+        #expression
+    }}
+}
+
+/// The body, as what the runtime runs on a miss.
+fn run(plan: &Plan) -> TokenStream {
+    let returned = plan.function.returned();
+    let body = plan.function.body.to_token_stream();
+    let body = match plan.function.is_unsafe() {
+        true => quote!({ #[allow(unused_unsafe)] unsafe #body }),
+        false => body,
+    };
+    let patterns = plan.arguments.iter().filter_map(|argument| {
+        let Argument { pattern, binding, .. } = argument;
+        pattern.as_ref().map(|pattern| quote!(let #pattern = #binding;))
+    });
+    let patterns: Vec<_> = patterns.collect();
+    if plan.function.is_async() {
+        // The type of an async block can only be told by a value of it.
+        return quote! {
+            .run_async(async move {
+                if let ::core::option::Option::Some(hint) = ::core::option::Option::None::<#returned> {
+                    return hint;
+                }
+                #(#patterns)*
+                #body
+            }).await
+        };
+    }
+    match patterns.is_empty() {
+        true => quote!(.run(move || -> #returned #body)),
+        false => quote!(.run(move || -> #returned { #(#patterns)* #body })),
+    }
+}

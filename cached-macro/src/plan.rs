@@ -1,0 +1,381 @@
+//! What is to be emitted, validated: nothing is left to check.
+
+use std::time::Duration;
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::visit_mut::{self, VisitMut};
+use syn::{Expr, GenericParam, Path, Type, TypeImplTrait, TypeParam, parse_quote};
+
+use crate::errors::{Errors, nearest};
+use crate::options::{Given, Options, Time};
+use crate::signature::{self, Argument, Function};
+
+pub(crate) struct Plan {
+    /// The path of the runtime crate.
+    pub(crate) krate: Path,
+    pub(crate) function: Function,
+    pub(crate) arguments: Vec<Argument>,
+    /// The arguments that are not part of the key.
+    pub(crate) skipped: Vec<Ident>,
+    pub(crate) companion: Companion,
+    /// Whether the function is in an impl or a trait.
+    pub(crate) is_method: bool,
+    pub(crate) name: TokenStream,
+    pub(crate) key: Key,
+    /// The calls that make the policy, after `Policy::new()`.
+    pub(crate) policy: TokenStream,
+    /// The calls that add what is decided for each value.
+    pub(crate) rules: TokenStream,
+    /// The calls that make the conditions, after `Lookup::new()`, if there are any.
+    pub(crate) lookup: Option<TokenStream>,
+    /// `cache_err` or `cache_none`, where it is given.
+    pub(crate) whole: Option<Ident>,
+}
+
+/// What is emitted beside the function.
+pub(crate) enum Companion {
+    /// A type of this name.
+    Type(Ident),
+    /// A method of this name.
+    Handle(Ident),
+    Nothing,
+}
+
+/// What the key is made of.
+pub(crate) enum Key {
+    Arguments,
+    Expression(Expr),
+}
+
+impl Plan {
+    pub(crate) fn new(
+        mut function: Function,
+        options: Options,
+        is_method: bool,
+        errors: &mut Errors,
+    ) -> Self {
+        signature::check(&function, errors);
+        let arguments = signature::name_arguments(&mut function.signature);
+        let skipped = skipped(&function, &arguments, &options, errors);
+        check_mutable(&function, &arguments, &skipped, &options, errors);
+        check_combinations(&options, errors);
+        let name = match &options.name {
+            Some(name) => name.value.to_token_stream(),
+            None => {
+                let name = format!("::{}", function.signature.ident);
+                quote!(::core::concat!(::core::module_path!(), #name))
+            }
+        };
+        let companion = match (&options.handle, is_method) {
+            (Some(handle), false) => Companion::Type(handle.value.clone()),
+            (None, false) => Companion::Type(function.signature.ident.clone()),
+            (Some(handle), true) => Companion::Handle(handle.value.clone()),
+            (None, true) => Companion::Nothing,
+        };
+        Self {
+            krate: options
+                .krate
+                .as_ref()
+                .map_or_else(|| parse_quote!(::cached_runtime), |krate| krate.value.clone()),
+            arguments,
+            skipped,
+            companion,
+            is_method,
+            name,
+            policy: policy(&options),
+            rules: rules(&options),
+            lookup: lookup(&options),
+            whole: [&options.cache_err, &options.cache_none]
+                .into_iter()
+                .flatten()
+                .find(|it| it.value)
+                .map(|it| it.name.clone()),
+            key: options.key.map_or(Key::Arguments, |key| Key::Expression(key.value)),
+            function,
+        }
+    }
+
+    /// The private module of the runtime.
+    pub(crate) fn private(&self) -> TokenStream {
+        let krate = &self.krate;
+        quote!(#krate::__private)
+    }
+
+    pub(crate) fn is_skipped(&self, argument: &Argument) -> bool {
+        self.skipped.contains(&argument.binding)
+    }
+
+    /// The bounds of the `impl Trait`s in skipped arguments, which are part of what tells tables apart.
+    pub(crate) fn skipped_impl_traits(&self) -> impl Iterator<Item = (&Argument, Type, Vec<TypeParam>)> {
+        let mut number = 0;
+        self.arguments.iter().filter(|argument| self.is_skipped(argument)).filter_map(move |argument| {
+            let mut ty = argument.ty.clone();
+            let mut named = NameImplTraits { parameters: Vec::new(), number: &mut number };
+            named.visit_type_mut(&mut ty);
+            let parameters = named.parameters;
+            (!parameters.is_empty()).then_some((argument, ty, parameters))
+        })
+    }
+}
+
+/// Gives every `impl Trait` in a type a name.
+struct NameImplTraits<'a> {
+    parameters: Vec<TypeParam>,
+    number: &'a mut usize,
+}
+
+impl VisitMut for NameImplTraits<'_> {
+    fn visit_type_mut(&mut self, ty: &mut Type) {
+        if let Type::ImplTrait(TypeImplTrait { bounds, .. }) = ty {
+            let name = Ident::new(&format!("Impl{}", self.number), Span::mixed_site());
+            *self.number += 1;
+            self.parameters.push(parse_quote!(#name: #bounds));
+            *ty = parse_quote!(#name);
+        } else {
+            visit_mut::visit_type_mut(self, ty);
+        }
+    }
+}
+
+/// The type parameters of a function, without its lifetimes and constants.
+pub(crate) fn type_parameters(function: &Function) -> impl Iterator<Item = &Ident> {
+    function.signature.generics.params.iter().filter_map(|parameter| match parameter {
+        GenericParam::Type(parameter) => Some(&parameter.ident),
+        _ => None,
+    })
+}
+
+pub(crate) fn const_parameters(function: &Function) -> impl Iterator<Item = &Ident> {
+    function.signature.generics.params.iter().filter_map(|parameter| match parameter {
+        GenericParam::Const(parameter) => Some(&parameter.ident),
+        _ => None,
+    })
+}
+
+/// The names given to `skip`, each of which must be an argument.
+fn skipped(
+    function: &Function,
+    arguments: &[Argument],
+    options: &Options,
+    errors: &mut Errors,
+) -> Vec<Ident> {
+    let Some(skip) = &options.skip else { return Vec::new() };
+    let receiver = function.receiver().map(|_| "self".to_owned());
+    let known: Vec<String> =
+        receiver.into_iter().chain(arguments.iter().map(|it| it.binding.to_string())).collect();
+    let mut skipped: Vec<Ident> = Vec::new();
+    for name in &skip.value {
+        let text = name.to_string();
+        if skipped.contains(name) {
+            errors.at(name, format!("`{text}` is skipped twice"));
+        } else if known.contains(&text) {
+            skipped.push(name.clone());
+        } else if text == "self" {
+            errors.at(name, "this function has no `self`");
+        } else {
+            let message = match nearest(&text, known.iter().map(String::as_str)) {
+                Some(near) => format!("there is no argument `{text}`; did you mean `{near}`?"),
+                None => format!("there is no argument `{text}`"),
+            };
+            errors.at(name, message);
+        }
+    }
+    skipped
+}
+
+const MUTABLE: &str = "`&mut` cannot be part of a cache key: a cached call would not change what it points to. \
+     If the result does not depend on it, leave it out with `skip(...)`; if it does, compute a `key = ...` from it";
+
+fn check_mutable(
+    function: &Function,
+    arguments: &[Argument],
+    skipped: &[Ident],
+    options: &Options,
+    errors: &mut Errors,
+) {
+    if options.key.is_some() {
+        return;
+    }
+    if let Some(receiver) = function.receiver()
+        && signature::is_mutable_reference(receiver)
+        && !skipped.iter().any(|it| it == "self")
+    {
+        errors.at(receiver, MUTABLE);
+    }
+    for argument in arguments {
+        if signature::is_mutable(&argument.ty) && !skipped.contains(&argument.binding) {
+            errors.at(&argument.ty, MUTABLE);
+        }
+    }
+}
+
+/// Notes options that contradict one another, or lack what they need.
+fn check_combinations(options: &Options, errors: &mut Errors) {
+    if let (Some(_), Some(skip)) = (&options.key, &options.skip) {
+        errors.at(&skip.name, "`key` already replaces all arguments, so that there is nothing to `skip`");
+    }
+    if let (Some(err), Some(none)) = (&options.cache_err, &options.cache_none)
+        && err.value
+        && none.value
+    {
+        errors.at(&none.name, "a function returns a `Result` or an `Option`, so that only one of `cache_err` and `cache_none` can apply");
+    }
+    let stores_negatives = [&options.cache_err, &options.cache_none].into_iter().flatten().any(|it| it.value);
+    if let Some(negative) = &options.negative_timeout
+        && !stores_negatives
+    {
+        errors.at(
+            &negative.name,
+            "`negative_timeout` is for stored errors and `None`s: it needs `cache_err` or `cache_none`",
+        );
+    }
+    if let Some(jitter) = &options.jitter
+        && options.timeout.is_none()
+        && options.negative_timeout.is_none()
+    {
+        errors.at(&jitter.name, "`jitter` shortens the `timeout`: it needs one");
+    }
+}
+
+fn duration(duration: Duration) -> TokenStream {
+    let (seconds, nanoseconds) = (duration.as_secs(), duration.subsec_nanos());
+    quote!(::core::time::Duration::new(#seconds, #nanoseconds))
+}
+
+/// A call in a chain, its value where the user wrote it.
+fn call(name: &str, value: impl ToTokens) -> TokenStream {
+    let name = Ident::new(name, Span::mixed_site());
+    quote!(.#name(#value))
+}
+
+fn policy(options: &Options) -> TokenStream {
+    let mut policy = TokenStream::new();
+    let times = [
+        ("timeout", &options.timeout),
+        ("idle_timeout", &options.idle_timeout),
+        ("negative_timeout", &options.negative_timeout),
+    ];
+    for (name, given) in times {
+        policy.extend(match given {
+            Some(Given { value: Time::Literal(literal), .. }) => call(name, duration(*literal)),
+            // These hold for all values, so that they are known when the program is built.
+            Some(Given { value: Time::Expression(expression), .. }) if name != "timeout" => {
+                call(name, expression)
+            }
+            _ => TokenStream::new(),
+        });
+    }
+    if let Some(jitter) = &options.jitter {
+        policy.extend(call("jitter", jitter.value));
+    }
+    if let Some(capacity) = &options.capacity {
+        policy.extend(call("capacity", &capacity.value));
+    }
+    if options.weigh.is_some() {
+        policy.extend(call("weighed", TokenStream::new()));
+    }
+    if let Some(single_flight) = &options.single_flight {
+        policy.extend(call("single_flight", single_flight.value));
+    }
+    policy
+}
+
+fn rules(options: &Options) -> TokenStream {
+    let mut rules = TokenStream::new();
+    rules.extend(match &options.timeout {
+        Some(Given { value: Time::Closure(closure), .. }) => call("timeout_of", closure),
+        Some(Given { value: Time::Expression(expression), .. }) => call("timeout", expression),
+        _ => TokenStream::new(),
+    });
+    for (name, given) in [("cache_if", &options.cache_if), ("weigh", &options.weigh)] {
+        rules.extend(given.as_ref().map(|given| call(name, &given.value)));
+    }
+    rules
+}
+
+fn lookup(options: &Options) -> Option<TokenStream> {
+    let mut lookup = TokenStream::new();
+    for (name, given) in [("bypass_if", &options.bypass_if), ("refresh_if", &options.refresh_if)] {
+        lookup.extend(given.as_ref().map(|given| call(name, &given.value)));
+    }
+    (!lookup.is_empty()).then_some(lookup)
+}
+
+/// The first and the last span of some tokens, for what is emitted in their place: errors there
+/// underline all of them.
+pub(crate) fn ends(tokens: &impl ToTokens) -> (Span, Span) {
+    let tokens = tokens.to_token_stream();
+    let first = tokens.span();
+    let last = tokens.into_iter().last().map_or(first, |token| token.span());
+    (first.resolved_at(Span::mixed_site()), last.resolved_at(Span::mixed_site()))
+}
+
+/// `name` at a span.
+pub(crate) fn at(span: Span, tokens: TokenStream) -> TokenStream {
+    tokens
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(span);
+            token
+        })
+        .collect()
+}
+
+impl Plan {
+    /// The key by reference: nested pairs, each part at the type of its argument.
+    pub(crate) fn key(&self) -> TokenStream {
+        let mut parts: Vec<TokenStream> =
+            const_parameters(&self.function).map(|name| self.part("key", name, name)).collect();
+        match &self.key {
+            Key::Expression(expression) => self.parts_of_expression(expression, &mut parts),
+            Key::Arguments => {
+                if let Some(receiver) = self.function.receiver()
+                    && !self.skipped.iter().any(|it| it == "self")
+                {
+                    parts.push(self.part("self_key", receiver.self_token, receiver));
+                }
+                for argument in self.arguments.iter().filter(|argument| !self.is_skipped(argument)) {
+                    self.parts_of(argument.binding.to_token_stream(), &argument.ty, &mut parts);
+                }
+            }
+        }
+        parts.into_iter().rev().fold(quote!(()), |rest, part| quote!((#part, #rest)))
+    }
+
+    /// One part; what must be a key and is not is underlined at `place`.
+    fn part(&self, check: &str, value: impl ToTokens, place: impl ToTokens) -> TokenStream {
+        let (first, last) = ends(&place);
+        let private = at(first, self.private());
+        let check = Ident::new(check, first);
+        let view = quote_spanned!(last=> .view());
+        quote_spanned!(first=> #private::#check(#private::Arg::new(&#value)#view))
+    }
+
+    /// A tuple takes part with its elements, so that each may borrow, and each has its own error.
+    fn parts_of(&self, value: TokenStream, ty: &Type, parts: &mut Vec<TokenStream>) {
+        match ty {
+            Type::Tuple(tuple) if !tuple.elems.is_empty() => {
+                for (index, element) in tuple.elems.iter().enumerate() {
+                    let index = syn::Index::from(index);
+                    self.parts_of(quote!(#value.#index), element, parts);
+                }
+            }
+            Type::Paren(inner) => self.parts_of(value, &inner.elem, parts),
+            Type::Group(inner) => self.parts_of(value, &inner.elem, parts),
+            _ => parts.push(self.part("key", value, ty)),
+        }
+    }
+
+    fn parts_of_expression(&self, expression: &Expr, parts: &mut Vec<TokenStream>) {
+        match expression {
+            Expr::Tuple(tuple) if !tuple.elems.is_empty() => {
+                tuple.elems.iter().for_each(|element| self.parts_of_expression(element, parts));
+            }
+            Expr::Paren(inner) => self.parts_of_expression(&inner.expr, parts),
+            Expr::Group(inner) => self.parts_of_expression(&inner.expr, parts),
+            _ => parts.push(self.part("key", quote!((#expression)), expression)),
+        }
+    }
+}

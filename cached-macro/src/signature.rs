@@ -1,0 +1,236 @@
+//! What the attribute is on: a function, taken apart as far as the expansion needs it.
+
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::parse::{Parse, ParseStream};
+use syn::visit::{self, Visit};
+use syn::{
+    Attribute, FnArg, Ident, Lifetime, ParenthesizedGenericArguments, Pat, Receiver, ReceiverKind,
+    ReturnType, Safety, Signature, Token, TraitBound, Type, TypeFnPtr, TypeImplTrait, TypeNever,
+    TypeReference, Visibility,
+};
+
+use crate::errors::Errors;
+
+/// A function with its body unread: what is wrong in there, the compiler says better.
+pub(crate) struct Function {
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) visibility: Visibility,
+    pub(crate) signature: Signature,
+    /// Absent in the declaration of a trait.
+    pub(crate) body: Option<Group>,
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attributes = input.call(Attribute::parse_outer)?;
+        let visibility = input.parse()?;
+        let signature = input.parse()?;
+        let body = if input.peek(syn::token::Brace) {
+            match input.parse()? {
+                TokenTree::Group(body) => Some(body),
+                _ => None,
+            }
+        } else {
+            input.parse::<Token![;]>()?;
+            None
+        };
+        Ok(Self { attributes, visibility, signature, body })
+    }
+}
+
+impl Function {
+    pub(crate) fn receiver(&self) -> Option<&Receiver> {
+        self.signature.receiver()
+    }
+
+    pub(crate) fn is_async(&self) -> bool {
+        self.signature.asyncness.is_some()
+    }
+
+    pub(crate) fn is_unsafe(&self) -> bool {
+        matches!(self.signature.safety, Safety::Unsafe(_))
+    }
+
+    /// The return type as written, `()` when there is none.
+    pub(crate) fn returned(&self) -> Type {
+        match &self.signature.output {
+            ReturnType::Type(_, ty) => (**ty).clone(),
+            ReturnType::Default => syn::parse_quote_spanned!(self.signature.ident.span()=> ()),
+        }
+    }
+
+    /// Whether `Self` is written anywhere, so that the function is in an impl or a trait.
+    pub(crate) fn mentions_self_type(&self) -> bool {
+        let mut tokens = self.signature.to_token_stream();
+        tokens.extend(self.body.as_ref().map(ToTokens::to_token_stream));
+        mentions(tokens, "Self")
+    }
+}
+
+fn mentions(tokens: TokenStream, word: &str) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == word,
+        TokenTree::Group(group) => mentions(group.stream(), word),
+        _ => false,
+    })
+}
+
+/// An argument, other than `self`.
+pub(crate) struct Argument {
+    /// What the argument is bound to: its own name, or one made for its pattern.
+    pub(crate) binding: Ident,
+    /// The pattern, unless it is a plain name; `_` needs none.
+    pub(crate) pattern: Option<Pat>,
+    pub(crate) ty: Type,
+}
+
+/// The arguments; those with patterns are given names, in the signature too.
+pub(crate) fn name_arguments(signature: &mut Signature) -> Vec<Argument> {
+    let mut arguments = Vec::new();
+    for (number, input) in signature.inputs.iter_mut().enumerate() {
+        let FnArg::Typed(argument) = input else { continue };
+        let ty = (*argument.ty).clone();
+        let (binding, pattern) = match &*argument.pat {
+            Pat::Ident(plain) if plain.by_ref.is_none() && plain.subpat.is_none() => {
+                (plain.ident.clone(), None)
+            }
+            pattern => {
+                let name = Ident::new(&format!("arg{number}"), Span::mixed_site());
+                let pattern = Some(pattern.clone()).filter(|pattern| !matches!(pattern, Pat::Wild(_)));
+                *argument.pat = syn::parse_quote!(#name);
+                (name, pattern)
+            }
+        };
+        arguments.push(Argument { binding, pattern, ty });
+    }
+    arguments
+}
+
+/// Notes what no option could make work.
+pub(crate) fn check(function: &Function, errors: &mut Errors) {
+    let signature = &function.signature;
+    if let Some(constness) = &signature.constness {
+        errors.at(
+            constness,
+            "a `const fn` cannot be cached: it may run at compile time, where there is no store",
+        );
+    }
+    if let Some(variadic) = &signature.variadic {
+        errors.at(
+            variadic,
+            "a variadic function cannot be cached: its arguments have no types to make a key of",
+        );
+    }
+    if function.body.is_none() {
+        errors.at(
+            signature,
+            "a function without a body cannot be cached: put `#[cached]` on the methods of the impls, or on a default method",
+        );
+    }
+    if let ReturnType::Type(_, ty) = &signature.output {
+        Returned { errors }.visit_type(ty);
+    }
+}
+
+/// Finds what cannot be stored in a return type.
+struct Returned<'a> {
+    errors: &'a mut Errors,
+}
+
+impl Returned<'_> {
+    fn borrows(&mut self, tokens: impl ToTokens) {
+        self.errors.at(
+            tokens,
+            "a cached value outlives the call, so that it cannot borrow: return an owned value, such as `String` for `&str`, or an `Arc`",
+        );
+    }
+}
+
+impl<'ast> Visit<'ast> for Returned<'_> {
+    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+        match &reference.lifetime {
+            Some(lifetime) if lifetime.ident == "static" => visit::visit_type(self, &reference.elem),
+            _ => self.borrows(reference),
+        }
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        if lifetime.ident != "static" {
+            self.borrows(lifetime);
+        }
+    }
+
+    fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
+        self.errors.at(
+            ty,
+            "an `impl Trait` cannot be cached: its type has no name to store it under; return a concrete type, or an `Arc<dyn Trait>`",
+        );
+    }
+
+    fn visit_type_never(&mut self, ty: &'ast TypeNever) {
+        self.errors.at(ty, "a function that never returns has nothing to cache");
+    }
+
+    // The lifetimes in these are the callers' of a function, not the value's.
+    fn visit_parenthesized_generic_arguments(&mut self, _: &'ast ParenthesizedGenericArguments) {}
+    fn visit_type_fn_ptr(&mut self, _: &'ast TypeFnPtr) {}
+    fn visit_trait_bound(&mut self, bound: &'ast TraitBound) {
+        if bound.lifetimes.is_none() {
+            visit::visit_trait_bound(self, bound);
+        }
+    }
+}
+
+/// Whether this is `&mut self`.
+pub(crate) fn is_mutable_reference(receiver: &Receiver) -> bool {
+    match &receiver.kind {
+        ReceiverKind::Reference(_, _, mutability) => mutability.is_some(),
+        ReceiverKind::Typed(_, ty) => is_mutable(ty),
+        _ => false,
+    }
+}
+
+/// Whether this is `&mut T`.
+pub(crate) fn is_mutable(ty: &Type) -> bool {
+    match ty {
+        Type::Reference(reference) => reference.mutability.is_some(),
+        Type::Paren(inner) => is_mutable(&inner.elem),
+        Type::Group(inner) => is_mutable(&inner.elem),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors_of(returned: &str) -> usize {
+        let function: Function = syn::parse_str(&format!("fn f() -> {returned} {{}}")).expect("a function");
+        let mut errors = Errors::default();
+        check(&function, &mut errors);
+        errors.into_tokens().to_string().matches("compile_error").count()
+    }
+
+    #[test]
+    fn what_borrows_or_has_no_name_cannot_be_returned() {
+        for (returned, expected) in [
+            ("u64", 0),
+            ("&'static str", 0),
+            ("Result<Vec<Option<String>>, Error>", 0),
+            ("Arc<dyn Fn(&str) -> &str + Send + Sync>", 0),
+            ("fn(&str) -> &str", 0),
+            ("Arc<dyn for<'a> Trait<'a>>", 0),
+            ("&str", 1),
+            ("&'a str", 1),
+            ("Option<&'a str>", 1),
+            ("Cow<'_, str>", 1),
+            ("(&str, &str)", 2),
+            ("impl Iterator<Item = u8>", 1),
+            ("Vec<impl Clone>", 1),
+            ("!", 1),
+        ] {
+            assert_eq!(errors_of(returned), expected, "{returned}");
+        }
+    }
+}
