@@ -2,13 +2,13 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
-use syn::{Attribute, FnArg, GenericParam, Generics, Visibility};
+use syn::{Attribute, GenericParam, Generics};
 
 use crate::expand::{
     declaration, identity, join_identity, outcome, type_identity, with_patterns_by_reference,
 };
-use crate::plan::{Plan, const_parameters, type_parameters};
-use crate::signature::{Argument, Function};
+use crate::plan::{Companion, Plan};
+use crate::signature::Argument;
 
 /// Lints that concern how the user writes, not what is emitted here.
 fn quiet() -> TokenStream {
@@ -82,16 +82,19 @@ fn methods(plan: &Plan) -> TokenStream {
     let (all_parameter_list, _, all_bounds) = all_generics.split_for_impl();
     let name = &function.signature.ident;
     let call = quote!(#name #all_turbofish (#(#all_bindings),*));
-    let (unsafety, call, safety) = match function.is_unsafe() {
-        true => {
-            (quote!(unsafe), quote!(unsafe { #call }), quote!(#[doc = "\n# Safety\n\nAs for the function."]))
-        }
-        false => (quote!(), call, quote!()),
+    let (unsafety, call, safety) = if function.is_unsafe() {
+        (
+            quote!(unsafe),
+            quote!(unsafe { #call }),
+            quote!(#[doc = "
+# Safety
+
+As for the function."]),
+        )
+    } else {
+        (quote!(), call, quote!())
     };
-    let call = match function.is_async() {
-        true => call,
-        false => quote!(move || #call),
-    };
+    let call = if function.is_async() { call } else { quote!(move || #call) };
     let (refresh, uncached) = (format_ident!("refresh{suffix}"), format_ident!("uncached{suffix}"));
     quote! {
         fn __entry #parameter_list(#(#parameters),*) -> #handle<impl #private::Entry<Returned = #returned>, ()> #bounds {
@@ -145,15 +148,20 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
     let (method, handle, entry) = (&function.signature.ident, handle_type(plan), entry(plan));
     let receiver = function.receiver();
     let receiver_parameter = receiver.map(|receiver| quote!(#receiver,));
-    let call = match receiver.map(|receiver| receiver.self_token) {
-        Some(this) => quote!(#this.#method #turbofish(#(#bindings),*)),
-        None => quote!(Self::#method #turbofish(#(#bindings),*)),
-    };
+    let path = receiver.map_or_else(
+        || quote!(Self::),
+        |receiver| {
+            let this = receiver.self_token;
+            quote!(#this.)
+        },
+    );
+    let call = quote!(#path #method #turbofish(#(#bindings),*));
     let call = if function.is_unsafe() { quote!(unsafe { #call }) } else { call };
     let unsafety = function.is_unsafe().then(|| quote!(unsafe));
-    let (into_handle, call, call_type) = match function.is_async() {
-        true => (quote!(handle_async), call, quote!(::core::future::Future<Output = #returned>)),
-        false => (quote!(handle), quote!(move || #call), quote!(::core::ops::FnOnce() -> #returned)),
+    let (into_handle, call, call_type) = if function.is_async() {
+        (quote!(handle_async), call, quote!(::core::future::Future<Output = #returned>))
+    } else {
+        (quote!(handle), quote!(move || #call), quote!(::core::ops::FnOnce() -> #returned))
     };
     quote! {
         #(#attributes)*
@@ -184,9 +192,10 @@ fn concerns_companion(attribute: &Attribute) -> bool {
 
 /// `async`, the suffix of the runtime's twin, and `.await`, where the function is `async`.
 fn twins(plan: &Plan) -> (Option<TokenStream>, &'static str, Option<TokenStream>) {
-    match plan.function.is_async() {
-        true => (Some(quote!(async)), "_async", Some(quote!(.await))),
-        false => (None, "", None),
+    if plan.function.is_async() {
+        (Some(quote!(async)), "_async", Some(quote!(.await)))
+    } else {
+        (None, "", None)
     }
 }
 
@@ -197,20 +206,13 @@ fn handle_type(plan: &Plan) -> TokenStream {
 
 /// The call as the companion sees it: its key, and the rules for a value that is put.
 fn entry(plan: &Plan) -> TokenStream {
-    let function = match &plan.companion {
-        crate::plan::Companion::Handle(name) => {
-            let accessor = accessor(name);
-            quote!(Self::#accessor())
-        }
-        _ => quote!(Self::__function()),
-    };
-    let identity = match &plan.companion {
-        crate::plan::Companion::Handle(_) => identity(plan),
-        _ => join_identity(
-            plan,
-            type_identity(plan),
-            plan.skipped_impl_traits().map(|(_, ty, _)| quote!(::core::marker::PhantomData::<#ty>)),
-        ),
+    let (function, identity) = if let Companion::Handle(name) = &plan.companion {
+        let accessor = accessor(name);
+        (quote!(Self::#accessor()), identity(plan))
+    } else {
+        let skipped = plan.skipped_impl_traits();
+        let skipped = skipped.map(|(_, ty, _)| quote!(::core::marker::PhantomData::<#ty>));
+        (quote!(Self::__function()), join_identity(plan, type_identity(plan), skipped))
     };
     let (outcome, key, rules) = (outcome(plan), plan.key(), &plan.rules);
     let call = with_patterns_by_reference(plan, quote!(#function.entry(#outcome, #identity, #key)));

@@ -24,11 +24,6 @@ impl Errors {
         }
     }
 
-    /// Notes the error of a result, if it is one.
-    pub(crate) fn ok<T>(&mut self, result: syn::Result<T>) -> Option<T> {
-        result.map_err(|error| self.add(error)).ok()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }

@@ -42,11 +42,12 @@ fn function(plan: &Plan) -> TokenStream {
     };
     let when = plan.lookup.as_ref().map(|lookup| quote!(.when(#private::Lookup::new()#lookup)));
     let (outcome, identity, key) = (outcome(plan), identity(plan), plan.key());
-    let step = quote!(function #when.begin(#outcome, #identity, #key));
+    let step = quote_spanned!(Span::mixed_site()=> function #when.begin(#outcome, #identity, #key));
     let step = with_patterns_by_reference(plan, step);
     let rules = &plan.rules;
     let run = run(plan);
-    quote! {
+    // Names made here are not the user's, whatever those are.
+    quote_spanned! {Span::mixed_site()=>
         #(#attributes)*
         #visibility #signature {
             let function: &'static #private::Function = #function;
@@ -128,10 +129,8 @@ pub(crate) fn with_patterns_by_reference(plan: &Plan, expression: TokenStream) -
 fn run(plan: &Plan) -> TokenStream {
     let returned = plan.function.returned();
     let body = plan.function.body.to_token_stream();
-    let body = match plan.function.is_unsafe() {
-        true => quote!({ #[allow(unused_unsafe)] unsafe #body }),
-        false => body,
-    };
+    let body =
+        if plan.function.is_unsafe() { quote!({ #[allow(unused_unsafe)] unsafe #body }) } else { body };
     let patterns = plan.arguments.iter().filter_map(|argument| {
         let Argument { pattern, binding, .. } = argument;
         pattern.as_ref().map(|pattern| quote!(let #pattern = #binding;))
@@ -139,7 +138,7 @@ fn run(plan: &Plan) -> TokenStream {
     let patterns: Vec<_> = patterns.collect();
     if plan.function.is_async() {
         // The type of an async block can only be told by a value of it.
-        return quote! {
+        return quote_spanned! {Span::mixed_site()=>
             .run_async(async move {
                 if let ::core::option::Option::Some(hint) = ::core::option::Option::None::<#returned> {
                     return hint;
@@ -149,8 +148,9 @@ fn run(plan: &Plan) -> TokenStream {
             }).await
         };
     }
-    match patterns.is_empty() {
-        true => quote!(.run(move || -> #returned #body)),
-        false => quote!(.run(move || -> #returned { #(#patterns)* #body })),
+    if patterns.is_empty() {
+        quote!(.run(move || -> #returned #body))
+    } else {
+        quote!(.run(move || -> #returned { #(#patterns)* #body }))
     }
 }

@@ -113,7 +113,7 @@ impl Options {
                 format!("an option has a name: did you mean `timeout = {}`?", value.to_token_stream());
             return Err(syn::Error::new_spanned(value, message));
         }
-        if !input.peek(syn::Ident::peek_any) {
+        if !input.peek(Ident::peek_any) {
             return Err(input.error("expected an option, such as `timeout = 300`"));
         }
         let name = input.call(Ident::parse_any)?;

@@ -61,13 +61,13 @@ impl Plan {
         let skipped = skipped(&function, &arguments, &options, errors);
         check_mutable(&function, &arguments, &skipped, &options, errors);
         check_combinations(&options, errors);
-        let name = match &options.name {
-            Some(name) => name.value.to_token_stream(),
-            None => {
+        let name = options.name.as_ref().map_or_else(
+            || {
                 let name = format!("::{}", function.signature.ident);
                 quote!(::core::concat!(::core::module_path!(), #name))
-            }
-        };
+            },
+            |name| name.value.to_token_stream(),
+        );
         let companion = match (&options.handle, is_method) {
             (Some(handle), false) => Companion::Type(handle.value.clone()),
             (None, false) => Companion::Type(function.signature.ident.clone()),

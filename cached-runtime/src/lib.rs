@@ -28,6 +28,10 @@ pub use cached_macro::cached;
 pub use function::FunctionInfo;
 pub use handle::{AsyncHandle, Handle};
 pub use key::Key;
+#[doc(hidden)]
+pub use key::SelfKey;
+#[doc(hidden)]
+pub use outcome::{Cloneable, IsOption, IsResult, Shareable};
 pub use policy::Policy;
 pub use report::Report;
 pub use stats::Stats;
@@ -36,9 +40,9 @@ pub use store::{Store, store};
 /// What the expansion of the attribute uses; not for people, and subject to change at any time.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::call::{Call, Entry, Lookup, Step};
-    pub use crate::function::{Function, When};
-    pub use crate::key::{Arg, SelfKey, View, both, key, self_key, type_of};
-    pub use crate::outcome::{Found, Outcome, Ret, cache_err, cache_none, value};
+    pub use crate::call::{Entry, Lookup, Step};
+    pub use crate::function::Function;
+    pub use crate::key::{Arg, both, key, self_key, type_of};
+    pub use crate::outcome::{Ret, cache_err, cache_none, value};
     pub use crate::policy::PolicyBuilder as Policy;
 }

@@ -1,1 +1,3 @@
+//! What users rely on, by behaviour.
 
+mod shapes;
