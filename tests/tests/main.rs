@@ -1,3 +1,6 @@
 //! What users rely on, by behaviour.
 
+mod companion;
+mod expiry;
 mod shapes;
+mod values;

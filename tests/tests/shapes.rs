@@ -5,25 +5,9 @@ use std::fmt::{Debug, Display};
 use std::hash::Hash;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use cached_runtime::{Key, cached, testing};
-
-/// Counts the runs of a body.
-#[derive(Default)]
-struct Runs(AtomicU32);
-
-impl Runs {
-    const fn new() -> Self {
-        Self(AtomicU32::new(0))
-    }
-    fn add(&self) -> u32 {
-        self.0.fetch_add(1, Relaxed) + 1
-    }
-    fn get(&self) -> u32 {
-        self.0.load(Relaxed)
-    }
-}
+use cached_tests::Runs;
 
 #[test]
 fn a_free_function_runs_once_for_each_key() {

@@ -90,12 +90,12 @@ impl Inner {
         self.enabled.load(Acquire)
     }
 
-    pub(crate) fn grew(&self, (entries, bytes): (usize, usize)) {
+    pub(crate) fn grew(&self, entries: usize, bytes: usize) {
         self.entries.add(entries);
         self.bytes.add(bytes);
     }
 
-    pub(crate) fn shrank(&self, (entries, bytes): (usize, usize)) {
+    pub(crate) fn shrank(&self, entries: usize, bytes: usize) {
         self.entries.subtract(entries);
         self.bytes.subtract(bytes);
     }

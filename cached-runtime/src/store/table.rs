@@ -73,6 +73,8 @@ pub(crate) struct Writer<K, S, D> {
     writing: Writing,
     slab: Slab<K, S>,
     eviction: Eviction,
+    /// What the entries take, for the limit over all functions.
+    bytes: usize,
     /// When which entry expires if it is not hit again, as it was when it was last looked at.
     expiries: BTreeSet<(Moment, Id)>,
     pub(crate) flights: Flights<K, D>,
@@ -154,6 +156,7 @@ where
                 writing,
                 slab: Slab::EMPTY,
                 eviction: Eviction::new(),
+                bytes: 0,
                 expiries: BTreeSet::new(),
                 flights: Flights::default(),
             }),
@@ -210,15 +213,22 @@ where
             return false;
         }
         let now = self.state.store.clock.now();
-        if let Some(id) = old {
-            self.replace(writer, id, hash, new, now, guard);
-        } else {
-            while writer.eviction.weight().saturating_add(new.weight) > capacity
-                && self.make_room(writer, now, guard)
-            {}
-            self.insert_new(writer, hash, new, now, guard);
+        let fits = |writer: &Writer<K, S, D>, without: usize| {
+            let rest = writer.eviction.weight() - without;
+            rest.checked_add(new.weight).is_some_and(|weight| weight <= capacity)
+        };
+        match old {
+            Some(id) if fits(writer, writer.eviction.weight_of(id)) => {
+                self.replace(writer, id, hash, new, now, guard)
+            }
+            _ => {
+                if let Some(id) = old {
+                    self.take(writer, id, guard);
+                }
+                while !fits(writer, 0) && self.make_room(writer, now, guard) {}
+                self.insert_new(writer, hash, new, now, guard);
+            }
         }
-        while writer.eviction.weight() > capacity && self.make_room(writer, now, guard) {}
         true
     }
 
@@ -238,7 +248,9 @@ where
         writer.eviction.insert(id, hash, weight);
         let Writer { writing, slab, .. } = writer;
         self.index.insert(writing, hash, entry, |entry| slab.hash(entry.id), guard);
-        self.state.store.grew(self.bytes(1, weight));
+        let bytes = self.bytes_of(weight);
+        writer.bytes += bytes;
+        self.state.store.grew(1, bytes);
     }
 
     fn replace(
@@ -259,8 +271,10 @@ where
         writer.eviction.reweigh(id, weight);
         self.index.replace(hash, entry.clone(), |it| it.id == id, guard);
         writer.slab.slots[id as usize] = Some(Slot { entry, hash, noted });
-        self.state.store.shrank(self.bytes(1, old_weight));
-        self.state.store.grew(self.bytes(1, weight));
+        let (bytes, old_bytes) = (self.bytes_of(weight), self.bytes_of(old_weight));
+        writer.bytes = writer.bytes - old_bytes + bytes;
+        self.state.store.grew(0, bytes);
+        self.state.store.shrank(0, old_bytes);
     }
 
     fn entry(new: NewEntry<K, S>, id: Id, frequency: u8, now: Moment) -> Shared<Entry<K, S>> {
@@ -325,14 +339,19 @@ where
     }
 
     fn remove(&self, writer: &mut Writer<K, S, D>, id: Id, cause: Cause, guard: &Guard) {
+        self.take(writer, id, guard);
+        self.count(cause, 1);
+    }
+
+    fn take(&self, writer: &mut Writer<K, S, D>, id: Id, guard: &Guard) {
         let Some(Slot { entry, hash, noted }) = writer.slab.take(id) else { return };
-        let weight = writer.eviction.weight_of(id);
+        let bytes = self.bytes_of(writer.eviction.weight_of(id));
+        writer.bytes -= bytes;
         writer.eviction.remove(id);
         writer.expiries.remove(&(noted, id));
         self.index.remove(&mut writer.writing, hash, |it| it.id == id, guard);
-        self.state.store.shrank(self.bytes(1, weight));
+        self.state.store.shrank(1, bytes);
         drop(entry);
-        self.count(cause, 1);
     }
 
     fn count(&self, cause: Cause, count: u64) {
@@ -344,11 +363,12 @@ where
         }
     }
 
-    /// What so many entries take: their own size, and with `weigh` their weight, taken for bytes.
-    fn bytes(&self, entries: usize, weight: usize) -> (usize, usize) {
-        let own = entries.saturating_mul(size_of::<Entry<K, S>>());
-        let weight = if self.state.policy.is_weighed() { weight } else { 0 };
-        (entries, own.saturating_add(weight))
+    /// What an entry takes: its own size, and with `weigh` its weight, taken for bytes as far as there
+    /// can be so many.
+    fn bytes_of(&self, weight: usize) -> usize {
+        const MOST: usize = usize::MAX >> 17;
+        let weight = if self.state.policy.is_weighed() { weight.min(MOST) } else { 0 };
+        size_of::<Entry<K, S>>() + weight
     }
 
     /// Forgets one key and fences its computations; returns whether a fresh value was there.
@@ -396,7 +416,7 @@ where
 
     fn footprint(&self) -> (usize, usize) {
         let writer = self.writer.lock();
-        self.bytes(writer.slab.len(), writer.eviction.weight())
+        (writer.slab.len(), writer.bytes)
     }
 
     fn next_expiry(&self) -> Moment {
@@ -429,13 +449,13 @@ where
         let mut writer = self.lock(&guard);
         writer.flights.fence_all();
         let count = writer.slab.len();
-        let (entries, bytes) = self.bytes(count, writer.eviction.weight());
+        let bytes = std::mem::take(&mut writer.bytes);
         self.index.clear(&mut writer.writing);
         let slab = std::mem::replace(&mut writer.slab, Slab::EMPTY);
         writer.eviction = Eviction::new();
         writer.expiries = BTreeSet::new();
         self.next_expiry.store(NEVER, Relaxed);
-        self.state.store.shrank((entries, bytes));
+        self.state.store.shrank(count, bytes);
         drop(writer);
         drop(slab);
         self.count(Cause::Invalidated, count as u64);
