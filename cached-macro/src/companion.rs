@@ -1,8 +1,8 @@
 //! What is emitted beside a function: the companion of a free function, the handle of a method.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote};
-use syn::{Attribute, GenericParam, Generics};
+use quote::{ToTokens, format_ident, quote};
+use syn::{Attribute, GenericParam, Generics, Type};
 
 use crate::expand::{
     declaration, identity, join_identity, outcome, type_identity, with_patterns_by_reference,
@@ -12,7 +12,7 @@ use crate::signature::Argument;
 
 /// Lints that concern how the user writes, not what is emitted here.
 fn quiet() -> TokenStream {
-    quote!(#[allow(non_camel_case_types, dead_code, unreachable_pub, clippy::all, clippy::pedantic, clippy::nursery)])
+    quote!(#[allow(unused, non_camel_case_types, unreachable_pub, clippy::all, clippy::pedantic, clippy::nursery)])
 }
 
 // Input: `fn item(id: u64) -> R`. Output:
@@ -72,7 +72,7 @@ fn methods(plan: &Plan) -> TokenStream {
     let handle = handle_type(plan);
     let value = Ident::new("value", Span::mixed_site());
 
-    let all = Keyed::all(plan);
+    let all = Keyed::all(plan).renamed();
     let Keyed {
         parameters: all_parameters,
         bindings: all_bindings,
@@ -219,9 +219,19 @@ fn entry(plan: &Plan) -> TokenStream {
     quote!(#call #rules)
 }
 
+/// `name: Type`
+struct Parameter(Ident, Type);
+
+impl ToTokens for Parameter {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Self(name, ty) = self;
+        tokens.extend(quote!(#name: #ty));
+    }
+}
+
 /// A part of the function's parameters, and how to pass them on.
 struct Keyed {
-    parameters: Vec<TokenStream>,
+    parameters: Vec<Parameter>,
     bindings: Vec<Ident>,
     generics: Generics,
     /// Explicit generic arguments, where there are any to give.
@@ -243,9 +253,19 @@ impl Keyed {
         Self::of(plan, plan.function.signature.generics.clone(), |_| true)
     }
 
+    /// With parameters of the same names that are not the user's, so that one named like the function
+    /// does not hide it.
+    fn renamed(mut self) -> Self {
+        for (parameter, binding) in self.parameters.iter_mut().zip(&mut self.bindings) {
+            binding.set_span(Span::mixed_site());
+            parameter.0 = binding.clone();
+        }
+        self
+    }
+
     fn of(plan: &Plan, generics: Generics, is_taken: impl Fn(&Argument) -> bool) -> Self {
         let taken: Vec<_> = plan.arguments.iter().filter(|argument| is_taken(argument)).collect();
-        let parameters = taken.iter().map(|Argument { binding, ty, .. }| quote!(#binding: #ty)).collect();
+        let parameters = taken.iter().map(|it| Parameter(it.binding.clone(), it.ty.clone())).collect();
         let bindings = taken.iter().map(|argument| argument.binding.clone()).collect();
         let explicit: Vec<_> = generics
             .params

@@ -22,15 +22,15 @@ use syn::parse_quote;
 /// Caches what a function returns.
 #[proc_macro_attribute]
 pub fn cached(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    attribute(&arguments.into(), item.into(), enclosing::is_in_impl).into()
+    attribute(&arguments.into(), &item.into(), enclosing::is_in_impl).into()
 }
 
 /// The attribute; `is_in_impl` is asked where the function itself does not tell.
-fn attribute(arguments: &TokenStream, item: TokenStream, is_in_impl: fn() -> bool) -> TokenStream {
+fn attribute(arguments: &TokenStream, item: &TokenStream, is_in_impl: fn() -> bool) -> TokenStream {
     let mut errors = Errors::default();
     let Ok(function) = syn::parse2::<Function>(item.clone()) else {
-        errors.at_span(first_span(&item), "`#[cached]` goes on a function");
-        return with_errors(errors, &item);
+        errors.at_span(first_span(item), "`#[cached]` goes on a function");
+        return with_errors(errors, item);
     };
     let options = Options::parse(arguments.clone(), &mut errors);
     let krate =
@@ -40,7 +40,7 @@ fn attribute(arguments: &TokenStream, item: TokenStream, is_in_impl: fn() -> boo
     }
     let is_method = function.receiver().is_some() || function.mentions_self_type() || is_in_impl();
     let plan = Plan::new(function, options, is_method, &mut errors);
-    if errors.is_empty() { expand::expand(&plan) } else { with_errors(errors, &item) }
+    if errors.is_empty() { expand::expand(&plan) } else { with_errors(errors, item) }
 }
 
 /// The item as it was, so that nothing else in the crate breaks, and what is wrong with it.

@@ -6,12 +6,14 @@ use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use sdd::Guard;
 
+use crate::circle::Waiting;
 use crate::clock::nanoseconds;
-use crate::flight::{Ending, Flight, Waiting};
+use crate::flight::{Ending, Flight};
 use crate::function::{Function, State};
 use crate::handle::{AsyncHandle, Handle};
 use crate::key::Part;
@@ -293,10 +295,13 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 Turn::Return(value) => return value,
                 Turn::Bypass => return body.await,
                 Turn::Compute(computation) => {
+                    let flight = &computation.flight;
+                    let waker = Waker::from(Arc::clone(flight));
                     let mut body = pin!(body);
                     let value = poll_fn(|context| {
-                        let _entered = computation.flight.course.enter();
-                        body.as_mut().poll(context)
+                        flight.polled(context);
+                        let _entered = flight.course.enter();
+                        body.as_mut().poll(&mut Context::from_waker(&waker))
                     })
                     .await;
                     return computation.land(value);
@@ -329,12 +334,12 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             // Whoever computed it may have stored it since the lookup.
             if let Some(value) = target.table.hit(target.hash, target.is_key(), &guard) {
                 drop(writer);
+                self.state.counts.coalesced.add(1);
                 return Turn::Return(self.outcome.returned(value.clone()));
             }
             if !self.alone
-                && let Some(flight) = writer.flights.of(target.hash, target.is_key())
+                && let Some(flight) = writer.flights.join(target.hash, target.is_key())
             {
-                let flight = Arc::clone(flight);
                 drop(writer);
                 self.target = Some(target);
                 return match Waiting::begin(&flight.course) {
@@ -357,6 +362,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             rules,
             flight,
             started: Instant::now(),
+            landed: false,
         })
     }
 
@@ -383,12 +389,13 @@ struct Computation<O: Outcome, K: Owned> {
     rules: Rules<O::Stored>,
     flight: Arc<FlightOf<O>>,
     started: Instant,
+    landed: bool,
 }
 
 impl<O: Outcome, K: Owned> Computation<O, K> {
     /// Stores what the body returned, if it is to be stored and nothing has fenced it, and hands it to
     /// those who wait.
-    fn land(self, returned: O::Returned) -> O::Returned {
+    fn land(mut self, returned: O::Returned) -> O::Returned {
         let counts = &self.state.counts;
         counts.computations.add(1);
         counts.compute_nanoseconds.add(nanoseconds(self.started.elapsed()));
@@ -406,8 +413,8 @@ impl<O: Outcome, K: Owned> Computation<O, K> {
         drop(writer);
         drop(guard);
         after_store(self.state, stored);
-        // Nobody can join any more: those who hold the flight now are all who wait.
-        if Arc::strong_count(&self.flight) > 1 {
+        // Nobody can join any more.
+        if self.flight.is_awaited() {
             let delivery = match self.outcome.stored(&returned).filter(|_| stored) {
                 Some(value) => Some(Delivery::Stored(value.clone())),
                 None => self.outcome.share(&returned).map(Delivery::NotStored),
@@ -416,6 +423,7 @@ impl<O: Outcome, K: Owned> Computation<O, K> {
         } else {
             self.flight.end(Ending::Landed(None));
         }
+        self.landed = true;
         returned
     }
 }
@@ -423,7 +431,7 @@ impl<O: Outcome, K: Owned> Computation<O, K> {
 /// A computation that ends without having landed is lost.
 impl<O: Outcome, K: Owned> Drop for Computation<O, K> {
     fn drop(&mut self) {
-        if self.flight.has_ended() {
+        if self.landed {
             return;
         }
         self.state.counts.abandoned.add(1);

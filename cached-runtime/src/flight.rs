@@ -3,60 +3,26 @@
 //! A flight ends in one of two ways: it lands, with something for those who wait or with nothing, or
 //! it is lost, when the body panicked or its future was dropped. Waiting threads and tasks share one
 //! state; only how they sleep differs.
+//!
+//! A future may also be kept and never polled again. The leader's future is therefore polled with the
+//! flight itself as its waker: a leader that was woken and is not polled for [`STALLED`] is given up,
+//! and those who wait go on. A body that is not woken is at work, however long it takes.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use hashbrown::HashTable;
 use once_cell::sync::OnceCell;
 use parking_lot::{Condvar, Mutex};
 
-/// A running computation, and the one within whose body it began.
-pub(crate) struct Course {
-    id: u64,
-    within: Option<Arc<Course>>,
-}
-
-thread_local! {
-    /// The innermost computation whose body this thread is running.
-    static CURRENT: RefCell<Option<Arc<Course>>> = const { RefCell::new(None) };
-}
-
-impl Course {
-    fn begin() -> Arc<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Arc::new(Self { id: NEXT.fetch_add(1, Relaxed), within: Self::current() })
-    }
-
-    fn current() -> Option<Arc<Self>> {
-        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
-    }
-
-    /// This computation and those around it, innermost first.
-    fn chain(&self) -> impl Iterator<Item = u64> {
-        std::iter::successors(Some(self), |course| course.within.as_deref()).map(|course| course.id)
-    }
-
-    /// Makes this the current computation until the guard is dropped.
-    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
-        let outer = CURRENT.try_with(|current| current.replace(Some(Arc::clone(self)))).ok().flatten();
-        Entered(outer)
-    }
-}
-
-pub(crate) struct Entered(Option<Arc<Course>>);
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let _ = CURRENT.try_with(|current| current.replace(self.0.take()));
-    }
-}
+use crate::circle::Course;
+use crate::clock::{self, NEVER, nanoseconds};
 
 /// What became of a flight.
 pub(crate) enum Ending<D> {
@@ -66,19 +32,29 @@ pub(crate) enum Ending<D> {
     Lost,
 }
 
+/// How long a leader that was woken may take to be polled. Only a program that has forgotten about it,
+/// or is hopelessly late, takes as long.
+const STALLED: Duration = Duration::from_millis(500);
+
 /// See the module. `D` is what is delivered to those who wait.
 pub(crate) struct Flight<D> {
     pub(crate) course: Arc<Course>,
     ending: OnceCell<Ending<D>>,
+    /// Whether anybody has waited for it.
+    is_awaited: AtomicBool,
     tasks: Mutex<Tasks>,
     landed: Condvar,
+    /// When the leader was woken, if it was not polled since; else [`NEVER`].
+    woken: AtomicU64,
 }
 
-/// The tasks that wait, by a number that each got when it first did.
 #[derive(Default)]
 struct Tasks {
+    /// The leader's.
+    leader: Option<Waker>,
+    /// Those that wait, by a number that each got when it first did. The first watches the leader.
+    waiting: BTreeMap<u64, Waker>,
     next: u64,
-    wakers: HashMap<u64, Waker>,
 }
 
 impl<D> Flight<D> {
@@ -86,8 +62,10 @@ impl<D> Flight<D> {
         Arc::new(Self {
             course: Course::begin(),
             ending: OnceCell::new(),
+            is_awaited: AtomicBool::new(false),
             tasks: Mutex::default(),
             landed: Condvar::new(),
+            woken: AtomicU64::new(NEVER),
         })
     }
 
@@ -96,13 +74,18 @@ impl<D> Flight<D> {
         if self.ending.set(ending).is_err() {
             return;
         }
-        let wakers = std::mem::take(&mut self.tasks.lock().wakers);
+        let Tasks { leader, waiting, .. } = std::mem::take(&mut *self.tasks.lock());
         self.landed.notify_all();
-        wakers.into_values().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
+        drop(leader);
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ending.get().is_some()
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Acquire)
     }
 
     /// Sleeps until the flight has ended.
@@ -120,9 +103,44 @@ impl<D> Flight<D> {
     pub(crate) fn ended(&self) -> Ended<'_, D> {
         Ended { flight: self, number: None }
     }
+
+    /// The leader's task is being polled.
+    pub(crate) fn polled(&self, context: &Context<'_>) {
+        self.woken.store(NEVER, Release);
+        let mut tasks = self.tasks.lock();
+        let is_known = tasks.leader.as_ref().is_some_and(|leader| leader.will_wake(context.waker()));
+        if !is_known {
+            drop(tasks);
+            let waker = context.waker().clone();
+            tasks = self.tasks.lock();
+            let old = tasks.leader.replace(waker);
+            drop(tasks);
+            drop(old);
+        }
+    }
+
+    fn is_stalled(&self) -> bool {
+        clock::now() > self.woken.load(Acquire).saturating_add(nanoseconds(STALLED))
+    }
 }
 
-/// A future that is ready when the flight has ended. Dropping it affects nobody else.
+/// The leader is to be polled: whoever watches it should see that it is.
+impl<D: Send + Sync> Wake for Flight<D> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let _ = self.woken.compare_exchange(NEVER, clock::now(), Release, Relaxed);
+        let tasks = self.tasks.lock();
+        let leader = tasks.leader.clone();
+        let watching = tasks.waiting.values().next().cloned();
+        drop(tasks);
+        leader.into_iter().chain(watching).for_each(Waker::wake);
+    }
+}
+
+/// A future that is ready when the flight has ended, or is given up. Dropping it affects nobody else.
 pub(crate) struct Ended<'a, D> {
     flight: &'a Flight<D>,
     number: Option<u64>,
@@ -133,6 +151,9 @@ impl<'a, D> Future for Ended<'a, D> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let flight = self.flight;
+        if flight.is_stalled() {
+            flight.end(Ending::Lost);
+        }
         // A waker's clone and drop are foreign code: neither runs under the lock.
         let waker = context.waker().clone();
         let mut tasks = flight.tasks.lock();
@@ -143,19 +164,28 @@ impl<'a, D> Future for Ended<'a, D> {
             tasks.next += 1;
             tasks.next
         });
-        let old = tasks.wakers.insert(number, waker);
+        let old = tasks.waiting.insert(number, waker);
+        let watches = tasks.waiting.keys().next() == Some(&number);
         drop(tasks);
         drop(old);
+        if watches && flight.woken.load(Acquire) != NEVER {
+            // The leader's turn comes before the next one of this task, or it is late.
+            context.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 }
 
 impl<D> Drop for Ended<'_, D> {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            let waker = self.flight.tasks.lock().wakers.remove(&number);
-            drop(waker);
-        }
+        let Some(number) = self.number else { return };
+        let mut tasks = self.flight.tasks.lock();
+        let own = tasks.waiting.remove(&number);
+        let watching = tasks.waiting.values().next().cloned();
+        drop(tasks);
+        drop(own);
+        // The next one watches.
+        watching.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -180,10 +210,13 @@ impl<K, D> Default for Flights<K, D> {
 }
 
 impl<K, D> Flights<K, D> {
-    /// The computation of this key that can be waited for.
-    pub(crate) fn of(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&Arc<Flight<D>>> {
+    /// The computation of this key that can be waited for; it will be.
+    pub(crate) fn join(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<Arc<Flight<D>>> {
         let running = self.0.find(hash, |it| it.hash == hash && it.shared && is_key(&it.key))?;
-        Some(&running.flight)
+        // A flight that was given up is the first caller's alone.
+        let flight = Some(&running.flight).filter(|flight| !flight.has_ended())?;
+        flight.is_awaited.store(true, Release);
+        Some(Arc::clone(flight))
     }
 
     /// Begins a computation.
@@ -219,118 +252,5 @@ impl<K, D> Flights<K, D> {
         if self.0.is_empty() && self.0.capacity() > 64 {
             self.0.shrink_to(0, |it| it.hash);
         }
-    }
-}
-
-/// Who waits for whom: from each computation to those that it, or one within it, waits for.
-static WAITING: Mutex<Option<HashMap<u64, Vec<u64>>>> = Mutex::new(None);
-
-/// Stands for the current computation's waiting for another.
-pub(crate) struct Waiting {
-    by: Option<Arc<Course>>,
-    to: u64,
-}
-
-impl Waiting {
-    /// Begins to wait, unless the wait would close a circle and never end: unless `target` is one of
-    /// the computations that this thread or task is running, or waits, itself or through others, for
-    /// one of them.
-    pub(crate) fn begin(target: &Course) -> Option<Self> {
-        let to = target.id;
-        let Some(by) = Course::current() else {
-            // Nobody can be waiting for who computes nothing.
-            return Some(Self { by: None, to });
-        };
-        let own: Vec<u64> = by.chain().collect();
-        let mut waiting = WAITING.lock();
-        let edges = waiting.get_or_insert_default();
-        if leads_to(edges, to, &own) {
-            return None;
-        }
-        for course in own {
-            edges.entry(course).or_default().push(to);
-        }
-        drop(waiting);
-        Some(Self { by: Some(by), to })
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let Some(by) = &self.by else { return };
-        let mut waiting = WAITING.lock();
-        let edges = waiting.get_or_insert_default();
-        for course in by.chain() {
-            let Some(targets) = edges.get_mut(&course) else { continue };
-            if let Some(at) = targets.iter().position(|target| *target == self.to) {
-                targets.swap_remove(at);
-            }
-            if targets.is_empty() {
-                edges.remove(&course);
-            }
-        }
-        if edges.is_empty() {
-            *waiting = None;
-        }
-    }
-}
-
-/// Whether a path leads from `from` to one of `goals`.
-fn leads_to(edges: &HashMap<u64, Vec<u64>>, from: u64, goals: &[u64]) -> bool {
-    let mut open = vec![from];
-    let mut seen = std::collections::HashSet::new();
-    while let Some(course) = open.pop() {
-        if goals.contains(&course) {
-            return true;
-        }
-        if seen.insert(course) {
-            open.extend(edges.get(&course).into_iter().flatten());
-        }
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_found_through_others_and_circles_do_not_trap_the_search() {
-        let edges = HashMap::from([(1, vec![2, 3]), (2, vec![1]), (3, vec![4])]);
-        for (from, goals, expected) in
-            [(1, &[4][..], true), (2, &[4], true), (4, &[1, 2, 3], false), (1, &[9], false), (7, &[7], true)]
-        {
-            assert_eq!(leads_to(&edges, from, goals), expected, "{from} to {goals:?}");
-        }
-    }
-
-    #[test]
-    fn who_computes_nothing_may_wait_for_anybody() {
-        assert!(Waiting::begin(&Course::begin()).is_some());
-    }
-
-    #[test]
-    fn nobody_waits_for_a_computation_that_it_is_part_of() {
-        let outer = Course::begin();
-        let _outer = outer.enter();
-        let inner = Course::begin();
-        let _inner = inner.enter();
-        assert!(Waiting::begin(&outer).is_none());
-        assert!(Waiting::begin(&inner).is_none());
-    }
-
-    #[test]
-    fn nobody_waits_for_who_waits_for_them_through_others() {
-        let [a, b, c] = [(); 3].map(|()| Course::begin());
-        let wait = |by: &Arc<Course>, target: &Course| {
-            let _entered = by.enter();
-            Waiting::begin(target)
-        };
-        let a_for_b = wait(&a, &b);
-        let b_for_c = wait(&b, &c);
-        assert!(a_for_b.is_some() && b_for_c.is_some());
-        assert!(wait(&c, &a).is_none());
-        drop(b_for_c);
-        assert!(wait(&c, &a).is_some());
     }
 }

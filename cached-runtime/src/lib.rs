@@ -3,6 +3,7 @@
 
 #[expect(missing_docs, reason = "seen by the expansion alone")]
 mod call;
+mod circle;
 mod clock;
 mod flight;
 #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]

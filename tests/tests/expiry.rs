@@ -110,7 +110,7 @@ fn a_computed_timeout_of_zero_stores_nothing_and_the_longest_lasts_for_ever() {
     fn f(seconds: u64) -> u64 {
         seconds
     }
-    #[cached(timeout = Duration::MAX, idle_timeout = Duration::MAX, jitter = "100%")]
+    #[cached(timeout = Duration::MAX, idle_timeout = Duration::MAX)]
     fn longest() {}
     let own = testing::isolated();
     f(0);

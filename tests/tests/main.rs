@@ -2,5 +2,7 @@
 
 mod companion;
 mod expiry;
+mod flights;
 mod shapes;
+mod tasks;
 mod values;

@@ -219,7 +219,7 @@ where
         };
         match old {
             Some(id) if fits(writer, writer.eviction.weight_of(id)) => {
-                self.replace(writer, id, hash, new, now, guard)
+                self.replace(writer, id, hash, new, now, guard);
             }
             _ => {
                 if let Some(id) = old {

@@ -1,0 +1,163 @@
+//! Who computes what within what, and who waits for whom: so that no wait closes a circle.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::Mutex;
+
+/// A running computation, and the one within whose body it began.
+pub(crate) struct Course {
+    id: u64,
+    within: Option<Arc<Course>>,
+}
+
+thread_local! {
+    /// The innermost computation whose body this thread is running.
+    static CURRENT: RefCell<Option<Arc<Course>>> = const { RefCell::new(None) };
+}
+
+impl Course {
+    pub(crate) fn begin() -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Arc::new(Self { id: NEXT.fetch_add(1, Relaxed), within: Self::current() })
+    }
+
+    fn current() -> Option<Arc<Self>> {
+        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    }
+
+    /// This computation and those around it, innermost first.
+    fn chain(&self) -> impl Iterator<Item = u64> {
+        std::iter::successors(Some(self), |course| course.within.as_deref()).map(|course| course.id)
+    }
+
+    /// Makes this the current computation until the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
+        let outer = CURRENT.try_with(|current| current.replace(Some(Arc::clone(self)))).ok().flatten();
+        Entered(outer)
+    }
+}
+
+pub(crate) struct Entered(Option<Arc<Course>>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let _ = CURRENT.try_with(|current| current.replace(self.0.take()));
+    }
+}
+
+/// Who waits for whom: from each computation to those that it, or one within it, waits for.
+static WAITING: Mutex<Option<HashMap<u64, Vec<u64>>>> = Mutex::new(None);
+
+/// Stands for the current computation's waiting for another.
+pub(crate) struct Waiting {
+    by: Option<Arc<Course>>,
+    to: u64,
+}
+
+impl Waiting {
+    /// Begins to wait, unless the wait would close a circle and never end: unless `target` is one of
+    /// the computations that this thread or task is running, or waits, itself or through others, for
+    /// one of them.
+    pub(crate) fn begin(target: &Course) -> Option<Self> {
+        let to = target.id;
+        let Some(by) = Course::current() else {
+            // Nobody can be waiting for who computes nothing.
+            return Some(Self { by: None, to });
+        };
+        let own: Vec<u64> = by.chain().collect();
+        let mut waiting = WAITING.lock();
+        let edges = waiting.get_or_insert_default();
+        if leads_to(edges, to, &own) {
+            return None;
+        }
+        for course in own {
+            edges.entry(course).or_default().push(to);
+        }
+        drop(waiting);
+        Some(Self { by: Some(by), to })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some(by) = &self.by else { return };
+        let mut waiting = WAITING.lock();
+        let edges = waiting.get_or_insert_default();
+        for course in by.chain() {
+            let Some(targets) = edges.get_mut(&course) else { continue };
+            if let Some(at) = targets.iter().position(|target| *target == self.to) {
+                targets.swap_remove(at);
+            }
+            if targets.is_empty() {
+                edges.remove(&course);
+            }
+        }
+        if edges.is_empty() {
+            *waiting = None;
+        }
+    }
+}
+
+/// Whether a path leads from `from` to one of `goals`.
+fn leads_to(edges: &HashMap<u64, Vec<u64>>, from: u64, goals: &[u64]) -> bool {
+    let mut open = vec![from];
+    let mut seen = HashSet::new();
+    while let Some(course) = open.pop() {
+        if goals.contains(&course) {
+            return true;
+        }
+        if seen.insert(course) {
+            open.extend(edges.get(&course).into_iter().flatten());
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_found_through_others_and_circles_do_not_trap_the_search() {
+        let edges = HashMap::from([(1, vec![2, 3]), (2, vec![1]), (3, vec![4])]);
+        for (from, goals, expected) in
+            [(1, &[4][..], true), (2, &[4], true), (4, &[1, 2, 3], false), (1, &[9], false), (7, &[7], true)]
+        {
+            assert_eq!(leads_to(&edges, from, goals), expected, "{from} to {goals:?}");
+        }
+    }
+
+    #[test]
+    fn who_computes_nothing_may_wait_for_anybody() {
+        assert!(Waiting::begin(&Course::begin()).is_some());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_computation_that_it_is_part_of() {
+        let outer = Course::begin();
+        let _outer = outer.enter();
+        let inner = Course::begin();
+        let _inner = inner.enter();
+        assert!(Waiting::begin(&outer).is_none());
+        assert!(Waiting::begin(&inner).is_none());
+    }
+
+    #[test]
+    fn nobody_waits_for_who_waits_for_them_through_others() {
+        let [a, b, c] = [(); 3].map(|()| Course::begin());
+        let wait = |by: &Arc<Course>, target: &Course| {
+            let _entered = by.enter();
+            Waiting::begin(target)
+        };
+        let a_for_b = wait(&a, &b);
+        let b_for_c = wait(&b, &c);
+        assert!(a_for_b.is_some() && b_for_c.is_some());
+        assert!(wait(&c, &a).is_none());
+        drop(b_for_c);
+        assert!(wait(&c, &a).is_some());
+    }
+}

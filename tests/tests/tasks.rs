@@ -1,0 +1,349 @@
+//! `async fn`, on every runtime: tokio with many threads and with one, and smol.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::Poll;
+
+use cached_runtime::{cached, testing};
+use cached_tests::Runs;
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Spawns a task; awaiting what is returned joins it.
+type Spawn = fn(Task) -> Task;
+
+/// Runs a test on every runtime, each time in a store of its own.
+fn everywhere<F: Future<Output = ()> + Send + 'static>(test: impl Fn(testing::Isolated, Spawn) -> F) {
+    let on_tokio: Spawn = |task| Box::pin(async { tokio::spawn(task).await.unwrap() });
+    let on_smol: Spawn = |task| Box::pin(smol::spawn(task));
+    let run = |spawn| {
+        let store = testing::isolated().store();
+        store.clone().run(test(store, spawn))
+    };
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap().block_on(run(on_tokio));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run(on_tokio));
+    smol::block_on(run(on_smol));
+}
+
+/// Lets others run.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        yield_now().await;
+    }
+}
+
+/// Polls a future once.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|context| {
+        Poll::Ready(match future.as_mut().poll(context) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+/// Spawns so many tasks at once and joins them.
+async fn together(store: &testing::Isolated, spawn: Spawn, count: usize, task: impl Fn(usize) -> Task) {
+    let tasks: Vec<_> = (0..count).map(|number| spawn(Box::pin(store.run(task(number))))).collect();
+    // smol's run from when they are spawned, tokio's from when these are first polled.
+    let mut joined: Vec<_> = tasks.into_iter().map(Some).collect();
+    poll_fn(|context| {
+        for task in &mut joined {
+            if let Some(waiting) = task
+                && waiting.as_mut().poll(context).is_ready()
+            {
+                *task = None;
+            }
+        }
+        if joined.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+#[test]
+fn sixty_four_tasks_on_one_cold_key_run_one_body() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60)]
+    async fn f(n: u8) -> Result<u32, String> {
+        until_all_have_missed().await;
+        if n == 0 {
+            return Err("zero".to_owned());
+        }
+        let run: u32 = Ok::<_, String>(RUNS.add())?;
+        Ok(run)
+    }
+    async fn until_all_have_missed() {
+        while f::stats().await.misses < 64 {
+            yield_now().await;
+        }
+    }
+    everywhere(|store, spawn| async move {
+        let before = RUNS.get();
+        together(&store, spawn, 64, |_| {
+            Box::pin(async move {
+                assert!(f(1).await.is_ok());
+            })
+        })
+        .await;
+        assert_eq!((RUNS.get() - before, f::stats().await.coalesced), (1, 63));
+    });
+}
+
+#[test]
+fn a_leader_that_is_dropped_leaves_its_place_to_those_who_wait() {
+    static RUNS: Runs = Runs::new();
+    #[cached(skip(go_on))]
+    async fn f(n: u8, go_on: &'static AtomicBool) -> u32 {
+        let _ = n;
+        let run = RUNS.add();
+        until(|| go_on.load(SeqCst)).await;
+        run
+    }
+    everywhere(|_, _| async move {
+        let go_on: &AtomicBool = Box::leak(Box::default());
+        let before = RUNS.get();
+        let mut leader = Box::pin(f(1, go_on));
+        assert!(poll_once(leader.as_mut()).await.is_none());
+        let (mut one, mut other) = (pin!(f(1, go_on)), pin!(f(1, go_on)));
+        assert!(poll_once(one.as_mut()).await.is_none() && poll_once(other.as_mut()).await.is_none());
+        assert_eq!(RUNS.get() - before, 1);
+        drop(leader);
+        assert!(poll_once(one.as_mut()).await.is_none());
+        assert_eq!(RUNS.get() - before, 2);
+        go_on.store(true, SeqCst);
+        assert_eq!((one.await - before, other.await - before), (2, 2));
+        assert_eq!(f::stats().await.abandoned, 1);
+    });
+}
+
+#[test]
+fn dropping_one_that_waits_disturbs_nobody() {
+    static RUNS: Runs = Runs::new();
+    #[cached(skip(go_on))]
+    async fn f(n: u8, go_on: &'static AtomicBool) -> u32 {
+        until(|| go_on.load(SeqCst)).await;
+        RUNS.add() * 0 + u32::from(n)
+    }
+    everywhere(|_, _| async move {
+        let go_on: &AtomicBool = Box::leak(Box::default());
+        let before = RUNS.get();
+        let mut leader = pin!(f(1, go_on));
+        let mut gone = Box::pin(f(1, go_on));
+        let mut stays = pin!(f(1, go_on));
+        assert!(poll_once(leader.as_mut()).await.is_none());
+        assert!(poll_once(gone.as_mut()).await.is_none());
+        assert!(poll_once(stays.as_mut()).await.is_none());
+        drop(gone);
+        go_on.store(true, SeqCst);
+        assert_eq!((leader.await, stays.await, RUNS.get() - before), (1, 1, 1));
+    });
+}
+
+#[test]
+fn a_leader_that_is_kept_and_never_polled_again_holds_nobody_up() {
+    static RUNS: Runs = Runs::new();
+    #[cached]
+    async fn f(n: u8) -> u32 {
+        let run = RUNS.add();
+        yield_now().await;
+        u32::from(n) * 0 + run
+    }
+    everywhere(|_, _| async move {
+        let before = RUNS.get();
+        let mut kept = pin!(f(1));
+        assert!(poll_once(kept.as_mut()).await.is_none());
+        assert_eq!(f(1).await - before, 2);
+        assert_eq!(kept.await - before, 1, "and it can still be awaited");
+    });
+}
+
+#[test]
+fn a_leader_that_is_not_woken_is_at_work_and_is_waited_for() {
+    static RUNS: Runs = Runs::new();
+    static GO_ON: AtomicBool = AtomicBool::new(false);
+    #[cached]
+    async fn f(n: u8) -> u32 {
+        RUNS.add();
+        // Not woken by anything but its caller's own polls.
+        poll_fn(|_| if GO_ON.load(SeqCst) { Poll::Ready(()) } else { Poll::Pending }).await;
+        u32::from(n)
+    }
+    let _own = testing::isolated();
+    smol::block_on(async {
+        let mut leader = pin!(f(1));
+        let mut waits = pin!(f(1));
+        for _ in 0..1000 {
+            assert!(poll_once(leader.as_mut()).await.is_none() && poll_once(waits.as_mut()).await.is_none());
+        }
+        GO_ON.store(true, SeqCst);
+        assert_eq!((leader.await, waits.await, RUNS.get()), (1, 1, 1));
+    });
+}
+
+#[test]
+fn a_body_may_await_its_own_function_with_its_own_key() {
+    static DEPTH: Runs = Runs::new();
+    #[cached]
+    async fn f(n: u32) -> u32 {
+        yield_now().await;
+        if DEPTH.add() % 5 != 0 { Box::pin(f(n)).await + 1 } else { n }
+    }
+    everywhere(|_, _| async {
+        assert_eq!(f(1).await, 5);
+        assert_eq!(f(1).await, 5);
+    });
+}
+
+#[test]
+fn tasks_that_wait_for_one_another_in_a_circle_go_on() {
+    #[cached]
+    async fn a(round: u32, depth: u32) -> u32 {
+        yield_now().await;
+        if depth == 0 { 0 } else { Box::pin(b(round, depth - 1)).await + 1 }
+    }
+    #[cached(key = round)]
+    async fn b(round: u32, depth: u32) -> u32 {
+        yield_now().await;
+        if depth == 0 { 0 } else { Box::pin(c(round, depth - 1)).await + 1 }
+    }
+    #[cached(key = round)]
+    async fn c(round: u32, depth: u32) -> u32 {
+        yield_now().await;
+        if depth == 0 { 0 } else { Box::pin(b(round, depth - 1)).await + 1 }
+    }
+    everywhere(|store, spawn| async move {
+        together(&store, spawn, 3, |number| {
+            Box::pin(async move {
+                for round in 0..10_000 {
+                    match number {
+                        0 => a(round, 3).await,
+                        1 => b(round, 3).await,
+                        _ => c(round, 3).await,
+                    };
+                }
+            })
+        })
+        .await;
+    });
+}
+
+#[test]
+fn the_future_of_a_call_can_be_sent_where_its_body_can() {
+    fn can_be_sent<T: Send>(value: T) -> T {
+        value
+    }
+    #[cached]
+    async fn f(text: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+        yield_now().await;
+        Ok(text.parse::<u32>()?.to_string())
+    }
+    #[cached(skip(local))]
+    async fn g(n: u32, local: Rc<u32>) -> u32 {
+        yield_now().await;
+        n + *local
+    }
+    let _own = testing::isolated();
+    smol::block_on(async {
+        assert_eq!(can_be_sent(f("1")).await.unwrap(), "1");
+        assert!(can_be_sent(f("x")).await.is_err());
+        assert_eq!(can_be_sent(f::peek("1")).await.unwrap().unwrap(), "1");
+        assert!(can_be_sent(f::invalidate("1")).await);
+        assert_eq!(can_be_sent(f::refresh("1")).await.unwrap(), "1");
+        assert_eq!(g(1, Rc::new(2)).await, 3);
+    });
+}
+
+struct Repo {
+    id: u32,
+}
+
+trait Load {
+    fn name(&self) -> impl Future<Output = String> + Send;
+}
+
+impl Repo {
+    #[cached(timeout = 60, key = (self.id, n), handle = load_cache)]
+    async fn load(&self, n: u32) -> u32 {
+        yield_now().await;
+        self.id * 100 + n
+    }
+}
+
+impl Load for Repo {
+    #[cached(skip(self))]
+    async fn name(&self) -> String {
+        yield_now().await;
+        format!("repo {}", self.id)
+    }
+}
+
+#[test]
+fn async_methods_and_companions_do_what_the_others_do() {
+    #[cached(skip(suffix))]
+    async fn f(n: u32, suffix: &str) -> String {
+        yield_now().await;
+        format!("{n}{suffix}")
+    }
+    everywhere(|_, _| async {
+        assert_eq!(f(1, "a").await, "1a");
+        assert_eq!(f(1, "b").await, "1a");
+        assert_eq!(f::uncached(1, "c").await, "1c");
+        assert_eq!(f::refresh(1, "d").await, "1d");
+        assert_eq!(f::peek(1).await.as_deref(), Some("1d"));
+        f::put(1, "put".to_owned()).await;
+        assert_eq!(f(1, "e").await, "put");
+        assert!(f::invalidate(1).await);
+        f::clear().await;
+        assert_eq!(f::stats().await.hits, 2);
+
+        let repo = Repo { id: 2 };
+        assert_eq!(repo.load(1).await, 201);
+        assert_eq!(repo.load_cache(1).peek().await, Some(201));
+        repo.load_cache(1).put(7).await;
+        assert_eq!((repo.load(1).await, repo.load_cache(1).refresh().await), (7, 201));
+        assert!(repo.load_cache(1).invalidate().await);
+        assert_eq!(
+            (repo.name().await, Repo { id: 3 }.name().await),
+            ("repo 2".to_owned(), "repo 2".to_owned())
+        );
+    });
+}
+
+#[test]
+fn a_panic_in_a_task_is_that_task_s_alone() {
+    static RUNS: Runs = Runs::new();
+    #[cached]
+    async fn f(n: u8) -> u8 {
+        while f::stats().await.misses < 8 {
+            yield_now().await;
+        }
+        assert!(RUNS.add() > 1, "the first one");
+        n
+    }
+    let own = testing::isolated();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let store = own.store();
+    let panicked = runtime.block_on(async {
+        let tasks: Vec<_> = (0..8).map(|_| tokio::spawn(store.run(f(1)))).collect();
+        let mut panicked = 0;
+        for task in tasks {
+            panicked += u32::from(task.await.is_err());
+        }
+        panicked
+    });
+    assert_eq!((panicked, RUNS.get()), (1, 2));
+}
