@@ -223,7 +223,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             state,
             target,
             refresh: lookup.0 == Mode::Refresh,
-            alone: !state.policy.single_flight(),
+            alone: !state.policy().single_flight(),
             outcome,
             rules: Rules { timeout: None, cache_if: None, weigh: None },
         }
@@ -465,11 +465,11 @@ fn admit<O: Outcome>(
         Timeout::Fixed(timeout) => *timeout,
         Timeout::Of(rule) => rule(value),
     });
-    let timeout = state.policy.timeout_of(computed, outcome.is_negative(returned));
+    let timeout = state.policy().timeout_of(computed, outcome.is_negative(returned));
     let weight = rules.weigh.as_ref().map_or(1, |rule| rule(value));
     let value = value.clone();
-    let random = if state.policy.jitter_percent() > 0 { random() } else { 0 };
-    let deadline = state.policy.deadline(state.store.clock.now(), timeout, random)?;
+    let random = if state.policy().jitter_percent() > 0 { random() } else { 0 };
+    let deadline = state.policy().deadline(state.store.clock.now(), timeout, random)?;
     Some(Admitted { value, deadline, weight })
 }
 

@@ -26,8 +26,7 @@ pub struct Function {
 
 /// The state of a function in one store.
 pub(crate) struct State {
-    name: &'static str,
-    pub(crate) policy: Policy,
+    function: &'static Function,
     pub(crate) store: &'static Inner,
     pub(crate) hash_seed: foldhash::quality::RandomState,
     pub(crate) hits: PerThread,
@@ -35,8 +34,10 @@ pub(crate) struct State {
     /// The only table of most functions.
     first: OnceCell<Typed>,
     /// Those of the other types that a generic function was called with.
-    others: RwLock<HashMap<TypeId, Typed>>,
+    others: OnceCell<Box<Others>>,
 }
+
+type Others = RwLock<HashMap<TypeId, Typed>>;
 
 /// A table, and what it is found by: the types of key and value together with the function's generic
 /// parameters and `Self`. A type's name would not do; two types can have the same.
@@ -44,7 +45,14 @@ pub(crate) struct State {
 struct Typed {
     identity: TypeId,
     table: &'static dyn AnyTable,
-    any: &'static (dyn Any + Send + Sync),
+}
+
+impl Typed {
+    #[inline]
+    fn downcast<T: Any>(self) -> Option<&'static T> {
+        let any: &'static dyn Any = self.table;
+        any.downcast_ref()
+    }
 }
 
 impl Function {
@@ -65,16 +73,15 @@ impl Function {
     }
 
     #[cold]
-    pub(crate) fn first_state(&self, store: &'static Inner) -> &'static State {
+    pub(crate) fn first_state(&'static self, store: &'static Inner) -> &'static State {
         let state = Box::leak(Box::new(State {
-            name: self.name,
-            policy: self.policy,
+            function: self,
             store,
             hash_seed: foldhash::quality::RandomState::default(),
             hits: PerThread::new(),
             counts: Counts::default(),
             first: OnceCell::new(),
-            others: RwLock::default(),
+            others: OnceCell::new(),
         }));
         store.register(state);
         state
@@ -132,7 +139,7 @@ impl Function {
     /// Forgets all keys.
     pub fn clear(&'static self) {
         self.state().clear();
-        janitor::free();
+        janitor::free_all();
     }
 
     /// [`clear`](Self::clear) for the companion of an `async` function.
@@ -174,6 +181,10 @@ impl When {
 }
 
 impl State {
+    pub(crate) fn policy(&self) -> &'static Policy {
+        &self.function.policy
+    }
+
     /// The table for these types.
     #[inline]
     pub(crate) fn table<G: ?Sized, K, S, D>(&'static self) -> &'static Table<K, S, D>
@@ -187,12 +198,12 @@ impl State {
         let is_plain = typeid::of::<G>() == TypeId::of::<()>();
         if let Some(first) = self.first.get()
             && (is_plain || first.identity == identity)
-            && let Some(table) = first.any.downcast_ref()
+            && let Some(table) = first.downcast()
         {
             return table;
         }
         let other = self.other_table::<K, S, D>(identity);
-        other.any.downcast_ref().expect("the identity names the types of the table")
+        other.downcast().expect("the identity names the types of the table")
     }
 
     #[cold]
@@ -204,21 +215,24 @@ impl State {
     {
         let create = || {
             let table: &'static Table<K, S, D> = Box::leak(Box::new(Table::new(self)));
-            Typed { identity, table, any: table }
+            Typed { identity, table }
         };
         let first = self.first.get_or_init(create);
         if first.identity == identity {
             return *first;
         }
-        if let Some(other) = self.others.read().get(&identity) {
+        let others = self.others.get_or_init(Box::default);
+        if let Some(other) = others.read().get(&identity) {
             return *other;
         }
-        *self.others.write().entry(identity).or_insert_with(create)
+        *others.write().entry(identity).or_insert_with(create)
     }
 
     pub(crate) fn tables(&self) -> Vec<&'static dyn AnyTable> {
-        let others = self.others.read();
-        self.first.get().into_iter().chain(others.values()).map(|typed| typed.table).collect()
+        let first = self.first.get().map(|typed| typed.table);
+        let others = self.others.get().map(|others| others.read());
+        let others = others.iter().flat_map(|others| others.values()).map(|typed| typed.table);
+        first.into_iter().chain(others).collect()
     }
 
     pub(crate) fn clear(&self) {
@@ -260,13 +274,13 @@ impl FunctionInfo {
     /// The module path and name of the function, or what `name = "…"` says.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.0.name
+        self.0.function.name
     }
 
     /// What the attribute promises.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        self.0.policy
+        self.0.function.policy
     }
 
     /// What happened so far.
@@ -278,15 +292,15 @@ impl FunctionInfo {
     /// Forgets all keys of the function; the way to do so for a method, which has no companion.
     pub fn clear(&self) {
         self.0.clear();
-        janitor::free();
+        janitor::free_all();
     }
 }
 
 impl fmt::Debug for FunctionInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FunctionInfo")
-            .field("name", &self.0.name)
-            .field("policy", &self.0.policy)
+            .field("name", &self.name())
+            .field("policy", &self.policy())
             .field("stats", &self.0.stats())
             .finish()
     }

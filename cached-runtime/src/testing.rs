@@ -80,7 +80,7 @@ impl Drop for Own {
     fn drop(&mut self) {
         self.store.clear();
         janitor::forget(self.store);
-        janitor::free();
+        janitor::free_all();
     }
 }
 

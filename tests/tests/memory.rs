@@ -7,9 +7,8 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use cached_runtime::{cached, testing};
+use cached_runtime::cached;
 
 /// Counts the allocations and the bytes of each thread.
 struct Counting;
@@ -112,7 +111,8 @@ fn a_hit_allocates_nothing() {
         black_box(repo.load(1));
         assert!(poll_once(later("text")).is_ready());
     };
-    calls();
+    // A miss, and the first hit of this thread.
+    (0..2).for_each(|_| calls());
     assert_eq!(allocations(|| (0..1000).for_each(|_| calls())), 0);
 }
 
@@ -164,6 +164,4 @@ fn memory_goes_with_the_entries() {
         f::clear();
     });
     assert!(bytes < 64 * 1024, "{bytes} bytes");
-    let own = testing::isolated();
-    own.advance(Duration::from_secs(1));
 }

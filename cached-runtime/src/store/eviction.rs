@@ -67,6 +67,13 @@ impl Ghost {
     }
 }
 
+/// Many functions never have more than one entry: a vector would begin with room for four.
+pub(super) fn reserve_one<T>(vector: &mut Vec<T>) {
+    if vector.capacity() == 0 {
+        vector.reserve_exact(1);
+    }
+}
+
 /// What eviction asks of the entries.
 pub(super) trait Entries {
     /// How often the entry was hit, at most [`FREQUENCY_MAX`].
@@ -80,13 +87,14 @@ pub(super) struct Eviction {
     links: Vec<Link>,
     small: Fifo,
     main: Fifo,
-    ghost: Ghost,
+    /// None until something is evicted.
+    ghost: Option<Box<Ghost>>,
     len: usize,
 }
 
 impl Eviction {
     pub(super) fn new() -> Self {
-        Self { links: Vec::new(), small: Fifo::EMPTY, main: Fifo::EMPTY, ghost: Ghost::default(), len: 0 }
+        Self { links: Vec::new(), small: Fifo::EMPTY, main: Fifo::EMPTY, ghost: None, len: 0 }
     }
 
     /// The weight of all entries.
@@ -100,10 +108,15 @@ impl Eviction {
 
     /// Takes up a new entry.
     pub(super) fn insert(&mut self, id: Id, hash: u64, weight: usize) {
-        let queue = if self.ghost.recalls(hash) { Queue::Main } else { Queue::Small };
+        let queue = if self.ghost.as_ref().is_some_and(|ghost| ghost.recalls(hash)) {
+            Queue::Main
+        } else {
+            Queue::Small
+        };
         let link = Link { newer: NOBODY, older: NOBODY, queue, weight };
         let at = id as usize;
         if at == self.links.len() {
+            reserve_one(&mut self.links);
             self.links.push(link);
         } else {
             self.links[at] = link;
@@ -141,7 +154,7 @@ impl Eviction {
             let frequency = entries.frequency(candidate);
             match (self.links[candidate as usize].queue, frequency) {
                 (Queue::Small, 0) => {
-                    self.ghost.remember(entries.hash(candidate), self.len);
+                    self.ghost.get_or_insert_default().remember(entries.hash(candidate), self.len);
                     return Some(candidate);
                 }
                 (Queue::Small, _) => {

@@ -8,7 +8,7 @@
 //! Buckets of tags: as in F14 (Bronson, Shi: “Open-sourcing F14”, 2019), without its vector units.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use sdd::{AtomicShared, Guard, Shared, Tag};
 
@@ -211,10 +211,10 @@ impl<T: Send + Sync + 'static> Index<T> {
     /// Forgets everything and gives the memory back.
     pub(super) fn clear(&self, writing: &mut Writing) {
         *writing = Writing { len: 0, buckets: 1 };
-        self.buckets.swap((Some(Shared::new(Buckets::new(1))), Tag::None), Release);
+        self.exchange(Buckets::new(1));
     }
 
-    /// Moves everything into so many buckets; readers go on in the old ones meanwhile.
+    /// Moves everything into so many buckets.
     fn resize(&self, writing: &mut Writing, count: usize, hash_of: impl Fn(&T) -> u64, guard: &Guard) {
         let resized = Buckets::new(count);
         if let Some(buckets) = self.buckets.load(Acquire, guard).as_ref() {
@@ -225,7 +225,19 @@ impl<T: Send + Sync + 'static> Index<T> {
             }
         }
         writing.buckets = count;
-        self.buckets.swap((Some(Shared::new(resized)), Tag::None), Release);
+        self.exchange(resized);
+    }
+
+    /// Lets readers look in other buckets from now on. The old ones are emptied, so that they do not keep
+    /// entries that are removed from the new ones; who still looks there asks again under the lock.
+    fn exchange(&self, buckets: Buckets<T>) {
+        let (old, _) = self.buckets.swap((Some(Shared::new(buckets)), Tag::None), AcqRel);
+        if let Some(old) = old {
+            for bucket in &old.0 {
+                bucket.tags.store(0, Release);
+                bucket.slots.iter().for_each(|slot| drop(slot.swap((None, Tag::None), AcqRel)));
+            }
+        }
     }
 }
 

@@ -88,7 +88,7 @@ fn work() {
 fn remove_expired() {
     let stores = STORES.read().clone();
     while stores.iter().map(|store| store.remove_expired(BATCH)).sum::<usize>() > 0 {}
-    free();
+    free_all();
 }
 
 fn sleep() {
@@ -111,15 +111,28 @@ fn sleep() {
 }
 
 /// Lets the values of removed entries be dropped now rather than when this thread next looks
-/// something up. What a reader still looks at goes a little later.
+/// something up, as far as nobody is looking at them.
 pub(crate) fn free() {
-    const EPOCHS_UNTIL_FREE: usize = 4;
-    // The entries hang on the index that they were removed with: twice.
-    for _ in 0..2 * EPOCHS_UNTIL_FREE {
+    free_in(EPOCHS_UNTIL_FREE);
+}
+
+/// The same with patience for those who look something up just now.
+pub(crate) fn free_all() {
+    free_in(1000 * EPOCHS_UNTIL_FREE);
+}
+
+const EPOCHS_UNTIL_FREE: usize = 4;
+
+fn free_in(attempts: usize) {
+    for attempt in 0..attempts {
         let guard = Guard::new();
         if !guard.has_garbage() {
             return;
         }
         guard.accelerate();
+        drop(guard);
+        if attempt >= EPOCHS_UNTIL_FREE {
+            thread::yield_now();
+        }
     }
 }

@@ -191,7 +191,7 @@ impl Store {
     /// Forgets every entry of every function, and what is being computed will not be stored.
     pub fn clear(self) {
         self.0.clear();
-        janitor::free();
+        janitor::free_all();
     }
 
     /// Bounds the number of entries over all functions, beside the capacity of each. Entries beyond
@@ -214,7 +214,7 @@ impl Store {
     pub fn set_max_entries(self, most: usize) {
         self.0.entries.most.store(most, Relaxed);
         self.0.keep_limits();
-        janitor::free();
+        janitor::free_all();
     }
 
     /// Bounds the bytes over all functions. An entry counts with its own size on the stack; what it
@@ -222,7 +222,7 @@ impl Store {
     pub fn set_max_bytes(self, most: usize) {
         self.0.bytes.most.store(most, Relaxed);
         self.0.keep_limits();
-        janitor::free();
+        janitor::free_all();
     }
 
     /// Switches caching off and on: while it is off, every call runs its body and nothing is stored

@@ -1,6 +1,7 @@
 //! The entries of one function for one type of key and value: an index that is read without a lock,
 //! and behind the writers' lock all that readers need not know.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU64};
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64};
 use parking_lot::{Mutex, MutexGuard};
 use sdd::{Guard, Shared};
 
-use super::eviction::{Entries, Eviction, FREQUENCY_MAX, Id};
+use super::eviction::{Entries, Eviction, FREQUENCY_MAX, Id, reserve_one};
 use super::index::{Index, Writing};
 use super::janitor;
 use crate::clock::{Moment, NEVER, nanoseconds};
@@ -99,6 +100,7 @@ impl<K, S> Slab<K, S> {
 
     fn reserve(&mut self) -> Id {
         self.free.pop().unwrap_or_else(|| {
+            reserve_one(&mut self.slots);
             self.slots.push(None);
             Id::try_from(self.slots.len() - 1).expect("four thousand million entries do not fit into memory")
         })
@@ -161,7 +163,7 @@ where
                 flights: Flights::default(),
             }),
             next_expiry: AtomicU64::new(NEVER),
-            idle: state.policy.idle_timeout().map(nanoseconds),
+            idle: state.policy().idle_timeout().map(nanoseconds),
         }
     }
 
@@ -205,7 +207,7 @@ where
     ) -> bool {
         let old = self.index.find(hash, |entry| same(&entry.key, &new.key), guard);
         let old = old.map(|entry| entry.id);
-        let capacity = self.state.policy.capacity();
+        let capacity = self.state.policy().capacity();
         if new.weight > capacity {
             if let Some(id) = old {
                 self.remove(writer, id, Cause::Evicted, guard);
@@ -308,7 +310,7 @@ where
             return true;
         }
         let Writer { eviction, slab, .. } = writer;
-        let victim = eviction.victim(self.state.policy.capacity(), slab);
+        let victim = eviction.victim(self.state.policy().capacity(), slab);
         if let Some(id) = victim {
             self.remove(writer, id, Cause::Evicted, guard);
         }
@@ -367,7 +369,7 @@ where
     /// can be so many.
     fn bytes_of(&self, weight: usize) -> usize {
         const MOST: usize = usize::MAX >> 17;
-        let weight = if self.state.policy.is_weighed() { weight.min(MOST) } else { 0 };
+        let weight = if self.state.policy().is_weighed() { weight.min(MOST) } else { 0 };
         size_of::<Entry<K, S>>() + weight
     }
 
@@ -386,7 +388,7 @@ where
 }
 
 /// A table of whatever types, as the store sees it.
-pub(crate) trait AnyTable: Send + Sync {
+pub(crate) trait AnyTable: Any + Send + Sync {
     fn len(&self) -> usize;
     fn weight(&self) -> usize;
     /// Entries and bytes, for the limits over all functions.
