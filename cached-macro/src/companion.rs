@@ -12,7 +12,7 @@ use crate::signature::Argument;
 
 /// Lints that concern how the user writes, not what is emitted here.
 fn quiet() -> TokenStream {
-    quote!(#[allow(unused, non_camel_case_types, unreachable_pub, clippy::all, clippy::pedantic, clippy::nursery)])
+    quote!(#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)])
 }
 
 // Input: `fn item(id: u64) -> R`. Output:
@@ -42,7 +42,10 @@ pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
         #(#attributes)*
         #quiet
         impl #name {
-            fn __function() -> &'static #private::Function #declaration
+            fn __function() -> &'static #private::Function {
+                #declaration
+                &__FUNCTION
+            }
 
             #methods
 
@@ -167,7 +170,10 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
         #(#attributes)*
         #[doc(hidden)]
         #quiet
-        fn #accessor() -> &'static #private::Function #declaration
+        fn #accessor() -> &'static #private::Function {
+            #declaration
+            &__FUNCTION
+        }
 
         #(#attributes)*
         #[doc = #summary]

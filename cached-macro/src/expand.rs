@@ -20,8 +20,8 @@ pub(crate) fn expand(plan: &Plan) -> TokenStream {
 // Input:                            Output:
 //
 //     fn f(id: u64) -> R {              fn f(id: u64) -> R {
-//         BODY                              let function = STATIC;
-//     }                                     let step = function.begin(OUTCOME, IDENTITY, KEY);
+//         BODY                              static __FUNCTION: Function = …;
+//     }                                     let step = begin(&__FUNCTION, OUTCOME, IDENTITY, KEY);
 //                                           match step {
 //                                               Step::Return(value) => value,
 //                                               Step::Run(call) => call.run(move || -> R { BODY }),
@@ -32,17 +32,18 @@ fn function(plan: &Plan) -> TokenStream {
     let attributes = &plan.function.attributes;
     let visibility = &plan.function.visibility;
     let signature = &plan.function.signature;
-    let function = match &plan.companion {
-        Companion::Type(name) => quote!(#name::__function()),
+    let (declaration, function) = match &plan.companion {
+        Companion::Type(name) => (None, quote!(#name::__function())),
         Companion::Handle(name) => {
             let accessor = companion::accessor(name);
-            quote!(Self::#accessor())
+            (None, quote!(Self::#accessor()))
         }
-        Companion::Nothing => declaration(plan),
+        Companion::Nothing => (Some(declaration(plan)), quote!(&__FUNCTION)),
     };
-    let when = plan.lookup.as_ref().map(|lookup| quote!(.when(#private::Lookup::new()#lookup)));
+    let begin = plan.lookup.as_ref().map_or_else(|| quote!(#private::begin), |_| quote!(#private::begin_if));
+    let lookup = plan.lookup.as_ref().map(|lookup| quote!(#private::Lookup::new()#lookup,));
     let (outcome, identity, key) = (outcome(plan), identity(plan), plan.key());
-    let step = quote_spanned!(Span::mixed_site()=> function #when.begin(#outcome, #identity, #key));
+    let step = quote!(#begin(#lookup #function, #outcome, #identity, #key));
     let step = with_patterns_by_reference(plan, step);
     let rules = &plan.rules;
     let run = run(plan);
@@ -50,7 +51,7 @@ fn function(plan: &Plan) -> TokenStream {
     quote_spanned! {Span::mixed_site()=>
         #(#attributes)*
         #visibility #signature {
-            let function: &'static #private::Function = #function;
+            #declaration
             let step = #step;
             match step {
                 #private::Step::Return(value) => value,
@@ -60,14 +61,13 @@ fn function(plan: &Plan) -> TokenStream {
     }
 }
 
-/// The static of the function, as an expression.
+/// The static of the function.
 pub(crate) fn declaration(plan: &Plan) -> TokenStream {
     let private = plan.private();
     let (name, policy) = (&plan.name, &plan.policy);
-    quote! {{
+    quote! {
         static __FUNCTION: #private::Function = #private::Function::new(#name, #private::Policy::new()#policy);
-        &__FUNCTION
-    }}
+    }
 }
 
 /// How what is returned is taken apart, at the return type.
@@ -136,21 +136,10 @@ fn run(plan: &Plan) -> TokenStream {
         pattern.as_ref().map(|pattern| quote!(let #pattern = #binding;))
     });
     let patterns: Vec<_> = patterns.collect();
+    let body = if patterns.is_empty() { body } else { quote!({ #(#patterns)* #body }) };
     if plan.function.is_async() {
-        // The type of an async block can only be told by a value of it.
-        return quote_spanned! {Span::mixed_site()=>
-            .run_async(async move {
-                if let ::core::option::Option::Some(hint) = ::core::option::Option::None::<#returned> {
-                    return hint;
-                }
-                #(#patterns)*
-                #body
-            }).await
-        };
-    }
-    if patterns.is_empty() {
-        quote!(.run(move || -> #returned #body))
+        quote!(.run_async(async move || -> #returned #body).await)
     } else {
-        quote!(.run(move || -> #returned { #(#patterns)* #body }))
+        quote!(.run(move || -> #returned #body))
     }
 }

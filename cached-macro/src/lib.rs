@@ -10,6 +10,8 @@ mod expand;
 mod options;
 mod plan;
 mod signature;
+#[cfg(test)]
+mod tests;
 
 use errors::Errors;
 use options::Options;

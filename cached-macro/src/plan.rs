@@ -100,7 +100,7 @@ impl Plan {
     /// The private module of the runtime.
     pub(crate) fn private(&self) -> TokenStream {
         let krate = &self.krate;
-        quote!(#krate::__private)
+        quote!(#krate::__rt)
     }
 
     pub(crate) fn is_skipped(&self, argument: &Argument) -> bool {
@@ -303,6 +303,17 @@ fn lookup(options: &Options) -> Option<TokenStream> {
     (!lookup.is_empty()).then_some(lookup)
 }
 
+/// A tuple of whatever size; the runtime knows those of up to eight.
+fn tuple(parts: &[TokenStream]) -> TokenStream {
+    const MOST: usize = 8;
+    if parts.len() <= MOST {
+        return quote!((#(#parts,)*));
+    }
+    let (first, rest) = parts.split_at(MOST - 1);
+    let rest = tuple(rest);
+    quote!((#(#first,)* #rest))
+}
+
 /// The first and the last span of some tokens, for what is emitted in their place: errors there
 /// underline all of them.
 pub(crate) fn ends(tokens: &impl ToTokens) -> (Span, Span) {
@@ -324,7 +335,7 @@ pub(crate) fn at(span: Span, tokens: TokenStream) -> TokenStream {
 }
 
 impl Plan {
-    /// The key by reference: nested pairs, each part at the type of its argument.
+    /// The key by reference: a tuple, each part at the type of its argument.
     pub(crate) fn key(&self) -> TokenStream {
         let mut parts: Vec<TokenStream> =
             const_parameters(&self.function).map(|name| self.part("key", name, name)).collect();
@@ -341,7 +352,7 @@ impl Plan {
                 }
             }
         }
-        parts.into_iter().rev().fold(quote!(()), |rest, part| quote!((#part, #rest)))
+        tuple(&parts)
     }
 
     /// One part; what must be a key and is not is underlined at `place`.

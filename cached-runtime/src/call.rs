@@ -126,28 +126,40 @@ fn hash_of<P: Part>(state: &State, key: &P) -> u64 {
     hasher.finish()
 }
 
-/// The part of a call that is made every time.
+/// The part of a call that is made every time: looks it up.
 #[inline]
-pub(crate) fn begin<G: ?Sized, P: Part, O: Outcome>(
+pub fn begin<G: ?Sized, P: Part, O: Outcome>(
     function: &'static Function,
-    lookup: Lookup,
     outcome: O,
     identity: PhantomData<G>,
-    key: &P,
+    key: P,
+) -> Step<O, P::Owned> {
+    begin_if(Lookup::new(), function, outcome, identity, key)
+}
+
+/// The same under conditions.
+#[inline]
+#[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
+pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
+    lookup: Lookup,
+    function: &'static Function,
+    outcome: O,
+    identity: PhantomData<G>,
+    key: P,
 ) -> Step<O, P::Owned> {
     let lookup = take_forced(function).unwrap_or(lookup);
     let state = function.state();
     let lookup = lookup.bypass_if(!state.store.is_enabled());
     if lookup.0 == Mode::Cached {
         let table: &TableOf<O, P::Owned> = state.table::<G, _, _, _>();
-        let hash = hash_of(state, key);
+        let hash = hash_of(state, &key);
         let guard = Guard::new();
         if let Some(value) = table.hit(hash, |owned| key.matches(owned), &guard) {
             state.hits.add_one();
             return Step::Return(outcome.returned(value.clone()));
         }
     }
-    Step::Run(Call::new(function, lookup, outcome, identity, key))
+    Step::Run(Call::new(function, lookup, outcome, identity, &key))
 }
 
 /// The values of a function decide with these what becomes of them.
@@ -288,16 +300,16 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 
     /// The same for a body that is awaited.
-    pub async fn run_async(mut self, body: impl Future<Output = O::Returned>) -> O::Returned {
+    pub async fn run_async(mut self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
         self.count_miss();
         loop {
             match self.turn() {
                 Turn::Return(value) => return value,
-                Turn::Bypass => return body.await,
+                Turn::Bypass => return body().await,
                 Turn::Compute(computation) => {
                     let flight = &computation.flight;
                     let waker = Waker::from(Arc::clone(flight));
-                    let mut body = pin!(body);
+                    let mut body = pin!(body());
                     let value = poll_fn(|context| {
                         flight.polled(context);
                         let _entered = flight.course.enter();

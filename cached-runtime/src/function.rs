@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use once_cell::sync::OnceCell;
 use parking_lot::RwLock;
 
-use crate::call::{self, Call, Lookup, Step};
+use crate::call::{self, Call, Lookup};
 use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::policy::{Policy, PolicyBuilder};
@@ -87,23 +87,6 @@ impl Function {
         state
     }
 
-    /// Looks the call up.
-    #[inline]
-    pub fn begin<G: ?Sized, P: Part, O: Outcome>(
-        &'static self,
-        outcome: O,
-        identity: PhantomData<G>,
-        key: P,
-    ) -> Step<O, P::Owned> {
-        call::begin(self, Lookup::new(), outcome, identity, &key)
-    }
-
-    /// The same under conditions.
-    #[must_use]
-    pub fn when(&'static self, lookup: Lookup) -> When {
-        When { function: self, lookup }
-    }
-
     /// A call that nobody makes: what is known of its key, for the companion.
     pub fn entry<G: ?Sized, P: Part, O: Outcome>(
         &'static self,
@@ -158,25 +141,6 @@ impl Function {
     #[expect(clippy::unused_async, reason = "what belongs to an `async` function is `async`")]
     pub async fn stats_async(&'static self) -> Stats {
         self.stats()
-    }
-}
-
-/// A function, and whether a call of it looks anything up.
-pub struct When {
-    function: &'static Function,
-    lookup: Lookup,
-}
-
-impl When {
-    /// Looks the call up, if it is to be.
-    #[inline]
-    pub fn begin<G: ?Sized, P: Part, O: Outcome>(
-        self,
-        outcome: O,
-        identity: PhantomData<G>,
-        key: P,
-    ) -> Step<O, P::Owned> {
-        call::begin(self.function, self.lookup, outcome, identity, &key)
     }
 }
 

@@ -45,7 +45,7 @@ impl<T> Key for T where T: ?Sized + Hash + Eq + ToOwned<Owned: Send + Sync + 'st
     note = "if it depends on a part of it: `#[cached(key = (self.id, ...))]`",
     note = "if it depends on all of it: derive `Hash`, `PartialEq`, `Eq` and `Clone` for the type"
 )]
-pub trait SelfKey {}
+pub trait SelfKey: Key {}
 
 #[diagnostic::do_not_recommend]
 impl<T: ?Sized + Key> SelfKey for T {}
@@ -61,35 +61,40 @@ pub trait Part {
     fn same(one: &Self::Owned, other: &Self::Owned) -> bool;
 }
 
-impl Part for () {
-    type Owned = ();
-    fn hash<H: Hasher>(&self, _: &mut H) {}
-    fn matches(&self, (): &()) -> bool {
-        true
-    }
-    fn own(&self) {}
-    fn same((): &(), (): &()) -> bool {
-        true
-    }
+macro_rules! tuples {
+    ($(($($part:ident $at:tt),*))*) => {$(
+        #[expect(clippy::allow_attributes, reason = "the empty tuple uses less than the others")]
+        #[allow(unused_variables, clippy::unused_unit, clippy::used_underscore_binding)]
+        impl<$($part: Part),*> Part for ($($part,)*) {
+            type Owned = ($($part::Owned,)*);
+            #[inline]
+            fn hash<H: Hasher>(&self, hasher: &mut H) {
+                $(self.$at.hash(hasher);)*
+            }
+            #[inline]
+            fn matches(&self, owned: &Self::Owned) -> bool {
+                true $(&& self.$at.matches(&owned.$at))*
+            }
+            fn own(&self) -> Self::Owned {
+                ($(self.$at.own(),)*)
+            }
+            fn same(one: &Self::Owned, other: &Self::Owned) -> bool {
+                true $(&& $part::same(&one.$at, &other.$at))*
+            }
+        }
+    )*};
 }
-
-impl<A: Part, B: Part> Part for (A, B) {
-    type Owned = (A::Owned, B::Owned);
-    #[inline]
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.0.hash(hasher);
-        self.1.hash(hasher);
-    }
-    #[inline]
-    fn matches(&self, owned: &Self::Owned) -> bool {
-        self.0.matches(&owned.0) && self.1.matches(&owned.1)
-    }
-    fn own(&self) -> Self::Owned {
-        (self.0.own(), self.1.own())
-    }
-    fn same(one: &Self::Owned, other: &Self::Owned) -> bool {
-        A::same(&one.0, &other.0) && B::same(&one.1, &other.1)
-    }
+// Of more than eight parts the attribute makes a tuple in a tuple.
+tuples! {
+    ()
+    (A 0)
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+    (A 0, B 1, C 2, D 3, E 4)
+    (A 0, B 1, C 2, D 3, E 4, F 5)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, I 7)
 }
 
 /// One value.
@@ -393,7 +398,7 @@ mod tests {
 
     #[test]
     fn parts_do_not_run_into_one_another() {
-        let hash = |a: &str, b: &str| hash_of(&(key(Arg::new(&a).view()), (key(Arg::new(&b).view()), ())));
+        let hash = |a: &str, b: &str| hash_of(&(key(Arg::new(&a).view()), key(Arg::new(&b).view())));
         assert_ne!(hash("1:y:2", "3"), hash("1", "2:y:3"));
         assert_ne!(hash("", "a"), hash("a", ""));
     }

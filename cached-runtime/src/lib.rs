@@ -40,8 +40,8 @@ pub use store::{Store, store};
 
 /// What the expansion of the attribute uses; not for people, and subject to change at any time.
 #[doc(hidden)]
-pub mod __private {
-    pub use crate::call::{Entry, Lookup, Step};
+pub mod __rt {
+    pub use crate::call::{Entry, Lookup, Step, begin, begin_if};
     pub use crate::function::Function;
     pub use crate::key::{Arg, both, key, self_key, type_of};
     pub use crate::outcome::{Ret, cache_err, cache_none, value};

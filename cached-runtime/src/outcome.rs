@@ -17,7 +17,7 @@ impl<T: Clone + Send + Sync + 'static> Value for T {}
     label = "every hit hands out a clone of the stored value",
     note = "derive `Clone`, or return `std::sync::Arc<{Self}>`, which is cheap to clone"
 )]
-pub trait Cloneable {}
+pub trait Cloneable: Clone {}
 #[diagnostic::do_not_recommend]
 impl<T: Clone> Cloneable for T {}
 
@@ -26,7 +26,7 @@ impl<T: Clone> Cloneable for T {}
     label = "the stored value is shared between threads",
     note = "use thread-safe parts, such as `Arc` for `Rc` and `Mutex` for `RefCell`"
 )]
-pub trait Shareable {}
+pub trait Shareable: Send + Sync {}
 #[diagnostic::do_not_recommend]
 impl<T: Send + Sync> Shareable for T {}
 

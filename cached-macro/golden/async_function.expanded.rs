@@ -1,0 +1,82 @@
+async fn page(slug: &str) -> Result<Page, Error> {
+    let step = ::cached_runtime::__rt::begin(
+        page::__function(),
+        ::cached_runtime::__rt::value(
+            ::cached_runtime::__rt::Ret::<Result<Page, Error>>::new().outcome(),
+        ),
+        ::core::marker::PhantomData::<()>,
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&slug).view()),),
+    );
+    match step {
+        ::cached_runtime::__rt::Step::Return(value) => value,
+        ::cached_runtime::__rt::Step::Run(call) => {
+            call.run_async(async move || -> Result<Page, Error> {
+                    let row = fetch(slug).await?;
+                    Ok(render(row))
+                })
+                .await
+        }
+    }
+}
+///Controls what [`page()`](page()) has cached.
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+struct page {}
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+impl page {
+    fn __function() -> &'static ::cached_runtime::__rt::Function {
+        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+            ::core::concat!(::core::module_path!(), "::page"),
+            ::cached_runtime::__rt::Policy::new()
+                .timeout(::core::time::Duration::new(300u64, 0u32)),
+        );
+        &__FUNCTION
+    }
+    fn __entry(
+        slug: &str,
+    ) -> ::cached_runtime::AsyncHandle<
+        impl ::cached_runtime::__rt::Entry<Returned = Result<Page, Error>>,
+        (),
+    > {
+        Self::__function()
+            .entry(
+                ::cached_runtime::__rt::value(
+                    ::cached_runtime::__rt::Ret::<Result<Page, Error>>::new().outcome(),
+                ),
+                ::core::marker::PhantomData::<()>,
+                (
+                    ::cached_runtime::__rt::key(
+                        ::cached_runtime::__rt::Arg::new(&slug).view(),
+                    ),
+                ),
+            )
+            .handle_async(())
+    }
+    /// Forgets one key; returns whether a fresh value was there.
+    async fn invalidate(slug: &str) -> bool {
+        Self::__entry(slug).invalidate().await
+    }
+    /// What is cached and fresh, without computing, counting or refreshing.
+    async fn peek(slug: &str) -> ::core::option::Option<Result<Page, Error>> {
+        Self::__entry(slug).peek().await
+    }
+    /// Stores a value as if the body had returned it.
+    async fn put(slug: &str, value: Result<Page, Error>) {
+        Self::__entry(slug).put(value).await
+    }
+    /// Computes and stores anew.
+    async fn refresh(slug: &str) -> Result<Page, Error> {
+        Self::__function().refresh_async(page(slug)).await
+    }
+    /// Just the body.
+    async fn uncached(slug: &str) -> Result<Page, Error> {
+        Self::__function().uncached_async(page(slug)).await
+    }
+    /// Forgets all keys.
+    async fn clear() {
+        Self::__function().clear_async().await
+    }
+    /// What happened so far.
+    async fn stats() -> ::cached_runtime::Stats {
+        Self::__function().stats_async().await
+    }
+}

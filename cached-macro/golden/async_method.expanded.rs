@@ -1,0 +1,29 @@
+impl Repo {
+    async fn load(&self, id: u64) -> Row {
+        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+            ::core::concat!(::core::module_path!(), "::load"),
+            ::cached_runtime::__rt::Policy::new(),
+        );
+        let step = ::cached_runtime::__rt::begin(
+            &__FUNCTION,
+            ::cached_runtime::__rt::value(
+                ::cached_runtime::__rt::Ret::<Row>::new().outcome(),
+            ),
+            ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
+            (
+                ::cached_runtime::__rt::key(
+                    ::cached_runtime::__rt::Arg::new(&(self.id)).view(),
+                ),
+                ::cached_runtime::__rt::key(
+                    ::cached_runtime::__rt::Arg::new(&(id)).view(),
+                ),
+            ),
+        );
+        match step {
+            ::cached_runtime::__rt::Step::Return(value) => value,
+            ::cached_runtime::__rt::Step::Run(call) => {
+                call.run_async(async move || -> Row { self.query(id).await }).await
+            }
+        }
+    }
+}

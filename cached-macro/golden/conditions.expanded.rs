@@ -1,0 +1,76 @@
+fn item(id: u64, force: bool) -> Item {
+    let step = ::cached_runtime::__rt::begin_if(
+        ::cached_runtime::__rt::Lookup::new().bypass_if(id == 0).refresh_if(force),
+        item::__function(),
+        ::cached_runtime::__rt::value(
+            ::cached_runtime::__rt::Ret::<Item>::new().outcome(),
+        ),
+        ::core::marker::PhantomData::<()>,
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
+    );
+    match step {
+        ::cached_runtime::__rt::Step::Return(value) => value,
+        ::cached_runtime::__rt::Step::Run(call) => call.run(move || -> Item { load(id) }),
+    }
+}
+///Controls what [`item()`](item()) has cached.
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+struct item {}
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+impl item {
+    fn __function() -> &'static ::cached_runtime::__rt::Function {
+        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+            ::core::concat!(::core::module_path!(), "::item"),
+            ::cached_runtime::__rt::Policy::new(),
+        );
+        &__FUNCTION
+    }
+    fn __entry(
+        id: u64,
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::Entry<Returned = Item>,
+        (),
+    > {
+        Self::__function()
+            .entry(
+                ::cached_runtime::__rt::value(
+                    ::cached_runtime::__rt::Ret::<Item>::new().outcome(),
+                ),
+                ::core::marker::PhantomData::<()>,
+                (
+                    ::cached_runtime::__rt::key(
+                        ::cached_runtime::__rt::Arg::new(&id).view(),
+                    ),
+                ),
+            )
+            .handle(())
+    }
+    /// Forgets one key; returns whether a fresh value was there.
+    fn invalidate(id: u64) -> bool {
+        Self::__entry(id).invalidate()
+    }
+    /// What is cached and fresh, without computing, counting or refreshing.
+    fn peek(id: u64) -> ::core::option::Option<Item> {
+        Self::__entry(id).peek()
+    }
+    /// Stores a value as if the body had returned it.
+    fn put(id: u64, value: Item) {
+        Self::__entry(id).put(value)
+    }
+    /// Computes and stores anew.
+    fn refresh(id: u64, force: bool) -> Item {
+        Self::__function().refresh(move || item(id, force))
+    }
+    /// Just the body.
+    fn uncached(id: u64, force: bool) -> Item {
+        Self::__function().uncached(move || item(id, force))
+    }
+    /// Forgets all keys.
+    fn clear() {
+        Self::__function().clear()
+    }
+    /// What happened so far.
+    fn stats() -> ::cached_runtime::Stats {
+        Self::__function().stats()
+    }
+}

@@ -1,0 +1,4 @@
+#[cached(bypass_if = id == 0, refresh_if = force, skip(force))]
+fn item(id: u64, force: bool) -> Item {
+    load(id)
+}

@@ -1,0 +1,85 @@
+pub fn item(id: u64, lang: &str) -> Result<Item, Error> {
+    let step = ::cached_runtime::__rt::begin(
+        item::__function(),
+        ::cached_runtime::__rt::value(
+            ::cached_runtime::__rt::Ret::<Result<Item, Error>>::new().outcome(),
+        ),
+        ::core::marker::PhantomData::<()>,
+        (
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&lang).view()),
+        ),
+    );
+    match step {
+        ::cached_runtime::__rt::Step::Return(value) => value,
+        ::cached_runtime::__rt::Step::Run(call) => {
+            call.run(move || -> Result<Item, Error> { load(id, lang) })
+        }
+    }
+}
+///Controls what [`item()`](item()) has cached.
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+pub struct item {}
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+impl item {
+    fn __function() -> &'static ::cached_runtime::__rt::Function {
+        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+            ::core::concat!(::core::module_path!(), "::item"),
+            ::cached_runtime::__rt::Policy::new()
+                .timeout(::core::time::Duration::new(300u64, 0u32)),
+        );
+        &__FUNCTION
+    }
+    fn __entry(
+        id: u64,
+        lang: &str,
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::Entry<Returned = Result<Item, Error>>,
+        (),
+    > {
+        Self::__function()
+            .entry(
+                ::cached_runtime::__rt::value(
+                    ::cached_runtime::__rt::Ret::<Result<Item, Error>>::new().outcome(),
+                ),
+                ::core::marker::PhantomData::<()>,
+                (
+                    ::cached_runtime::__rt::key(
+                        ::cached_runtime::__rt::Arg::new(&id).view(),
+                    ),
+                    ::cached_runtime::__rt::key(
+                        ::cached_runtime::__rt::Arg::new(&lang).view(),
+                    ),
+                ),
+            )
+            .handle(())
+    }
+    /// Forgets one key; returns whether a fresh value was there.
+    pub fn invalidate(id: u64, lang: &str) -> bool {
+        Self::__entry(id, lang).invalidate()
+    }
+    /// What is cached and fresh, without computing, counting or refreshing.
+    pub fn peek(id: u64, lang: &str) -> ::core::option::Option<Result<Item, Error>> {
+        Self::__entry(id, lang).peek()
+    }
+    /// Stores a value as if the body had returned it.
+    pub fn put(id: u64, lang: &str, value: Result<Item, Error>) {
+        Self::__entry(id, lang).put(value)
+    }
+    /// Computes and stores anew.
+    pub fn refresh(id: u64, lang: &str) -> Result<Item, Error> {
+        Self::__function().refresh(move || item(id, lang))
+    }
+    /// Just the body.
+    pub fn uncached(id: u64, lang: &str) -> Result<Item, Error> {
+        Self::__function().uncached(move || item(id, lang))
+    }
+    /// Forgets all keys.
+    pub fn clear() {
+        Self::__function().clear()
+    }
+    /// What happened so far.
+    pub fn stats() -> ::cached_runtime::Stats {
+        Self::__function().stats()
+    }
+}

@@ -1,0 +1,104 @@
+fn show<T, const N: usize>(thing: &T) -> String
+where
+    T: Key + Display,
+{
+    let step = ::cached_runtime::__rt::begin(
+        show::__function(),
+        ::cached_runtime::__rt::value(
+            ::cached_runtime::__rt::Ret::<String>::new().outcome(),
+        ),
+        ::core::marker::PhantomData::<(::core::marker::PhantomData<T>,)>,
+        (
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&N).view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&thing).view()),
+        ),
+    );
+    match step {
+        ::cached_runtime::__rt::Step::Return(value) => value,
+        ::cached_runtime::__rt::Step::Run(call) => {
+            call.run(move || -> String { thing.to_string() })
+        }
+    }
+}
+///Controls what [`show()`](show()) has cached.
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+struct show {}
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+impl show {
+    fn __function() -> &'static ::cached_runtime::__rt::Function {
+        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+            ::core::concat!(::core::module_path!(), "::show"),
+            ::cached_runtime::__rt::Policy::new(),
+        );
+        &__FUNCTION
+    }
+    fn __entry<T, const N: usize>(
+        thing: &T,
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::Entry<Returned = String>,
+        (),
+    >
+    where
+        T: Key + Display,
+    {
+        Self::__function()
+            .entry(
+                ::cached_runtime::__rt::value(
+                    ::cached_runtime::__rt::Ret::<String>::new().outcome(),
+                ),
+                ::core::marker::PhantomData::<(::core::marker::PhantomData<T>,)>,
+                (
+                    ::cached_runtime::__rt::key(
+                        ::cached_runtime::__rt::Arg::new(&N).view(),
+                    ),
+                    ::cached_runtime::__rt::key(
+                        ::cached_runtime::__rt::Arg::new(&thing).view(),
+                    ),
+                ),
+            )
+            .handle(())
+    }
+    /// Forgets one key; returns whether a fresh value was there.
+    fn invalidate<T, const N: usize>(thing: &T) -> bool
+    where
+        T: Key + Display,
+    {
+        Self::__entry::<T, N>(thing).invalidate()
+    }
+    /// What is cached and fresh, without computing, counting or refreshing.
+    fn peek<T, const N: usize>(thing: &T) -> ::core::option::Option<String>
+    where
+        T: Key + Display,
+    {
+        Self::__entry::<T, N>(thing).peek()
+    }
+    /// Stores a value as if the body had returned it.
+    fn put<T, const N: usize>(thing: &T, value: String)
+    where
+        T: Key + Display,
+    {
+        Self::__entry::<T, N>(thing).put(value)
+    }
+    /// Computes and stores anew.
+    fn refresh<T, const N: usize>(thing: &T) -> String
+    where
+        T: Key + Display,
+    {
+        Self::__function().refresh(move || show::<T, N>(thing))
+    }
+    /// Just the body.
+    fn uncached<T, const N: usize>(thing: &T) -> String
+    where
+        T: Key + Display,
+    {
+        Self::__function().uncached(move || show::<T, N>(thing))
+    }
+    /// Forgets all keys.
+    fn clear() {
+        Self::__function().clear()
+    }
+    /// What happened so far.
+    fn stats() -> ::cached_runtime::Stats {
+        Self::__function().stats()
+    }
+}

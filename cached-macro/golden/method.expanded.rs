@@ -1,0 +1,23 @@
+impl Repo {
+    fn load(&self, id: u64) -> Option<Row> {
+        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+            ::core::concat!(::core::module_path!(), "::load"),
+            ::cached_runtime::__rt::Policy::new()
+                .timeout(::core::time::Duration::new(300u64, 0u32)),
+        );
+        let step = ::cached_runtime::__rt::begin(
+            &__FUNCTION,
+            ::cached_runtime::__rt::value(
+                ::cached_runtime::__rt::Ret::<Option<Row>>::new().outcome(),
+            ),
+            ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
+            (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
+        );
+        match step {
+            ::cached_runtime::__rt::Step::Return(value) => value,
+            ::cached_runtime::__rt::Step::Run(call) => {
+                call.run(move || -> Option<Row> { self.query(id) })
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+fn item(id: u64) -> Item {
+    let step = prelude::cache::__rt::begin(
+        item::__function(),
+        prelude::cache::__rt::value(prelude::cache::__rt::Ret::<Item>::new().outcome()),
+        ::core::marker::PhantomData::<()>,
+        (prelude::cache::__rt::key(prelude::cache::__rt::Arg::new(&id).view()),),
+    );
+    match step {
+        prelude::cache::__rt::Step::Return(value) => value,
+        prelude::cache::__rt::Step::Run(call) => call.run(move || -> Item { load(id) }),
+    }
+}
+///Controls what [`item()`](item()) has cached.
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+struct item {}
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+impl item {
+    fn __function() -> &'static prelude::cache::__rt::Function {
+        static __FUNCTION: prelude::cache::__rt::Function = prelude::cache::__rt::Function::new(
+            ::core::concat!(::core::module_path!(), "::item"),
+            prelude::cache::__rt::Policy::new(),
+        );
+        &__FUNCTION
+    }
+    fn __entry(
+        id: u64,
+    ) -> prelude::cache::Handle<impl prelude::cache::__rt::Entry<Returned = Item>, ()> {
+        Self::__function()
+            .entry(
+                prelude::cache::__rt::value(
+                    prelude::cache::__rt::Ret::<Item>::new().outcome(),
+                ),
+                ::core::marker::PhantomData::<()>,
+                (prelude::cache::__rt::key(prelude::cache::__rt::Arg::new(&id).view()),),
+            )
+            .handle(())
+    }
+    /// Forgets one key; returns whether a fresh value was there.
+    fn invalidate(id: u64) -> bool {
+        Self::__entry(id).invalidate()
+    }
+    /// What is cached and fresh, without computing, counting or refreshing.
+    fn peek(id: u64) -> ::core::option::Option<Item> {
+        Self::__entry(id).peek()
+    }
+    /// Stores a value as if the body had returned it.
+    fn put(id: u64, value: Item) {
+        Self::__entry(id).put(value)
+    }
+    /// Computes and stores anew.
+    fn refresh(id: u64) -> Item {
+        Self::__function().refresh(move || item(id))
+    }
+    /// Just the body.
+    fn uncached(id: u64) -> Item {
+        Self::__function().uncached(move || item(id))
+    }
+    /// Forgets all keys.
+    fn clear() {
+        Self::__function().clear()
+    }
+    /// What happened so far.
+    fn stats() -> prelude::cache::Stats {
+        Self::__function().stats()
+    }
+}

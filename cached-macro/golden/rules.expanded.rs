@@ -1,0 +1,93 @@
+fn item(id: u64) -> Result<Item, Error> {
+    let step = ::cached_runtime::__rt::begin(
+        item::__function(),
+        ::cached_runtime::__rt::cache_err(
+            ::cached_runtime::__rt::value(
+                ::cached_runtime::__rt::Ret::<Result<Item, Error>>::new().outcome(),
+            ),
+        ),
+        ::core::marker::PhantomData::<()>,
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
+    );
+    match step {
+        ::cached_runtime::__rt::Step::Return(value) => value,
+        ::cached_runtime::__rt::Step::Run(call) => {
+            call.timeout_of(|item| item.max_age())
+                .cache_if(Item::is_complete)
+                .weigh(|item| item.len())
+                .run(move || -> Result<Item, Error> { load(id) })
+        }
+    }
+}
+///Controls what [`item()`](item()) has cached.
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+struct item {}
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+impl item {
+    fn __function() -> &'static ::cached_runtime::__rt::Function {
+        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+            "catalog.item",
+            ::cached_runtime::__rt::Policy::new()
+                .negative_timeout(::core::time::Duration::new(1u64, 0u32))
+                .jitter(10u8)
+                .capacity(1 << 20)
+                .weighed()
+                .single_flight(false),
+        );
+        &__FUNCTION
+    }
+    fn __entry(
+        id: u64,
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::Entry<Returned = Result<Item, Error>>,
+        (),
+    > {
+        Self::__function()
+            .entry(
+                ::cached_runtime::__rt::cache_err(
+                    ::cached_runtime::__rt::value(
+                        ::cached_runtime::__rt::Ret::<Result<Item, Error>>::new()
+                            .outcome(),
+                    ),
+                ),
+                ::core::marker::PhantomData::<()>,
+                (
+                    ::cached_runtime::__rt::key(
+                        ::cached_runtime::__rt::Arg::new(&id).view(),
+                    ),
+                ),
+            )
+            .timeout_of(|item| item.max_age())
+            .cache_if(Item::is_complete)
+            .weigh(|item| item.len())
+            .handle(())
+    }
+    /// Forgets one key; returns whether a fresh value was there.
+    fn invalidate(id: u64) -> bool {
+        Self::__entry(id).invalidate()
+    }
+    /// What is cached and fresh, without computing, counting or refreshing.
+    fn peek(id: u64) -> ::core::option::Option<Result<Item, Error>> {
+        Self::__entry(id).peek()
+    }
+    /// Stores a value as if the body had returned it.
+    fn put(id: u64, value: Result<Item, Error>) {
+        Self::__entry(id).put(value)
+    }
+    /// Computes and stores anew.
+    fn refresh(id: u64) -> Result<Item, Error> {
+        Self::__function().refresh(move || item(id))
+    }
+    /// Just the body.
+    fn uncached(id: u64) -> Result<Item, Error> {
+        Self::__function().uncached(move || item(id))
+    }
+    /// Forgets all keys.
+    fn clear() {
+        Self::__function().clear()
+    }
+    /// What happened so far.
+    fn stats() -> ::cached_runtime::Stats {
+        Self::__function().stats()
+    }
+}

@@ -1,0 +1,83 @@
+fn load(db: &impl Db, id: u64) -> Row {
+    let step = ::cached_runtime::__rt::begin(
+        load::__function(),
+        ::cached_runtime::__rt::value(
+            ::cached_runtime::__rt::Ret::<Row>::new().outcome(),
+        ),
+        ::cached_runtime::__rt::both(
+            ::core::marker::PhantomData::<()>,
+            ::cached_runtime::__rt::type_of(&db),
+        ),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
+    );
+    match step {
+        ::cached_runtime::__rt::Step::Return(value) => value,
+        ::cached_runtime::__rt::Step::Run(call) => {
+            call.run(move || -> Row { db.query(id) })
+        }
+    }
+}
+///Controls what [`load()`](load()) has cached.
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+struct load {}
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+impl load {
+    fn __function() -> &'static ::cached_runtime::__rt::Function {
+        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+            ::core::concat!(::core::module_path!(), "::load"),
+            ::cached_runtime::__rt::Policy::new(),
+        );
+        &__FUNCTION
+    }
+    fn __entry<Impl0: Db>(
+        id: u64,
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::Entry<Returned = Row>,
+        (),
+    > {
+        Self::__function()
+            .entry(
+                ::cached_runtime::__rt::value(
+                    ::cached_runtime::__rt::Ret::<Row>::new().outcome(),
+                ),
+                ::cached_runtime::__rt::both(
+                    ::core::marker::PhantomData::<()>,
+                    ::core::marker::PhantomData::<&Impl0>,
+                ),
+                (
+                    ::cached_runtime::__rt::key(
+                        ::cached_runtime::__rt::Arg::new(&id).view(),
+                    ),
+                ),
+            )
+            .handle(())
+    }
+    /// Forgets one key; returns whether a fresh value was there.
+    fn invalidate<Impl0: Db>(id: u64) -> bool {
+        Self::__entry::<Impl0>(id).invalidate()
+    }
+    /// What is cached and fresh, without computing, counting or refreshing.
+    fn peek<Impl0: Db>(id: u64) -> ::core::option::Option<Row> {
+        Self::__entry::<Impl0>(id).peek()
+    }
+    /// Stores a value as if the body had returned it.
+    fn put<Impl0: Db>(id: u64, value: Row) {
+        Self::__entry::<Impl0>(id).put(value)
+    }
+    /// Computes and stores anew.
+    fn refresh(db: &impl Db, id: u64) -> Row {
+        Self::__function().refresh(move || load(db, id))
+    }
+    /// Just the body.
+    fn uncached(db: &impl Db, id: u64) -> Row {
+        Self::__function().uncached(move || load(db, id))
+    }
+    /// Forgets all keys.
+    fn clear() {
+        Self::__function().clear()
+    }
+    /// What happened so far.
+    fn stats() -> ::cached_runtime::Stats {
+        Self::__function().stats()
+    }
+}

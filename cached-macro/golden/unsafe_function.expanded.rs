@@ -1,0 +1,87 @@
+pub unsafe fn read(address: usize) -> u8 {
+    let step = ::cached_runtime::__rt::begin(
+        read::__function(),
+        ::cached_runtime::__rt::value(
+            ::cached_runtime::__rt::Ret::<u8>::new().outcome(),
+        ),
+        ::core::marker::PhantomData::<()>,
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&address).view()),),
+    );
+    match step {
+        ::cached_runtime::__rt::Step::Return(value) => value,
+        ::cached_runtime::__rt::Step::Run(call) => {
+            call.run(move || -> u8 {
+                #[allow(unused_unsafe)] unsafe { *(address as *const u8) }
+            })
+        }
+    }
+}
+///Controls what [`read()`](read()) has cached.
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+pub struct read {}
+#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+impl read {
+    fn __function() -> &'static ::cached_runtime::__rt::Function {
+        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+            ::core::concat!(::core::module_path!(), "::read"),
+            ::cached_runtime::__rt::Policy::new(),
+        );
+        &__FUNCTION
+    }
+    fn __entry(
+        address: usize,
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::Entry<Returned = u8>,
+        (),
+    > {
+        Self::__function()
+            .entry(
+                ::cached_runtime::__rt::value(
+                    ::cached_runtime::__rt::Ret::<u8>::new().outcome(),
+                ),
+                ::core::marker::PhantomData::<()>,
+                (
+                    ::cached_runtime::__rt::key(
+                        ::cached_runtime::__rt::Arg::new(&address).view(),
+                    ),
+                ),
+            )
+            .handle(())
+    }
+    /// Forgets one key; returns whether a fresh value was there.
+    pub fn invalidate(address: usize) -> bool {
+        Self::__entry(address).invalidate()
+    }
+    /// What is cached and fresh, without computing, counting or refreshing.
+    pub fn peek(address: usize) -> ::core::option::Option<u8> {
+        Self::__entry(address).peek()
+    }
+    /// Stores a value as if the body had returned it.
+    pub fn put(address: usize, value: u8) {
+        Self::__entry(address).put(value)
+    }
+    /// Computes and stores anew.
+    /**
+# Safety
+
+As for the function.*/
+    pub unsafe fn refresh(address: usize) -> u8 {
+        Self::__function().refresh(move || unsafe { read(address) })
+    }
+    /// Just the body.
+    /**
+# Safety
+
+As for the function.*/
+    pub unsafe fn uncached(address: usize) -> u8 {
+        Self::__function().uncached(move || unsafe { read(address) })
+    }
+    /// Forgets all keys.
+    pub fn clear() {
+        Self::__function().clear()
+    }
+    /// What happened so far.
+    pub fn stats() -> ::cached_runtime::Stats {
+        Self::__function().stats()
+    }
+}

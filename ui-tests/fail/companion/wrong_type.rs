@@ -1,0 +1,10 @@
+use cached_runtime::cached;
+
+#[cached]
+fn item(id: u64) -> u64 {
+    id
+}
+
+fn main() {
+    item::invalidate("one");
+}

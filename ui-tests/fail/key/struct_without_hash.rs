@@ -1,0 +1,12 @@
+use cached_runtime::cached;
+
+struct Query {
+    text: String,
+}
+
+#[cached]
+fn f(query: &Query) -> usize {
+    query.text.len()
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use cached_runtime::cached;
+
+#[cached]
+fn f(id: u64) -> ! {
+    panic!("{id}")
+}
+
+fn main() {}

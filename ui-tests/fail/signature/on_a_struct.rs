@@ -1,0 +1,8 @@
+use cached_runtime::cached;
+
+#[cached]
+struct Item {
+    id: u64,
+}
+
+fn main() {}
