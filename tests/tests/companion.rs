@@ -1,6 +1,6 @@
 //! The companion, the handle, and the store's own calls.
 
-use cached_runtime::{cached, store, testing};
+use cached_runtime::{FunctionInfo, cached, store, testing};
 use cached_tests::Runs;
 
 #[test]
@@ -134,9 +134,10 @@ fn every_function_is_in_the_store_by_its_name() {
     }
     let _own = testing::isolated();
     assert!(store().function("catalog.item").is_none(), "not before its first call");
-    (item(1), item(1));
+    item(1);
+    item(1);
     Repo { id: 1, runs: Runs::new() }.load(1);
-    let names: Vec<_> = store().functions().iter().map(|function| function.name()).collect();
+    let names: Vec<_> = store().functions().iter().map(FunctionInfo::name).collect();
     assert_eq!(names, ["catalog.item", concat!(module_path!(), "::load")]);
     let function = store().function("catalog.item").unwrap();
     assert_eq!((function.stats().hits, function.policy().capacity()), (1, 10));
@@ -176,7 +177,7 @@ fn the_limits_hold_over_all_functions() {
     fn g(n: u32) -> u32 {
         n
     }
-    #[cached(weigh = |text| text.len())]
+    #[cached(weigh = String::len)]
     fn weighed(n: usize) -> String {
         "x".repeat(n)
     }

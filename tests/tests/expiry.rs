@@ -21,7 +21,7 @@ fn a_value_is_served_until_its_timeout_and_not_after() {
     }
     let own = testing::isolated();
     assert_eq!(f(1), 1);
-    own.advance(10 * SECOND - Duration::from_nanos(1));
+    own.advance(Duration::from_nanos(9_999_999_999));
     assert_eq!(f(1), 1);
     own.advance(Duration::from_nanos(1));
     assert_eq!(f::peek(1), None);
@@ -79,7 +79,10 @@ fn every_way_to_write_a_timeout_is_the_same_timeout() {
     }
     let own = testing::isolated();
     let there = || (seconds::peek(), text::peek(), constant::peek(), computed::peek(), of_the_value::peek());
-    (seconds(), text(), constant(), computed());
+    seconds();
+    text();
+    constant();
+    computed();
     of_the_value();
     own.advance(9 * SECOND);
     assert_eq!(there(), (Some(()), Some(()), Some(()), Some(()), Some(10)));
@@ -128,7 +131,8 @@ fn an_idle_value_goes_and_one_that_is_hit_stays_until_its_timeout() {
         n
     }
     let own = testing::isolated();
-    (f(1), f(2));
+    f(1);
+    f(2);
     for _ in 0..3 {
         own.advance(9 * SECOND);
         assert_eq!(f(1), 1);
@@ -215,7 +219,9 @@ fn an_expired_value_goes_before_any_live_one() {
         seconds
     }
     let own = testing::isolated();
-    (f(100), f(1), f(200));
+    f(100);
+    f(1);
+    f(200);
     // However often it was hit.
     (0..10).for_each(|_| {
         f(1);

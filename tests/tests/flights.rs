@@ -241,7 +241,6 @@ macro_rules! during_the_body {
                 return f(1);
             }
             until(|| STARTED.load(SeqCst));
-            #[expect(clippy::redundant_closure_call)]
             $interfere(f::peek, f::put, f::invalidate, f::clear, f::refresh);
             GO_ON.store(true, SeqCst);
             "interfered"

@@ -77,7 +77,6 @@ fn a_hit_allocates_nothing() {
         text.into()
     }
     #[cached]
-    #[expect(clippy::ref_option)]
     fn many(
         query: &Query,
         maybe: Option<&str>,

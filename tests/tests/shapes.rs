@@ -33,7 +33,7 @@ fn borrowed_optional_and_cow_arguments_are_keys_as_they_are() {
     #[derive(Hash, PartialEq, Eq, Clone)]
     struct Query(u8);
     #[cached]
-    #[expect(clippy::too_many_arguments, clippy::ref_option_ref, clippy::trivially_copy_pass_by_ref)]
+    #[expect(clippy::too_many_arguments)]
     fn all(
         text: &str,
         bytes: &[u8],
@@ -391,7 +391,7 @@ extern "C" fn foreign(n: u32) -> u32 {
 #[test]
 fn lifetimes_and_bounds_stay_as_they_are() {
     #[cached]
-    fn longest<'a, 'b: 'a>(one: &'a str, other: &'b str) -> Arc<str>
+    fn longest<'a, 'b>(one: &'a str, other: &'b str) -> Arc<str>
     where
         'b: 'a,
     {

@@ -1,0 +1,126 @@
+//! What the attribute emits raises no lint in its user's crate, however strict that is.
+
+#![deny(
+    warnings,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    unused_qualifications,
+    rust_2018_idioms,
+    single_use_lifetimes,
+    elided_lifetimes_in_paths,
+    let_underscore_drop,
+    unused_results,
+    clippy::all,
+    clippy::pedantic,
+    clippy::nursery
+)]
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cached_runtime::cached;
+
+/// The longest time.
+const LONG: Duration = Duration::from_secs(600);
+
+/// A public function.
+///
+/// # Errors
+///
+/// If `id` is 0.
+#[cached(timeout = 300)]
+pub fn item(id: u64, lang: &str) -> Result<String, String> {
+    if id == 0 {
+        return Err(format!("no item in {lang}"));
+    }
+    Ok(format!("item {id} in {lang}"))
+}
+
+/// A public `async` function.
+#[cached(timeout = LONG, cache_if = |text: &String| !text.is_empty(), skip(verbose))]
+#[must_use]
+pub async fn page(slug: &str, verbose: bool) -> String {
+    let title = heading(slug.len()).await;
+    if verbose { format!("{title}: {slug}") } else { title }
+}
+
+#[cached]
+async fn heading(level: usize) -> String {
+    "#".repeat(level)
+}
+
+/// A generic function.
+#[cached(capacity = 100, weigh = String::len)]
+#[must_use]
+pub fn show<T, const N: usize>(things: [T; N], (a, b): (u8, Cow<'_, str>), mut times: u8, _: u8) -> String
+where
+    T: std::fmt::Debug + Clone + std::hash::Hash + Eq + Send + Sync + 'static,
+{
+    times += 1;
+    format!("{things:?} {a} {b} {times}")
+}
+
+/// A type with methods.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+pub struct Repo {
+    id: u64,
+}
+
+/// A trait.
+pub trait Load {
+    /// Loads a row.
+    fn load(&self, id: u64) -> Option<Arc<str>>;
+
+    /// Describes a row.
+    #[cached(skip(self))]
+    fn describe(&self, id: u64) -> String {
+        format!("{:?}", self.load(id))
+    }
+}
+
+impl Load for Repo {
+    #[cached(timeout = "1m", jitter = "5%")]
+    fn load(&self, id: u64) -> Option<Arc<str>> {
+        (id > 0).then(|| format!("{} {id}", self.id).into())
+    }
+}
+
+impl Repo {
+    /// A repository.
+    #[must_use]
+    pub const fn new(id: u64) -> Self {
+        Self { id }
+    }
+
+    /// A public method with a handle.
+    #[cached(key = (self.id, name), handle = count_cache, bypass_if = name.is_empty())]
+    #[must_use]
+    pub fn count(&self, name: &str) -> usize {
+        name.len() + usize::from(self.id > 0)
+    }
+
+    /// A public `async` method with a handle.
+    #[cached(skip(self), handle = later_cache)]
+    pub async fn later(&self, name: &str) -> usize {
+        let text = page(name, true).await;
+        text.len()
+    }
+
+    #[cached]
+    fn hidden(n: u8) -> u8 {
+        #[cached]
+        fn inner(n: u8) -> u8 {
+            n + 1
+        }
+        inner(n)
+    }
+
+    /// Uses what is private.
+    #[must_use]
+    pub fn visible(n: u8) -> u8 {
+        Self::hidden(n)
+    }
+}

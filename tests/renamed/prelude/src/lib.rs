@@ -1,0 +1,3 @@
+//! Hands the runtime on.
+
+pub use cached_runtime as cache;
