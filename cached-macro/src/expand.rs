@@ -45,6 +45,7 @@ fn function(plan: &Plan) -> TokenStream {
     let (outcome, identity, key) = (outcome(plan), identity(plan), plan.key());
     let step = quote!(#begin(#lookup #function, #outcome, #identity, #key));
     let step = with_patterns_by_reference(plan, step);
+    let allow = plan.has_underscored().then(|| quote!(#[allow(clippy::used_underscore_binding)]));
     let rules = &plan.rules;
     let run = run(plan);
     // Names made here are not the user's, whatever those are.
@@ -52,6 +53,7 @@ fn function(plan: &Plan) -> TokenStream {
         #(#attributes)*
         #visibility #signature {
             #declaration
+            #allow
             let step = #step;
             match step {
                 #private::Step::Return(value) => value,

@@ -21,7 +21,7 @@ use quote::quote;
 use signature::Function;
 use syn::parse_quote;
 
-/// Caches what a function returns.
+/// Its documentation is where it is used from: `cached_runtime::cached`.
 #[proc_macro_attribute]
 pub fn cached(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     attribute(&arguments.into(), &item.into(), enclosing::is_in_impl).into()

@@ -107,6 +107,12 @@ impl Plan {
         self.skipped.contains(&argument.binding)
     }
 
+    /// Whether the key mentions an argument whose name says that nobody mentions it.
+    pub(crate) fn has_underscored(&self) -> bool {
+        let mut mentioned = self.arguments.iter().filter(|argument| !self.is_skipped(argument));
+        mentioned.any(|argument| argument.binding.to_string().starts_with('_'))
+    }
+
     /// The bounds of the `impl Trait`s in skipped arguments, which are part of what tells tables apart.
     pub(crate) fn skipped_impl_traits(&self) -> impl Iterator<Item = (&Argument, Type, Vec<TypeParam>)> {
         let mut number = 0;

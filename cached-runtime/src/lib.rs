@@ -1,4 +1,34 @@
-//! Runtime
+//! A slow function whose result is still good five minutes later needs one line to be cached.
+//!
+//! ```
+//! use cached_runtime::{cached, store};
+//!
+//! #[cached(timeout = 300)]
+//! fn get_my_item(id: u64) -> String {
+//!     format!("item {id}") // slow
+//! }
+//!
+//! assert_eq!(get_my_item(7), "item 7"); // computed
+//! assert_eq!(get_my_item(7), "item 7"); // served, for five minutes
+//! println!("{}", store().report());
+//! ```
+//!
+//! - The attribute [`cached`](macro@cached): every option, with examples.
+//! - The [`store`]: statistics of all functions, limits over all of them, an off switch.
+//! - Module `testing` (feature `testing`): a store of a test's own, and a clock that moves when told to.
+//!
+//! # What one can rely on
+//!
+//! - Every argument is in the key unless it is skipped; keys are compared in full, by type. Hashing is
+//!   seeded at random.
+//! - What has expired is never served, and its memory is released within about a second, by itself.
+//! - Concurrent calls of one key run the body once. A body that panics, or whose future is dropped,
+//!   fails its own caller; the others go on.
+//! - No call waits for ever: one that would wait for itself, directly or through others, computes.
+//! - An `invalidate` is not undone by a computation that began before it.
+//! - A hit takes no lock, writes to no shared memory but a saturating counter of the entry, and
+//!   allocates nothing. There is no `unsafe` code.
+
 #![forbid(unsafe_code)]
 
 #[expect(missing_docs, reason = "seen by the expansion alone")]
@@ -25,6 +55,8 @@ mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[doc = include_str!("cached.md")]
+#[doc(inline)]
 pub use cached_macro::cached;
 pub use function::FunctionInfo;
 pub use handle::{AsyncHandle, Handle};

@@ -55,7 +55,13 @@ async fn heading(level: usize) -> String {
 /// A generic function.
 #[cached(capacity = 100, weigh = String::len)]
 #[must_use]
-pub fn show<T, const N: usize>(things: [T; N], (a, b): (u8, Cow<'_, str>), mut times: u8, _: u8) -> String
+pub fn show<T, const N: usize>(
+    things: [T; N],
+    (a, b): (u8, Cow<'_, str>),
+    mut times: u8,
+    _: u8,
+    _more: u8,
+) -> String
 where
     T: std::fmt::Debug + Clone + std::hash::Hash + Eq + Send + Sync + 'static,
 {
