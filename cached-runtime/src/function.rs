@@ -227,6 +227,25 @@ impl State {
 }
 
 /// A function as the store knows it, from [`Store::functions`](crate::Store::functions).
+///
+/// ```
+/// use cached_runtime::{cached, store};
+///
+/// struct Repo;
+///
+/// impl Repo {
+///     #[cached(timeout = 60, skip(self), name = "repo.load")]
+///     fn load(&self, id: u64) -> u64 {
+///         id
+///     }
+/// }
+///
+/// Repo.load(1);
+/// let load = store().function("repo.load").expect("it has been called");
+/// assert_eq!((load.stats().misses, load.stats().entries), (1, 1));
+/// load.clear();
+/// assert_eq!(load.stats().entries, 0);
+/// ```
 #[derive(Clone, Copy)]
 pub struct FunctionInfo(&'static State);
 

@@ -55,6 +55,22 @@ pub fn freeze() {
 
 /// Moves the clock of the current store on; what has expired by then is removed. A clock that runs is
 /// stopped first.
+///
+/// ```
+/// use std::time::Duration;
+/// use cached_runtime::{cached, testing};
+///
+/// #[cached(timeout = 300)]
+/// fn double(n: u64) -> u64 {
+///     n * 2
+/// }
+///
+/// testing::freeze();
+/// double(1);
+/// testing::advance(Duration::from_secs(300));
+/// assert_eq!(double::peek(1), None);
+/// testing::resume();
+/// ```
 pub fn advance(by: Duration) {
     Inner::current().clock.advance(by);
     janitor::call();
@@ -112,6 +128,20 @@ impl Isolated {
     }
 
     /// Lets the calls within a future use this store, wherever it is polled.
+    ///
+    /// ```
+    /// use cached_runtime::{cached, testing};
+    ///
+    /// #[cached(timeout = 300)]
+    /// async fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// let own = testing::isolated();
+    /// let task = own.store().run(async { double(1).await });
+    /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+    /// # assert_eq!(pin!(task).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(2));
+    /// ```
     pub fn run<F: Future>(&self, future: F) -> Run<F> {
         Run { own: self.clone(), future: Box::pin(future) }
     }

@@ -44,3 +44,8 @@ pub fn reporting() -> (impl Fn(u64) -> Reporting + Clone + Send + Sync, Receiver
     let (sender, receiver) = channel();
     (move |number| Reporting(std::sync::Arc::new(Report(number, sender.clone()))), receiver)
 }
+
+/// The examples of the README run as they stand there.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

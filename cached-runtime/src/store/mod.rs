@@ -219,6 +219,21 @@ impl Store {
 
     /// Bounds the bytes over all functions. An entry counts with its own size on the stack; what it
     /// points to counts only where the function has a `weigh`, whose result is taken for bytes.
+    ///
+    /// ```
+    /// use cached_runtime::{cached, store};
+    ///
+    /// #[cached(capacity = usize::MAX, weigh = |text| text.len())]
+    /// fn text(len: usize) -> String {
+    ///     "x".repeat(len)
+    /// }
+    ///
+    /// store().set_max_bytes(1_000_000);
+    /// (0..1000).for_each(|n| {
+    ///     text(10_000 + n);
+    /// });
+    /// assert!(text::stats().entries < 100);
+    /// ```
     pub fn set_max_bytes(self, most: usize) {
         self.0.bytes.most.store(most, Relaxed);
         self.0.keep_limits();
