@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
@@ -67,14 +67,19 @@ thread_local! {
 
 /// Forces the conditions of the next call until the guard is dropped.
 pub(crate) fn force(function: &'static Function, lookup: Lookup) -> Forced {
-    Forced(FORCED.replace(Some((function, lookup))))
+    function.exceptions.begin();
+    Forced { function, outer: FORCED.replace(Some((function, lookup))) }
 }
 
-pub(crate) struct Forced(Option<(&'static Function, Lookup)>);
+pub(crate) struct Forced {
+    function: &'static Function,
+    outer: Option<(&'static Function, Lookup)>,
+}
 
 impl Drop for Forced {
     fn drop(&mut self) {
-        FORCED.set(self.0.take());
+        FORCED.set(self.outer.take());
+        self.function.exceptions.end();
     }
 }
 
@@ -90,13 +95,19 @@ pub(crate) async fn forced<F: Future>(function: &'static Function, lookup: Looku
 }
 
 /// The conditions forced on this call, if they are; they hold once.
-#[inline]
 fn take_forced(function: &'static Function) -> Option<Lookup> {
     let (forced, lookup) = FORCED.get()?;
     std::ptr::eq(forced, function).then(|| {
         FORCED.set(None);
         lookup
     })
+}
+
+/// The conditions of a call to which something exceptional may apply.
+#[cold]
+fn conditions(function: &'static Function, lookup: Lookup) -> Lookup {
+    let lookup = take_forced(function).unwrap_or(lookup);
+    lookup.bypass_if(!function.state().store.is_enabled())
 }
 
 /// What a lookup found.
@@ -119,15 +130,9 @@ type TableOf<O, K> =
     Table<K, <O as Outcome>::Stored, Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>>;
 type FlightOf<O> = Flight<Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>>;
 
-#[inline]
-fn hash_of<P: Part>(state: &State, key: &P) -> u64 {
-    let mut hasher = state.hash_seed.build_hasher();
-    key.hash(&mut hasher);
-    hasher.finish()
-}
-
 /// The part of a call that is made every time: looks it up.
-#[inline]
+#[expect(clippy::inline_always, reason = "a hit is cheaper where its value need not pass through memory")]
+#[inline(always)]
 pub fn begin<G: ?Sized, P: Part, O: Outcome>(
     function: &'static Function,
     outcome: O,
@@ -138,8 +143,9 @@ pub fn begin<G: ?Sized, P: Part, O: Outcome>(
 }
 
 /// The same under conditions.
-#[inline]
+#[expect(clippy::inline_always, reason = "as above")]
 #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
+#[inline(always)]
 pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
     lookup: Lookup,
     function: &'static Function,
@@ -147,19 +153,26 @@ pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
     identity: PhantomData<G>,
     key: P,
 ) -> Step<O, P::Owned> {
-    let lookup = take_forced(function).unwrap_or(lookup);
-    let state = function.state();
-    let lookup = lookup.bypass_if(!state.store.is_enabled());
-    if lookup.0 == Mode::Cached {
-        let table: &TableOf<O, P::Owned> = state.table::<G, _, _, _>();
-        let hash = hash_of(state, &key);
-        let guard = Guard::new();
-        if let Some(value) = table.hit(hash, |owned| key.matches(owned), &guard) {
-            state.hits.add_one();
-            return Step::Return(outcome.returned(value.clone()));
-        }
+    let lookup = if function.exceptions.any() { conditions(function, lookup) } else { lookup };
+    let found = if lookup.0 == Mode::Cached { hit::<G, _, O>(function, &key) } else { None };
+    match found {
+        Some(value) => Step::Return(outcome.returned(value)),
+        None => Step::Run(Call::new(function, lookup, outcome, identity, &key)),
     }
-    Step::Run(Call::new(function, lookup, outcome, identity, &key))
+}
+
+/// The value of a key that is there and fresh.
+#[expect(clippy::inline_always, reason = "as above")]
+#[inline(always)]
+fn hit<G: ?Sized, P: Part, O: Outcome>(function: &'static Function, key: &P) -> Option<O::Stored> {
+    let table: &TableOf<O, P::Owned> = function.state().table::<G, _, _, _>();
+    let hash = table.hash_of(key);
+    // The guard is a barrier: what can be known before it costs less before it.
+    let now = table.now();
+    let guard = Guard::new();
+    let value = table.hit(hash, |owned| key.matches(owned), now, &guard)?.clone();
+    table.hits.add_one();
+    Some(value)
 }
 
 /// The values of a function decide with these what becomes of them.
@@ -216,6 +229,7 @@ enum Turn<O: Outcome, K: Owned> {
 
 impl<O: Outcome, K: Owned> Call<O, K> {
     #[cold]
+    #[inline(never)]
     pub(crate) fn new<G: ?Sized, P: Part<Owned = K>>(
         function: &'static Function,
         lookup: Lookup,
@@ -224,11 +238,9 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         key: &P,
     ) -> Self {
         let state = function.state();
-        let target = (lookup.0 != Mode::Bypass).then(|| Target {
-            table: state.table::<G, _, _, _>(),
-            hash: hash_of(state, key),
-            key: key.own(),
-            same: P::same,
+        let target = (lookup.0 != Mode::Bypass).then(|| {
+            let table: &TableOf<O, K> = state.table::<G, _, _, _>();
+            Target { table, hash: table.hash_of(key), key: key.own(), same: P::same }
         });
         Self {
             function,
@@ -344,7 +356,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             writer.flights.fence(target.hash, target.is_key());
         } else {
             // Whoever computed it may have stored it since the lookup.
-            if let Some(value) = target.table.hit(target.hash, target.is_key(), &guard) {
+            let now = target.table.now();
+            if let Some(value) = target.table.hit(target.hash, target.is_key(), now, &guard) {
                 drop(writer);
                 self.state.counts.coalesced.add(1);
                 return Turn::Return(self.outcome.returned(value.clone()));
@@ -523,7 +536,8 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
     fn peek(&self) -> Option<O::Returned> {
         let target = self.target.as_ref().filter(|_| self.state.store.is_enabled())?;
         let guard = Guard::new();
-        let value = target.table.peek(target.hash, target.is_key(), &guard)?;
+        let now = target.table.now();
+        let value = target.table.peek(target.hash, target.is_key(), now, &guard)?;
         Some(self.outcome.returned(value.clone()))
     }
 

@@ -1,18 +1,18 @@
 //! An annotated function: its static, and the state that its first call creates.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use once_cell::sync::OnceCell;
-use parking_lot::RwLock;
 
 use crate::call::{self, Call, Lookup};
 use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::policy::{Policy, PolicyBuilder};
-use crate::stats::{Counts, PerThread, Stats};
+use crate::stats::{Counts, Stats};
 use crate::store::table::{AnyTable, Table};
 use crate::store::{Inner, janitor};
 
@@ -22,36 +22,60 @@ pub struct Function {
     policy: Policy,
     /// In the store of the process.
     state: OnceCell<&'static State>,
+    pub(crate) exceptions: Exceptions,
+}
+
+/// How many reasons there are to look at more than the store in each call of a function: it is being
+/// called with conditions forced on it, or a store is disabled. Usually none.
+#[derive(Debug)]
+pub(crate) struct Exceptions(AtomicUsize);
+
+impl Exceptions {
+    #[inline]
+    pub(crate) fn any(&self) -> bool {
+        // In a test the store that applies may be another one.
+        cfg!(feature = "testing") || self.0.load(Relaxed) != 0
+    }
+
+    pub(crate) fn begin(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// The state of a function in one store.
 pub(crate) struct State {
-    function: &'static Function,
+    pub(crate) function: &'static Function,
     pub(crate) store: &'static Inner,
-    pub(crate) hash_seed: foldhash::quality::RandomState,
-    pub(crate) hits: PerThread,
     pub(crate) counts: Counts,
-    /// The only table of most functions.
-    first: OnceCell<Typed>,
-    /// Those of the other types that a generic function was called with.
-    others: OnceCell<Box<Others>>,
+    tables: Tables,
 }
 
-type Others = RwLock<HashMap<TypeId, Typed>>;
+/// The tables of a function, one after another: most have one; a generic function has one for each of
+/// the types that it was called with.
+#[derive(Default)]
+struct Tables(OnceCell<Typed>);
 
 /// A table, and what it is found by: the types of key and value together with the function's generic
 /// parameters and `Self`. A type's name would not do; two types can have the same.
-#[derive(Clone, Copy)]
 struct Typed {
     identity: TypeId,
     table: &'static dyn AnyTable,
+    further: OnceCell<Box<Typed>>,
 }
 
 impl Typed {
     #[inline]
-    fn downcast<T: Any>(self) -> Option<&'static T> {
+    fn downcast<T: Any>(&self) -> Option<&'static T> {
         let any: &'static dyn Any = self.table;
         any.downcast_ref()
+    }
+
+    fn further(&self) -> Option<&Self> {
+        self.further.get().map(|further| &**further)
     }
 }
 
@@ -59,7 +83,12 @@ impl Function {
     /// `name` is that of the function in statistics.
     #[must_use]
     pub const fn new(name: &'static str, policy: PolicyBuilder) -> Self {
-        Self { name, policy: policy.build(), state: OnceCell::new() }
+        Self {
+            name,
+            policy: policy.build(),
+            state: OnceCell::new(),
+            exceptions: Exceptions(AtomicUsize::new(0)),
+        }
     }
 
     /// The state in the current store.
@@ -77,11 +106,8 @@ impl Function {
         let state = Box::leak(Box::new(State {
             function: self,
             store,
-            hash_seed: foldhash::quality::RandomState::default(),
-            hits: PerThread::new(),
             counts: Counts::default(),
-            first: OnceCell::new(),
-            others: OnceCell::new(),
+            tables: Tables::default(),
         }));
         store.register(state);
         state
@@ -160,18 +186,18 @@ impl State {
         let identity = typeid::of::<(PhantomData<G>, Table<K, S, D>)>();
         // Where there are no generic parameters, the types of key and value say all.
         let is_plain = typeid::of::<G>() == TypeId::of::<()>();
-        if let Some(first) = self.first.get()
+        if let Some(first) = self.tables.0.get()
             && (is_plain || first.identity == identity)
             && let Some(table) = first.downcast()
         {
             return table;
         }
-        let other = self.other_table::<K, S, D>(identity);
-        other.downcast().expect("the identity names the types of the table")
+        self.further_table(identity)
     }
 
-    #[cold]
-    fn other_table<K, S, D>(&'static self, identity: TypeId) -> Typed
+    /// The table of this identity among all, made if it is not there.
+    #[inline(never)]
+    fn further_table<K, S, D>(&'static self, identity: TypeId) -> &'static Table<K, S, D>
     where
         K: Send + Sync + 'static,
         S: Send + Sync + 'static,
@@ -179,24 +205,17 @@ impl State {
     {
         let create = || {
             let table: &'static Table<K, S, D> = Box::leak(Box::new(Table::new(self)));
-            Typed { identity, table }
+            Typed { identity, table, further: OnceCell::new() }
         };
-        let first = self.first.get_or_init(create);
-        if first.identity == identity {
-            return *first;
+        let mut typed = self.tables.0.get_or_init(create);
+        while typed.identity != identity {
+            typed = typed.further.get_or_init(|| Box::new(create()));
         }
-        let others = self.others.get_or_init(Box::default);
-        if let Some(other) = others.read().get(&identity) {
-            return *other;
-        }
-        *others.write().entry(identity).or_insert_with(create)
+        typed.downcast().expect("the identity names the types of the table")
     }
 
-    pub(crate) fn tables(&self) -> Vec<&'static dyn AnyTable> {
-        let first = self.first.get().map(|typed| typed.table);
-        let others = self.others.get().map(|others| others.read());
-        let others = others.iter().flat_map(|others| others.values()).map(|typed| typed.table);
-        first.into_iter().chain(others).collect()
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &'static dyn AnyTable> + use<'_> {
+        std::iter::successors(self.tables.0.get(), |typed| typed.further()).map(|typed| typed.table)
     }
 
     pub(crate) fn clear(&self) {
@@ -206,10 +225,9 @@ impl State {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let tables = self.tables();
         let counts = &self.counts;
         Stats {
-            hits: self.hits.sum(),
+            hits: self.tables().map(AnyTable::hits).sum(),
             misses: counts.misses.get(),
             coalesced: counts.coalesced.get(),
             computations: counts.computations.get(),
@@ -219,8 +237,8 @@ impl State {
             evictions: counts.evictions.get(),
             expirations: counts.expirations.get(),
             invalidations: counts.invalidations.get(),
-            entries: tables.iter().map(|table| table.len() as u64).sum(),
-            weight: tables.iter().map(|table| table.weight() as u64).sum(),
+            entries: self.tables().map(|table| table.len() as u64).sum(),
+            weight: self.tables().map(|table| table.weight() as u64).sum(),
             compute_time: std::time::Duration::from_nanos(counts.compute_nanoseconds.get()),
         }
     }

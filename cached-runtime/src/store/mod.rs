@@ -6,7 +6,7 @@ pub(crate) mod janitor;
 pub(crate) mod table;
 
 use std::fmt;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use once_cell::sync::Lazy;
@@ -78,7 +78,23 @@ impl Inner {
     }
 
     pub(crate) fn register(&self, state: &'static State) {
-        self.functions.write().push(state);
+        let mut functions = self.functions.write();
+        functions.push(state);
+        if !self.is_enabled() {
+            state.function.exceptions.begin();
+        }
+    }
+
+    /// Under the lock of the functions, so that none is registered meanwhile.
+    fn set_enabled(&self, enabled: bool) {
+        let functions = self.functions.write();
+        if self.enabled.swap(enabled, AcqRel) == enabled {
+            return;
+        }
+        for state in functions.iter() {
+            let exceptions = &state.function.exceptions;
+            if enabled { exceptions.end() } else { exceptions.begin() }
+        }
     }
 
     pub(crate) fn functions(&self) -> Vec<&'static State> {
@@ -257,7 +273,7 @@ impl Store {
     /// store().set_enabled(true);
     /// ```
     pub fn set_enabled(self, enabled: bool) {
-        self.0.enabled.store(enabled, Release);
+        self.0.set_enabled(enabled);
     }
 
     /// One row a function, for people: hit ratio, entries, time saved.

@@ -3,9 +3,11 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU64};
 
+use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 use sdd::{Guard, Shared};
 
@@ -15,7 +17,9 @@ use super::janitor;
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::flight::Flights;
 use crate::function::State;
+use crate::key::Part;
 use crate::policy::{Freshness, Times};
+use crate::stats::PerThread;
 
 /// A stored value with its key and its times.
 pub(crate) struct Entry<K, S> {
@@ -34,15 +38,12 @@ impl<K, S> Entry<K, S> {
         Times { deadline: self.deadline, touched: self.touched.load(Relaxed) }
     }
 
-    /// Notes a hit, with a write only if there is news.
+    /// Counts a hit, with a write only if that makes a difference.
     #[inline]
-    fn touch(&self, idle: Option<u64>, now: Moment) {
+    fn count_hit(&self) {
         let frequency = self.frequency.load(Relaxed);
         if frequency < FREQUENCY_MAX {
             self.frequency.store(frequency + 1, Relaxed);
-        }
-        if idle.is_some() && self.touched.load(Relaxed) < now {
-            self.touched.store(now, Relaxed);
         }
     }
 }
@@ -58,6 +59,8 @@ pub(crate) struct NewEntry<K, S> {
 /// See the module. `D` is what a flight delivers to those who wait for it.
 pub(crate) struct Table<K, S, D> {
     pub(crate) state: &'static State,
+    hash_seed: RandomState,
+    pub(crate) hits: PerThread,
     index: Index<Entry<K, S>>,
     writer: Mutex<Writer<K, S, D>>,
     /// The first moment at which an entry may expire; [`NEVER`] if none can.
@@ -153,6 +156,8 @@ where
         let (index, writing) = Index::new();
         Self {
             state,
+            hash_seed: RandomState::default(),
+            hits: PerThread::new(),
             index,
             writer: Mutex::new(Writer {
                 writing,
@@ -167,31 +172,61 @@ where
         }
     }
 
+    #[inline]
+    pub(crate) fn hash_of<P: Part>(&self, key: &P) -> u64 {
+        let mut hasher = self.hash_seed.build_hasher();
+        key.hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// The lock of all writers. The guard must outlive it, so that no value is dropped under the lock.
     pub(crate) fn lock<'a>(&'a self, _guard: &'a Guard) -> MutexGuard<'a, Writer<K, S, D>> {
         self.writer.lock()
     }
 
-    /// The fresh value of a key, counted as used.
+    /// The time by which its entries are judged.
     #[inline]
-    pub(crate) fn hit<'g>(&self, hash: u64, is_key: impl Fn(&K) -> bool, guard: &'g Guard) -> Option<&'g S> {
-        let entry = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
-        // The clock costs as much as the rest of a hit; what never expires does without.
-        let can_expire = entry.deadline != NEVER || self.idle.is_some();
-        let now = if can_expire { self.state.store.clock.now() } else { 0 };
-        match entry.times().freshness(self.idle, now) {
-            Freshness::Fresh => {
-                entry.touch(self.idle, now);
-                Some(&entry.value)
-            }
-            Freshness::Expired => None,
-        }
+    pub(crate) fn now(&self) -> Moment {
+        self.state.store.clock.now()
     }
 
-    /// The fresh value of a key, with no trace left.
-    pub(crate) fn peek<'g>(&self, hash: u64, is_key: impl Fn(&K) -> bool, guard: &'g Guard) -> Option<&'g S> {
+    /// The value of a key, if it is fresh now, counted as used.
+    #[inline]
+    pub(crate) fn hit<'g>(
+        &self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        now: Moment,
+        guard: &'g Guard,
+    ) -> Option<&'g S> {
         let entry = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
-        let fresh = entry.times().freshness(self.idle, self.state.store.clock.now()) == Freshness::Fresh;
+        if now >= entry.deadline || (self.idle.is_some() && !self.touch(entry, now)) {
+            return None;
+        }
+        entry.count_hit();
+        Some(&entry.value)
+    }
+
+    /// Keeps an entry from being idle, unless it has been for too long.
+    #[cold]
+    fn touch(&self, entry: &Entry<K, S>, now: Moment) -> bool {
+        let fresh = entry.times().freshness(self.idle, now) == Freshness::Fresh;
+        if fresh && entry.touched.load(Relaxed) < now {
+            entry.touched.store(now, Relaxed);
+        }
+        fresh
+    }
+
+    /// The value of a key, if it is fresh now, with no trace left.
+    pub(crate) fn peek<'g>(
+        &self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        now: Moment,
+        guard: &'g Guard,
+    ) -> Option<&'g S> {
+        let entry = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
+        let fresh = entry.times().freshness(self.idle, now) == Freshness::Fresh;
         fresh.then_some(&entry.value)
     }
 
@@ -389,6 +424,7 @@ where
 
 /// A table of whatever types, as the store sees it.
 pub(crate) trait AnyTable: Any + Send + Sync {
+    fn hits(&self) -> u64;
     fn len(&self) -> usize;
     fn weight(&self) -> usize;
     /// Entries and bytes, for the limits over all functions.
@@ -408,6 +444,10 @@ where
     S: Send + Sync + 'static,
     D: Send + Sync + 'static,
 {
+    fn hits(&self) -> u64 {
+        self.hits.sum()
+    }
+
     fn len(&self) -> usize {
         self.writer.lock().slab.len()
     }
