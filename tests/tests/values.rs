@@ -278,3 +278,48 @@ fn a_value_may_use_the_cache_when_it_is_dropped() {
     f::clear();
     assert_eq!(f::stats().entries, 0);
 }
+
+#[test]
+fn storing_a_key_again_evicts_nothing() {
+    #[cached(capacity = 3)]
+    fn f(n: u8) -> u8 {
+        n
+    }
+    let _own = testing::isolated();
+    (1..=3).for_each(|n| {
+        f(n);
+    });
+    for _ in 0..10 {
+        f::put(2, 20);
+        f::refresh(3);
+    }
+    assert_eq!((f::peek(1), f::peek(2), f::peek(3)), (Some(1), Some(20), Some(3)));
+    assert_eq!((f::stats().entries, f::stats().evictions), (3, 0));
+}
+
+#[test]
+fn what_is_shared_behind_an_arc_is_a_value_and_references_may_be_inside_arguments() {
+    trait Shape: Send + Sync {
+        fn area(&self) -> u32;
+    }
+    impl Shape for u32 {
+        fn area(&self) -> u32 {
+            *self
+        }
+    }
+    #[cached]
+    fn shape(size: u32) -> Arc<dyn Shape> {
+        Arc::new(size)
+    }
+    #[cached(key = (pair.0, pair.1.map(str::to_owned)))]
+    fn pair(pair: (&str, Option<&str>)) -> String {
+        format!("{pair:?}")
+    }
+    let _own = testing::isolated();
+    for _ in 0..2 {
+        assert_eq!(shape(3).area(), 3);
+        assert_eq!(pair(("a", None)), r#"("a", None)"#);
+        assert_eq!(pair(("a", Some("b"))), r#"("a", Some("b"))"#);
+    }
+    assert_eq!((shape::stats().computations, pair::stats().computations), (1, 2));
+}
