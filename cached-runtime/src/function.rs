@@ -25,8 +25,8 @@ pub struct Function {
     pub(crate) exceptions: Exceptions,
 }
 
-/// How many reasons there are to look at more than the store in each call of a function: it is being
-/// called with conditions forced on it, or a store is disabled. Usually none.
+/// How many reasons there are to look at more than the store in each call of a function: it has not been
+/// called yet, is being called with conditions forced on it, or the store is disabled. Usually none.
 #[derive(Debug)]
 pub(crate) struct Exceptions(AtomicUsize);
 
@@ -87,7 +87,7 @@ impl Function {
             name,
             policy: policy.build(),
             state: OnceCell::new(),
-            exceptions: Exceptions(AtomicUsize::new(0)),
+            exceptions: Exceptions(AtomicUsize::new(1)),
         }
     }
 
@@ -98,7 +98,11 @@ impl Function {
         if let Some(own) = crate::testing::state_of(self) {
             return own;
         }
-        self.state.get_or_init(|| self.first_state(Inner::global()))
+        self.state.get_or_init(|| {
+            let state = self.first_state(Inner::global());
+            self.exceptions.end();
+            state
+        })
     }
 
     #[cold]
