@@ -165,7 +165,7 @@ pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
 #[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
 fn hit<G: ?Sized, P: Part, O: Outcome>(function: &'static Function, key: &P) -> Option<O::Stored> {
-    let table: &TableOf<O, P::Owned> = function.state().table::<G, _, _, _>();
+    let table: &TableOf<O, P::Owned> = function.state().table::<G, P, _, _>();
     let hash = table.hash_of(key);
     // The guard is a barrier: what can be known before it costs less before it.
     let now = table.now();
@@ -208,12 +208,11 @@ struct Target<O: Outcome, K: Owned> {
     table: &'static TableOf<O, K>,
     hash: u64,
     key: K,
-    same: fn(&K, &K) -> bool,
 }
 
 impl<O: Outcome, K: Owned> Target<O, K> {
     fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
-        |owned| (self.same)(owned, &self.key)
+        |owned| self.table.same(owned, &self.key)
     }
 }
 
@@ -239,8 +238,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     ) -> Self {
         let state = function.state();
         let target = (lookup.0 != Mode::Bypass).then(|| {
-            let table: &TableOf<O, K> = state.table::<G, _, _, _>();
-            Target { table, hash: table.hash_of(key), key: key.own(), same: P::same }
+            let table: &TableOf<O, K> = state.table::<G, P, _, _>();
+            Target { table, hash: table.hash_of(key), key: key.own() }
         });
         Self {
             function,
@@ -374,7 +373,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 };
             }
         }
-        let Target { table, hash, key, same } = target;
+        let Target { table, hash, key } = target;
         let flight = writer.flights.begin(hash, key, !self.alone);
         drop(writer);
         let Self { state, outcome, rules, .. } = self;
@@ -382,7 +381,6 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             state,
             table,
             hash,
-            same,
             outcome,
             rules,
             flight,
@@ -409,7 +407,6 @@ struct Computation<O: Outcome, K: Owned> {
     state: &'static State,
     table: &'static TableOf<O, K>,
     hash: u64,
-    same: fn(&K, &K) -> bool,
     outcome: O,
     rules: Rules<O::Stored>,
     flight: Arc<FlightOf<O>>,
@@ -431,7 +428,7 @@ impl<O: Outcome, K: Owned> Computation<O, K> {
         let stored = match (key, admitted) {
             (Some(key), Some(Admitted { value, deadline, weight })) => {
                 let new = NewEntry { key, value, deadline, weight };
-                self.table.insert(&mut writer, self.hash, new, self.same, &guard)
+                self.table.insert(&mut writer, self.hash, new, &guard)
             }
             _ => false,
         };
@@ -549,8 +546,8 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
         // What is being computed must not replace the value.
         writer.flights.fence(target.hash, target.is_key());
         let stored = admitted.is_some_and(|Admitted { value, deadline, weight }| {
-            let Target { table, hash, key, same } = target;
-            table.insert(&mut writer, hash, NewEntry { key, value, deadline, weight }, same, &guard)
+            let Target { table, hash, key } = target;
+            table.insert(&mut writer, hash, NewEntry { key, value, deadline, weight }, &guard)
         });
         drop(writer);
         drop(guard);

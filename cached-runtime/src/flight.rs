@@ -193,7 +193,13 @@ impl<D> Drop for Ended<'_, D> {
 ///
 /// A computation is known here from before its body begins until its value is stored; taken away
 /// earlier, by an invalidation, it is fenced: its value goes to its callers and is not stored.
-pub(crate) struct Flights<K, D>(HashTable<Running<K, D>>);
+pub(crate) struct Flights<K, D> {
+    /// The first ones; there are seldom more.
+    few: Vec<Running<K, D>>,
+    more: HashTable<Running<K, D>>,
+}
+
+const FEW: usize = 8;
 
 struct Running<K, D> {
     hash: u64,
@@ -205,14 +211,30 @@ struct Running<K, D> {
 
 impl<K, D> Default for Flights<K, D> {
     fn default() -> Self {
-        Self(HashTable::new())
+        Self { few: Vec::new(), more: HashTable::new() }
     }
 }
 
 impl<K, D> Flights<K, D> {
+    fn find(&self, hash: u64, is_it: impl Fn(&Running<K, D>) -> bool) -> Option<&Running<K, D>> {
+        let is_it = |it: &Running<K, D>| it.hash == hash && is_it(it);
+        self.few.iter().find(|it| is_it(it)).or_else(|| self.more.find(hash, is_it))
+    }
+
+    fn take(&mut self, hash: u64, is_it: impl Fn(&Running<K, D>) -> bool) -> Option<Running<K, D>> {
+        let is_it = |it: &Running<K, D>| it.hash == hash && is_it(it);
+        if let Some(at) = self.few.iter().position(is_it) {
+            return Some(self.few.swap_remove(at));
+        }
+        let found = self.more.find_entry(hash, is_it).ok()?;
+        let (running, _) = found.remove();
+        self.shrink();
+        Some(running)
+    }
+
     /// The computation of this key that can be waited for; it will be.
     pub(crate) fn join(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<Arc<Flight<D>>> {
-        let running = self.0.find(hash, |it| it.hash == hash && it.shared && is_key(&it.key))?;
+        let running = self.find(hash, |it| it.shared && is_key(&it.key))?;
         // A flight that was given up is the first caller's alone.
         let flight = Some(&running.flight).filter(|flight| !flight.has_ended())?;
         flight.is_awaited.store(true, Release);
@@ -223,34 +245,37 @@ impl<K, D> Flights<K, D> {
     pub(crate) fn begin(&mut self, hash: u64, key: K, shared: bool) -> Arc<Flight<D>> {
         let flight = Flight::begin();
         let running = Running { hash, key, flight: Arc::clone(&flight), shared };
-        self.0.insert_unique(hash, running, |it| it.hash);
+        if self.few.len() < FEW {
+            if self.few.capacity() == 0 {
+                self.few.reserve_exact(1);
+            }
+            self.few.push(running);
+        } else {
+            self.more.insert_unique(hash, running, |it| it.hash);
+        }
         flight
     }
 
     /// Ends a computation's time here; returns its key if it was not fenced.
     pub(crate) fn finish(&mut self, hash: u64, flight: &Arc<Flight<D>>) -> Option<K> {
-        let found = self.0.find_entry(hash, |it| Arc::ptr_eq(&it.flight, flight)).ok()?;
-        let (running, _) = found.remove();
-        self.shrink();
-        Some(running.key)
+        self.take(hash, |it| Arc::ptr_eq(&it.flight, flight)).map(|running| running.key)
     }
 
     /// Fences the computations of one key.
     pub(crate) fn fence(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) {
-        while let Ok(found) = self.0.find_entry(hash, |it| it.hash == hash && is_key(&it.key)) {
-            found.remove();
-        }
+        while self.take(hash, |it| is_key(&it.key)).is_some() {}
     }
 
     pub(crate) fn fence_all(&mut self) {
-        self.0.clear();
+        self.few.clear();
+        self.more.clear();
         self.shrink();
     }
 
     /// Gives back what a crowd of flights has left behind.
     fn shrink(&mut self) {
-        if self.0.is_empty() && self.0.capacity() > 64 {
-            self.0.shrink_to(0, |it| it.hash);
+        if self.more.is_empty() && self.more.capacity() > 64 {
+            self.more.shrink_to(0, |it| it.hash);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::policy::{Policy, PolicyBuilder};
 use crate::stats::{Counts, Stats};
-use crate::store::table::{AnyTable, Table};
+use crate::store::table::{AnyTable, Keys, Table};
 use crate::store::{Inner, janitor};
 
 /// What the attribute leaves behind for each function: a static of this type.
@@ -181,13 +181,13 @@ impl State {
 
     /// The table for these types.
     #[inline]
-    pub(crate) fn table<G: ?Sized, K, S, D>(&'static self) -> &'static Table<K, S, D>
+    pub(crate) fn table<G: ?Sized, P, S, D>(&'static self) -> &'static Table<P::Owned, S, D>
     where
-        K: Send + Sync + 'static,
+        P: Part,
         S: Send + Sync + 'static,
         D: Send + Sync + 'static,
     {
-        let identity = typeid::of::<(PhantomData<G>, Table<K, S, D>)>();
+        let identity = typeid::of::<(PhantomData<G>, Table<P::Owned, S, D>)>();
         // Where there are no generic parameters, the types of key and value say all.
         let is_plain = typeid::of::<G>() == TypeId::of::<()>();
         if let Some(first) = self.tables.0.get()
@@ -196,19 +196,23 @@ impl State {
         {
             return table;
         }
-        self.further_table(identity)
+        self.further_table(identity, Keys::of::<P>)
     }
 
     /// The table of this identity among all, made if it is not there.
     #[inline(never)]
-    fn further_table<K, S, D>(&'static self, identity: TypeId) -> &'static Table<K, S, D>
+    fn further_table<K, S, D>(
+        &'static self,
+        identity: TypeId,
+        keys: fn() -> Keys<K>,
+    ) -> &'static Table<K, S, D>
     where
         K: Send + Sync + 'static,
         S: Send + Sync + 'static,
         D: Send + Sync + 'static,
     {
         let create = || {
-            let table: &'static Table<K, S, D> = Box::leak(Box::new(Table::new(self)));
+            let table: &'static Table<K, S, D> = Box::leak(Box::new(Table::new(self, keys())));
             Typed { identity, table, further: OnceCell::new() }
         };
         let mut typed = self.tables.0.get_or_init(create);
@@ -242,7 +246,7 @@ impl State {
             expirations: counts.expirations.get(),
             invalidations: counts.invalidations.get(),
             entries: self.tables().map(|table| table.len() as u64).sum(),
-            weight: self.tables().map(|table| table.weight() as u64).sum(),
+            weight: self.tables().map(AnyTable::weight).sum(),
             compute_time: std::time::Duration::from_nanos(counts.compute_nanoseconds.get()),
         }
     }

@@ -59,6 +59,8 @@ pub trait Part {
     fn own(&self) -> Self::Owned;
     /// Whether two owned keys are the same.
     fn same(one: &Self::Owned, other: &Self::Owned) -> bool;
+    /// As [`hash`](Self::hash) of what it was made from.
+    fn hash_owned<H: Hasher>(owned: &Self::Owned, hasher: &mut H);
 }
 
 macro_rules! tuples {
@@ -80,6 +82,9 @@ macro_rules! tuples {
             }
             fn same(one: &Self::Owned, other: &Self::Owned) -> bool {
                 true $(&& $part::same(&one.$at, &other.$at))*
+            }
+            fn hash_owned<H: Hasher>(owned: &Self::Owned, hasher: &mut H) {
+                $($part::hash_owned(&owned.$at, hasher);)*
             }
         }
     )*};
@@ -116,6 +121,9 @@ impl<T: ?Sized + Key> Part for One<'_, T> {
     fn same(one: &T::Owned, other: &T::Owned) -> bool {
         one.borrow() == other.borrow()
     }
+    fn hash_owned<H: Hasher>(owned: &T::Owned, hasher: &mut H) {
+        owned.borrow().hash(hasher);
+    }
 }
 
 /// An optional reference.
@@ -137,6 +145,9 @@ impl<T: ?Sized + Key> Part for Maybe<'_, T> {
     fn same(one: &Self::Owned, other: &Self::Owned) -> bool {
         one.as_ref().map(Borrow::borrow) == other.as_ref().map(Borrow::borrow)
     }
+    fn hash_owned<H: Hasher>(owned: &Self::Owned, hasher: &mut H) {
+        owned.as_ref().map(Borrow::borrow).hash(hasher);
+    }
 }
 
 /// A sequence of references.
@@ -146,7 +157,8 @@ impl<T: ?Sized + Key> Part for Many<'_, '_, T> {
     type Owned = Box<[T::Owned]>;
     #[inline]
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.0.hash(hasher);
+        self.0.len().hash(hasher);
+        self.0.iter().for_each(|item| item.hash(hasher));
     }
     #[inline]
     fn matches(&self, owned: &Self::Owned) -> bool {
@@ -157,6 +169,10 @@ impl<T: ?Sized + Key> Part for Many<'_, '_, T> {
     }
     fn same(one: &Self::Owned, other: &Self::Owned) -> bool {
         one.iter().map(Borrow::borrow).eq(other.iter().map(Borrow::borrow))
+    }
+    fn hash_owned<H: Hasher>(owned: &Self::Owned, hasher: &mut H) {
+        owned.len().hash(hasher);
+        owned.iter().map(Borrow::borrow).for_each(|item: &T| item.hash(hasher));
     }
 }
 
@@ -173,6 +189,7 @@ impl Part for Unusable {
     fn same((): &(), (): &()) -> bool {
         false
     }
+    fn hash_owned<H: Hasher>((): &(), _: &mut H) {}
 }
 
 /// An argument whose type cannot be a key.
@@ -357,12 +374,19 @@ mod tests {
         hasher.finish()
     }
 
-    /// The owned form matches its own view and no other.
+    fn hash_of_owned<P: Part>(part: &P) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        P::hash_owned(&part.own(), &mut hasher);
+        hasher.finish()
+    }
+
+    /// The owned form matches its own view and no other, and hashes alike.
     macro_rules! same {
         ($($one:expr, $other:expr;)*) => {$({
             let (one, other) = ($one, $other);
             let (view, other) = (key(Arg::new(&one).view()), key(Arg::new(&other).view()));
             assert!(view.matches(&view.own()), stringify!($one));
+            assert_eq!(hash_of(&view), hash_of_owned(&view), stringify!($one));
             assert!(!view.matches(&other.own()), stringify!($one));
             assert_ne!(hash_of(&view), hash_of(&other));
         })*};

@@ -1,275 +1,450 @@
-//! Which entry goes when there is no room: S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: “FIFO queues are
-//! all you need for cache eviction”, SOSP 2023).
+//! Which entry goes when there is no room.
 //!
-//! New entries wait in a small queue. Those hit meanwhile move on to the main queue, the others are
-//! evicted, but their hash is remembered for a while: an entry that comes back within that time goes
-//! straight to the main queue. There each hit buys another round, up to three.
+//! Newcomers wait in a window, a FIFO queue; the rest is the main queue, a FIFO with second chances.
+//! Of what is evicted, its hash and when it was last used are remembered for a while. Time is counted
+//! in misses, and a hit does no more than raise the entry's frequency.
+//!
+//! - A newcomer that is remembered, used `r` misses ago, may take the place of the main queue's oldest
+//!   entry at once, if nobody has looked at that for `1.5 r` misses and it was not used since. This is
+//!   the comparison that LIRS makes (Jiang, Zhang: “LIRS”, SIGMETRICS 2002); it also bounds how fast the
+//!   queue turns, so that a long loop keeps a stable part of itself.
+//! - Entries that were used in the window, or, rarely, any, may take the place of an unused oldest one.
+//! - Newcomers that were evicted from the window a moment ago ask for a larger window, those that left
+//!   the main queue for a smaller one (as in ARC: Megiddo, Modha, FAST 2003; and Cliffhanger: Cidon et
+//!   al., NSDI 2016).
+//!
+//! The two queues and the memory of hashes are those of S3-FIFO (Yang et al., SOSP 2023).
 
-use std::collections::VecDeque;
-
-use hashbrown::HashSet;
+use super::ghosts::{Ghost, Ghosts};
+use super::index::{ByPlace, Place};
 
 /// The most hits that count.
 pub(super) const FREQUENCY_MAX: u8 = 3;
 
-/// The number of an entry in its table.
-pub(super) type Id = u32;
+/// Epochs in as many misses as there are entries: how coarsely the age of ghosts is known.
+const EPOCHS: u64 = 16;
+/// By how many parts of 256 of one entry the window grows for a ghost that just left it, shrinks for
+/// one that left the main queue, and shrinks with each miss.
+const WINDOW_UP: u64 = 192;
+const WINDOW_DOWN: u64 = 256;
+const WINDOW_LEAK: u64 = 3;
+/// The window's smallest and largest part of the capacity, in parts of 1024.
+const WINDOW_MIN: u64 = 10;
+const WINDOW_MAX: u64 = 973;
+/// The oldest entry of the main queue must have been left alone for half of this many times as long as
+/// the newcomer.
+const GATE: u64 = 3;
+/// Entries that are given a second chance for one newcomer.
+const CHANCES: u32 = 2;
+/// Entries that are given a second chance where one of the main queue has to go.
+const CHANCES_IF_FORCED: u32 = 8;
+/// The hits in the window that are worth a place in the main queue.
+const PROMOTED_AT: u8 = 2;
+/// One of so many that leave the window takes the place of an entry that has been unused for long.
+const RARELY: u64 = 32;
 
-const NOBODY: Id = Id::MAX;
+/// No place: its slot is larger than any.
+const NOBODY: u32 = !Place::SPARE;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Queue {
-    Small,
+    Window,
     Main,
 }
+use Queue::{Main, Window};
 
-/// An entry's place in its queue, and its weight.
-#[derive(Clone, Copy)]
+/// An entry's neighbours in its queue, as bits of places; which queue that is, is in a spare bit.
+#[derive(Clone, Copy, Default)]
 struct Link {
-    newer: Id,
-    older: Id,
-    queue: Queue,
-    weight: usize,
+    newer: u32,
+    older: u32,
 }
 
-/// A queue as a doubly linked list through the links, oldest first out.
+impl Link {
+    fn queue(self) -> Queue {
+        if self.newer & Place::SPARE == 0 { Window } else { Main }
+    }
+
+    fn neighbours(self) -> [Option<Place>; 2] {
+        let newer = if self.queue() == Main { self.newer ^ Place::SPARE } else { self.newer };
+        [newer, self.older].map(|bits| (bits != NOBODY).then(|| Place::from_bits(bits)))
+    }
+
+    fn new(queue: Queue, newer: Option<Place>, older: Option<Place>) -> Self {
+        let [newer, older] = [newer, older].map(|place| place.map_or(NOBODY, Place::bits));
+        Self { newer: if queue == Main { newer | Place::SPARE } else { newer }, older }
+    }
+}
+
+/// A queue, as the ends of a doubly linked list.
+#[derive(Clone, Copy, Default)]
 struct Fifo {
-    newest: Id,
-    oldest: Id,
-    weight: usize,
+    newest: Option<Place>,
+    oldest: Option<Place>,
+    len: u64,
+    weight: u64,
 }
 
-impl Fifo {
-    const EMPTY: Self = Self { newest: NOBODY, oldest: NOBODY, weight: 0 };
+/// When entries were put into the main queue, one mark for several of them instead of a stamp for each.
+struct Marks {
+    at: [u64; 128],
+    step: u64,
+    pushes: u64,
 }
 
-/// The hashes of entries evicted from the small queue, oldest first.
-#[derive(Default)]
-struct Ghost {
-    order: VecDeque<u64>,
-    hashes: HashSet<u64, foldhash::fast::FixedState>,
-}
+impl Marks {
+    const MOST: usize = 128;
 
-impl Ghost {
-    fn remember(&mut self, hash: u64, most: usize) {
-        if self.hashes.insert(hash) {
-            self.order.push_back(hash);
+    fn index(number: u64) -> usize {
+        usize::try_from(number % Self::MOST as u64).unwrap_or(0)
+    }
+
+    /// Notes a push to a queue of so many entries.
+    fn push(&mut self, now: u64, len: u64) {
+        while len >= 96 * self.step {
+            self.halve();
         }
-        while self.order.len() > most {
-            if let Some(oldest) = self.order.pop_front() {
-                self.hashes.remove(&oldest);
+        if self.pushes.is_multiple_of(self.step) {
+            self.at[Self::index(self.pushes / self.step)] = now;
+        }
+        self.pushes += 1;
+    }
+
+    /// Keeps every other mark.
+    fn halve(&mut self) {
+        let (old, newest) = (self.at, self.pushes / self.step);
+        for number in (newest.saturating_sub(127)..=newest).filter(|number| number.is_multiple_of(2)) {
+            self.at[Self::index(number / 2)] = old[Self::index(number)];
+        }
+        self.step *= 2;
+    }
+
+    /// When the oldest of a queue of so many entries was pushed.
+    fn of_oldest(&self, len: u64) -> u64 {
+        self.at[Self::index(self.pushes.saturating_sub(len) / self.step)]
+    }
+}
+
+/// What is remembered beyond the entries themselves; not there until something is evicted.
+struct Memory {
+    ghosts: Ghosts,
+    marks: Marks,
+    /// The window's part of the capacity, of [`WHOLE`].
+    share: u64,
+    /// The misses so far, the epochs so far, and the miss with which the next one begins.
+    now: u64,
+    epoch: u64,
+    epoch_ends: u64,
+    /// A newcomer that was remembered, and how many misses ago it was used; until there has to be room.
+    returned: Option<(Place, u64)>,
+}
+
+impl Memory {
+    fn new() -> Self {
+        Self {
+            ghosts: Ghosts::default(),
+            marks: Marks { at: [0; Marks::MOST], step: 1, pushes: 0 },
+            share: WHOLE / 50,
+            now: 0,
+            epoch: 0,
+            epoch_ends: 0,
+            returned: None,
+        }
+    }
+
+    /// The most weight that the window should have.
+    fn window_target(&self, capacity: u64) -> u64 {
+        let target = u128::from(capacity) * u128::from(self.share) / u128::from(WHOLE);
+        u64::try_from(target).unwrap_or(u64::MAX).clamp(1, capacity.max(2) - 1)
+    }
+
+    /// Takes note of a miss while there are so many entries, so many of them in the window.
+    fn miss(&mut self, place: Place, hash: u64, len: u64, in_window: u64) {
+        let misses_of_an_epoch = misses_of_an_epoch(len);
+        self.now += 1;
+        if self.now >= self.epoch_ends {
+            self.epoch += 1;
+            self.epoch_ends = self.now + misses_of_an_epoch;
+        }
+        let part = |of_256: u64| of_256 * (WHOLE / 256) / len.max(1);
+        let (mut up, mut down) = (0, part(WINDOW_LEAK));
+        let ghost = self.ghosts.take(hash, self.epoch);
+        if let Some(Ghost { age, left_main }) = ghost {
+            if left_main {
+                down += part(WINDOW_DOWN);
+            } else if age * misses_of_an_epoch <= in_window + misses_of_an_epoch * 3 / 2 {
+                up = part(WINDOW_UP);
             }
         }
-    }
-
-    fn recalls(&self, hash: u64) -> bool {
-        self.hashes.contains(&hash)
+        let share = (self.share + up).saturating_sub(down);
+        self.share = share.clamp(WINDOW_MIN * (WHOLE / 1024), WINDOW_MAX * (WHOLE / 1024));
+        self.returned = ghost.map(|ghost| (place, ghost.age * misses_of_an_epoch));
     }
 }
 
-/// Many functions never have more than one entry: a vector would begin with room for four.
-pub(super) fn reserve_one<T>(vector: &mut Vec<T>) {
-    if vector.capacity() == 0 {
-        vector.reserve_exact(1);
-    }
+const WHOLE: u64 = 1 << 40;
+/// So that two of them can be added.
+const MOST_WEIGHT: u64 = u64::MAX / 2;
+
+fn misses_of_an_epoch(len: u64) -> u64 {
+    (len / EPOCHS).max(1)
 }
 
 /// What eviction asks of the entries.
 pub(super) trait Entries {
     /// How often the entry was hit, at most [`FREQUENCY_MAX`].
-    fn frequency(&self, id: Id) -> u8;
-    fn set_frequency(&self, id: Id, frequency: u8);
-    fn hash(&self, id: Id) -> u64;
+    fn frequency(&self, place: Place) -> u8;
+    fn set_frequency(&self, place: Place, frequency: u8);
+    /// Nothing if it cannot be told.
+    fn hash(&self, place: Place) -> Option<u64>;
+    /// The buckets of the half of the index that a place is in.
+    fn buckets(&self, half: usize) -> usize;
 }
 
 /// The order in which the entries of one table are evicted.
 pub(super) struct Eviction {
-    links: Vec<Link>,
-    small: Fifo,
+    links: ByPlace<Link>,
+    /// Where entries have weights; otherwise each weighs 1.
+    weights: Option<Box<ByPlace<u64>>>,
+    window: Fifo,
     main: Fifo,
-    /// None until something is evicted.
-    ghost: Option<Box<Ghost>>,
-    len: usize,
+    capacity: u64,
+    memory: Option<Box<Memory>>,
 }
 
 impl Eviction {
-    pub(super) fn new() -> Self {
-        Self { links: Vec::new(), small: Fifo::EMPTY, main: Fifo::EMPTY, ghost: None, len: 0 }
+    pub(super) fn new(capacity: usize, weighed: bool) -> Self {
+        Self {
+            links: ByPlace::new(),
+            weights: weighed.then(|| Box::new(ByPlace::new())),
+            window: Fifo::default(),
+            main: Fifo::default(),
+            capacity: (capacity as u64).min(MOST_WEIGHT),
+            memory: None,
+        }
     }
 
     /// The weight of all entries.
-    pub(super) fn weight(&self) -> usize {
-        self.small.weight + self.main.weight
+    pub(super) fn weight(&self) -> u64 {
+        self.window.weight + self.main.weight
     }
 
-    pub(super) fn weight_of(&self, id: Id) -> usize {
-        self.links[id as usize].weight
+    pub(super) fn weight_of(&self, place: Place) -> u64 {
+        self.weights.as_ref().map_or(1, |weights| weights.get(place))
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.weight() > self.capacity
+    }
+
+    fn len(&self) -> u64 {
+        self.window.len + self.main.len
     }
 
     /// Takes up a new entry.
-    pub(super) fn insert(&mut self, id: Id, hash: u64, weight: usize) {
-        let queue = if self.ghost.as_ref().is_some_and(|ghost| ghost.recalls(hash)) {
-            Queue::Main
-        } else {
-            Queue::Small
-        };
-        let link = Link { newer: NOBODY, older: NOBODY, queue, weight };
-        let at = id as usize;
-        if at == self.links.len() {
-            reserve_one(&mut self.links);
-            self.links.push(link);
-        } else {
-            self.links[at] = link;
+    pub(super) fn insert(&mut self, place: Place, hash: u64, weight: usize, entries: &impl Entries) {
+        if let Some(weights) = &mut self.weights {
+            weights.set(place, entries.buckets(place.half()), (weight as u64).min(MOST_WEIGHT));
         }
-        self.push(id, queue);
-        self.len += 1;
+        let (len, in_window) = (self.len(), self.window.len);
+        if let Some(memory) = &mut self.memory {
+            memory.miss(place, hash, len, in_window);
+        }
+        self.push(Window, place, entries);
     }
 
     /// Gives an entry another weight, in its old place.
-    pub(super) fn reweigh(&mut self, id: Id, weight: usize) {
-        let Link { queue, weight: old, .. } = self.links[id as usize];
-        self.links[id as usize].weight = weight;
-        let fifo = self.fifo(queue);
-        fifo.weight = fifo.weight - old + weight;
-    }
-
-    /// Lets go of an entry.
-    pub(super) fn remove(&mut self, id: Id) {
-        self.unlink(id);
-        self.len -= 1;
-    }
-
-    /// The entry to evict next, if there is any; it stays until it is removed.
-    pub(super) fn victim(&mut self, capacity: usize, entries: &impl Entries) -> Option<Id> {
-        loop {
-            let small_is_over = self.small.weight > capacity / 10;
-            let candidate = if small_is_over || self.main.oldest == NOBODY {
-                self.small.oldest
-            } else {
-                self.main.oldest
-            };
-            if candidate == NOBODY {
-                return None;
-            }
-            let frequency = entries.frequency(candidate);
-            match (self.links[candidate as usize].queue, frequency) {
-                (Queue::Small, 0) => {
-                    self.ghost.get_or_insert_default().remember(entries.hash(candidate), self.len);
-                    return Some(candidate);
-                }
-                (Queue::Small, _) => {
-                    entries.set_frequency(candidate, 0);
-                    self.move_to_main(candidate);
-                }
-                (Queue::Main, 0) => return Some(candidate),
-                (Queue::Main, _) => {
-                    entries.set_frequency(candidate, frequency - 1);
-                    self.move_to_main(candidate);
-                }
-            }
+    pub(super) fn reweigh(&mut self, place: Place, weight: usize) {
+        let (old, weight) = (self.weight_of(place), (weight as u64).min(MOST_WEIGHT));
+        let queue = self.links.get(place).queue();
+        if let Some(weights) = &mut self.weights {
+            weights.change(place, |it| *it = weight);
+            let fifo = self.fifo(queue);
+            fifo.weight = fifo.weight - old + weight;
         }
     }
 
-    fn move_to_main(&mut self, id: Id) {
-        self.unlink(id);
-        self.push(id, Queue::Main);
+    /// Lets go of an entry.
+    pub(super) fn remove(&mut self, place: Place) {
+        self.unlink(place);
+        if let Some(memory) = &mut self.memory
+            && memory.returned.is_some_and(|(returned, _)| returned == place)
+        {
+            memory.returned = None;
+        }
+    }
+
+    /// The index has moved an entry.
+    pub(super) fn moved(&mut self, from: Place, to: Place, entries: &impl Entries) {
+        let buckets = |place: Place| entries.buckets(place.half());
+        let link = self.links.get(from);
+        self.links.set(to, buckets(to), link);
+        self.relink(link, Some(to));
+        let weight = self.weight_of(from);
+        if let Some(weights) = &mut self.weights {
+            weights.set(to, buckets(to), weight);
+        }
+        if let Some((returned, _)) = self.memory.as_mut().and_then(|memory| memory.returned.as_mut())
+            && *returned == from
+        {
+            *returned = to;
+        }
+    }
+
+    /// The index has nothing left before a bucket of a half, or nothing at all.
+    pub(super) fn release(&mut self, half: usize, bucket: Option<usize>) {
+        self.links.release(half, bucket);
+        if let Some(weights) = &mut self.weights {
+            weights.release(half, bucket);
+        }
+    }
+
+    /// The entry to evict next, if there is any; it stays until it is removed.
+    pub(super) fn victim(&mut self, entries: &impl Entries) -> Option<Place> {
+        let len = self.len();
+        let mut memory = self.memory.take().unwrap_or_else(|| Box::new(Memory::new()));
+        memory.ghosts.fit(usize::try_from(len).unwrap_or(usize::MAX));
+        let chosen = self.choose(&mut memory, entries);
+        if let Some((victim, left_main)) = chosen
+            && let Some(hash) = entries.hash(victim)
+        {
+            let misses = if left_main { self.age_of_oldest(&memory) } else { self.window.len };
+            let age = misses / misses_of_an_epoch(len);
+            memory.ghosts.put(hash, memory.epoch, Ghost { age, left_main });
+        }
+        self.memory = Some(memory);
+        chosen.map(|(victim, _)| victim)
+    }
+
+    /// The victim, and whether it is the oldest of the main queue.
+    fn choose(&mut self, memory: &mut Memory, entries: &impl Entries) -> Option<(Place, bool)> {
+        if let Some((newcomer, reused_after)) = memory.returned.take() {
+            // One that is heavier than others must be worth as many of them.
+            let average = (self.weight() / self.len().max(1)).max(1);
+            let heavier = (self.weight_of(newcomer) / average).max(1);
+            let limit = (reused_after * GATE / 2).saturating_mul(heavier);
+            if let Some(victim) = self.contest(limit, memory, entries) {
+                self.promote(newcomer, 0, memory, entries);
+                return Some((victim, true));
+            }
+        }
+        // Each turn promotes an entry or ends.
+        loop {
+            let target = memory.window_target(self.capacity);
+            let is_small = self.window.weight <= target || self.window.len <= 1;
+            let Some(candidate) = self.window.oldest.filter(|_| !is_small || self.main.len == 0) else {
+                return self.weakest_of_main(memory, entries).map(|victim| (victim, true));
+            };
+            let frequency = entries.frequency(candidate);
+            let with_it = self.main.weight + self.weight_of(candidate);
+            if with_it <= self.capacity - target && self.window.len > 1 {
+                // There is room in the main queue.
+                self.promote(candidate, frequency.saturating_sub(1), memory, entries);
+                continue;
+            }
+            let limit = match frequency {
+                PROMOTED_AT.. => Some(0),
+                0 if memory.now.is_multiple_of(RARELY) => Some((RARELY * self.len()).max(2048) / 2),
+                _ => None,
+            };
+            if let Some(victim) = limit.and_then(|limit| self.contest(limit, memory, entries)) {
+                self.promote(candidate, 0, memory, entries);
+                return Some((victim, true));
+            }
+            if frequency > 0 && self.window.len > 1 {
+                entries.set_frequency(candidate, 0);
+                self.unlink(candidate);
+                self.push(Window, candidate, entries);
+            }
+            return self.window.oldest.map(|victim| (victim, false));
+        }
+    }
+
+    /// The misses since the oldest entry of the main queue was put there.
+    fn age_of_oldest(&self, memory: &Memory) -> u64 {
+        memory.now.saturating_sub(memory.marks.of_oldest(self.main.len))
+    }
+
+    /// The oldest entry of the main queue, if it has been left alone for so many misses and is unused.
+    fn contest(&mut self, limit: u64, memory: &mut Memory, entries: &impl Entries) -> Option<Place> {
+        for _ in 0..CHANCES {
+            let oldest = self.main.oldest.filter(|_| self.age_of_oldest(memory) >= limit)?;
+            if entries.frequency(oldest) == 0 {
+                return Some(oldest);
+            }
+            self.second_chance(oldest, memory, entries);
+        }
+        None
+    }
+
+    fn weakest_of_main(&mut self, memory: &mut Memory, entries: &impl Entries) -> Option<Place> {
+        for _ in 0..CHANCES_IF_FORCED {
+            let oldest = self.main.oldest?;
+            if entries.frequency(oldest) == 0 {
+                break;
+            }
+            self.second_chance(oldest, memory, entries);
+        }
+        self.main.oldest
+    }
+
+    fn second_chance(&mut self, place: Place, memory: &mut Memory, entries: &impl Entries) {
+        self.promote(place, entries.frequency(place) / 2, memory, entries);
+    }
+
+    /// Makes an entry the newest of the main queue.
+    fn promote(&mut self, place: Place, frequency: u8, memory: &mut Memory, entries: &impl Entries) {
+        entries.set_frequency(place, frequency);
+        self.unlink(place);
+        memory.marks.push(memory.now, self.main.len);
+        self.push(Main, place, entries);
     }
 
     fn fifo(&mut self, queue: Queue) -> &mut Fifo {
         match queue {
-            Queue::Small => &mut self.small,
-            Queue::Main => &mut self.main,
+            Window => &mut self.window,
+            Main => &mut self.main,
         }
     }
 
-    fn push(&mut self, id: Id, queue: Queue) {
-        let weight = self.links[id as usize].weight;
+    fn push(&mut self, queue: Queue, place: Place, entries: &impl Entries) {
+        let weight = self.weight_of(place);
         let fifo = self.fifo(queue);
-        let older = std::mem::replace(&mut fifo.newest, id);
+        let older = fifo.newest.replace(place);
+        fifo.oldest.get_or_insert(place);
+        fifo.len += 1;
         fifo.weight += weight;
-        if older == NOBODY {
-            fifo.oldest = id;
-        } else {
-            self.links[older as usize].newer = id;
-        }
-        self.links[id as usize] = Link { newer: NOBODY, older, queue, weight };
-    }
-
-    fn unlink(&mut self, id: Id) {
-        let Link { newer, older, queue, weight } = self.links[id as usize];
-        if newer == NOBODY {
-            self.fifo(queue).newest = older;
-        } else {
-            self.links[newer as usize].older = older;
-        }
-        if older == NOBODY {
-            self.fifo(queue).oldest = newer;
-        } else {
-            self.links[older as usize].newer = newer;
-        }
-        self.fifo(queue).weight -= weight;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    struct Hits(RefCell<Vec<u8>>);
-
-    impl Entries for Hits {
-        fn frequency(&self, id: Id) -> u8 {
-            self.0.borrow()[id as usize]
-        }
-        fn set_frequency(&self, id: Id, frequency: u8) {
-            self.0.borrow_mut()[id as usize] = frequency;
-        }
-        fn hash(&self, id: Id) -> u64 {
-            u64::from(id)
+        self.links.set(place, entries.buckets(place.half()), Link::new(queue, None, older));
+        if let Some(older) = older {
+            self.links.change(older, |link| *link = Link::new(queue, Some(place), link.neighbours()[1]));
         }
     }
 
-    fn filled(count: Id) -> (Eviction, Hits) {
-        let mut eviction = Eviction::new();
-        for id in 0..count {
-            eviction.insert(id, u64::from(id), 1);
+    fn unlink(&mut self, place: Place) {
+        let link = self.links.get(place);
+        let weight = self.weight_of(place);
+        self.relink(link, None);
+        let fifo = self.fifo(link.queue());
+        fifo.len -= 1;
+        fifo.weight -= weight;
+    }
+
+    /// Makes an entry, or one another, the neighbours of those that an entry had.
+    fn relink(&mut self, link: Link, instead: Option<Place>) {
+        let queue = link.queue();
+        let [newer, older] = link.neighbours();
+        let (towards_older, towards_newer) = (instead.or(older), instead.or(newer));
+        match newer {
+            Some(newer) => {
+                self.links.change(newer, |it| *it = Link::new(queue, it.neighbours()[0], towards_older));
+            }
+            None => self.fifo(queue).newest = towards_older,
         }
-        (eviction, Hits(RefCell::new(vec![0; count as usize])))
-    }
-
-    fn evict(eviction: &mut Eviction, hits: &Hits, capacity: usize) -> Option<Id> {
-        let victim = eviction.victim(capacity, hits)?;
-        eviction.remove(victim);
-        Some(victim)
-    }
-
-    #[test]
-    fn what_was_never_hit_goes_first_and_in_order() {
-        let (mut eviction, hits) = filled(4);
-        hits.set_frequency(0, 1);
-        let order: Vec<_> = std::iter::from_fn(|| evict(&mut eviction, &hits, 4)).collect();
-        assert_eq!(order, [1, 2, 3, 0]);
-        assert_eq!(eviction.weight(), 0);
-    }
-
-    #[test]
-    fn an_entry_that_comes_back_soon_is_not_the_first_to_go() {
-        let (mut eviction, hits) = filled(3);
-        assert_eq!(evict(&mut eviction, &hits, 3), Some(0));
-        eviction.insert(0, 0, 1);
-        assert_eq!(evict(&mut eviction, &hits, 3), Some(1));
-        assert_eq!(evict(&mut eviction, &hits, 3), Some(2));
-        assert_eq!(evict(&mut eviction, &hits, 3), Some(0));
-    }
-
-    #[test]
-    fn the_weight_is_the_sum_of_the_weights() {
-        let (mut eviction, _) = filled(3);
-        eviction.reweigh(1, 10);
-        assert_eq!(eviction.weight(), 12);
-        eviction.remove(1);
-        assert_eq!(eviction.weight(), 2);
+        match older {
+            Some(older) => {
+                self.links.change(older, |it| *it = Link::new(queue, towards_newer, it.neighbours()[1]));
+            }
+            None => self.fifo(queue).oldest = towards_newer,
+        }
     }
 }

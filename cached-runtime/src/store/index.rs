@@ -5,14 +5,24 @@
 //! the writers' lock. A bucket that is full lets entries spill into the next one and counts them, so
 //! that readers know whether to look on. Removed entries are freed by epoch reclamation.
 //!
+//! The index grows a bucket at a time: there are new buckets beside the old ones, each insertion moves
+//! what is in one old bucket, and readers look at both until nothing is left there.
+//!
 //! Buckets of tags: as in F14 (Bronson, Shi: “Open-sourcing F14”, 2019), without its vector units.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use once_cell::sync::OnceCell;
 use sdd::{AtomicShared, Guard, Shared, Tag};
 
-const WAYS: usize = 7;
+pub(super) const WAYS: usize = 7;
+/// So many of the seven ways are in use on average when an index is full.
+const WAYS_USED: usize = 6;
+/// The most entries of an index, so that a place fits into 30 bits.
+pub(super) const MOST_ENTRIES: usize = (Place::SPARE as usize / 2 / WAYS) * WAYS_USED;
+/// So many buckets are allocated at once.
+const CHUNK: usize = 128;
 /// The lowest bit of each tag byte.
 const LOW: u64 = 0x0001_0101_0101_0101;
 /// The highest bit of each tag byte; set in every tag, so that 0 means empty.
@@ -34,10 +44,10 @@ impl<T> Bucket<T> {
     }
 }
 
-/// The tag of a hash: its upper seven bits, which no small index uses to choose the bucket.
+/// The tag of a hash: bits that do not choose the bucket.
 #[inline]
 fn tag(hash: u64) -> u64 {
-    (hash >> 57) | 0x80
+    hash & 0x7f | 0x80
 }
 
 /// The high bit of every byte of `word` that equals the same byte of `wanted`; a byte above a match may
@@ -48,14 +58,134 @@ fn matching(word: u64, wanted: u64) -> u64 {
     difference.wrapping_sub(LOW) & !difference & HIGH
 }
 
-/// A power of two of buckets.
-struct Buckets<T>(Box<[Bucket<T>]>);
+/// Where an entry is, until the index grows: in which of the two halves, old and new by turns, and the
+/// number of its slot there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place(u32);
+
+impl Place {
+    const HALF: u32 = 1 << 31;
+    /// Bits that no place uses.
+    pub(super) const SPARE: u32 = 1 << 30;
+
+    fn new(half: usize, slot: usize) -> Self {
+        let slot = u32::try_from(slot).unwrap_or(u32::MAX) & (Self::SPARE - 1);
+        Self(if half == 0 { slot } else { slot | Self::HALF })
+    }
+
+    pub(super) fn from_bits(bits: u32) -> Self {
+        Self(bits & !Self::SPARE)
+    }
+
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(super) fn half(self) -> usize {
+        usize::from(self.0 & Self::HALF != 0)
+    }
+
+    pub(super) fn slot(self) -> usize {
+        (self.0 & !(Self::HALF | Self::SPARE)) as usize
+    }
+
+    pub(super) fn of_bucket(half: usize, bucket: usize) -> impl Iterator<Item = Self> {
+        (0..WAYS).map(move |way| Self::new(half, bucket * WAYS + way))
+    }
+
+    pub(super) fn bucket(self) -> usize {
+        self.slot() / WAYS
+    }
+}
+
+/// Values by place, in memory that comes and goes with the chunks of the index.
+pub(super) struct ByPlace<V>([Vec<Box<[V]>>; 2]);
+
+impl<V: Copy + Default> ByPlace<V> {
+    pub(super) const fn new() -> Self {
+        Self([Vec::new(), Vec::new()])
+    }
+
+    /// The value of a place; the default if none was set.
+    pub(super) fn get(&self, place: Place) -> V {
+        let chunk = self.0[place.half()].get(place.bucket() / CHUNK);
+        chunk.and_then(|chunk| chunk.get(place.slot() % (CHUNK * WAYS))).copied().unwrap_or_default()
+    }
+
+    /// Sets the value of a place in a half of so many buckets.
+    pub(super) fn set(&mut self, place: Place, buckets: usize, value: V) {
+        let chunks = &mut self.0[place.half()];
+        let chunk = place.bucket() / CHUNK;
+        if chunks.len() <= chunk {
+            chunks.reserve_exact(buckets.div_ceil(CHUNK) - chunks.len());
+            chunks.resize_with(chunk + 1, Box::default);
+        }
+        if chunks[chunk].is_empty() {
+            let len = CHUNK.min(buckets - chunk * CHUNK) * WAYS;
+            chunks[chunk] = vec![V::default(); len].into();
+        }
+        chunks[chunk][place.slot() % (CHUNK * WAYS)] = value;
+    }
+
+    /// Changes the value of a place that has one.
+    pub(super) fn change(&mut self, place: Place, change: impl FnOnce(&mut V)) {
+        let chunk = self.0[place.half()].get_mut(place.bucket() / CHUNK);
+        chunk.and_then(|chunk| chunk.get_mut(place.slot() % (CHUNK * WAYS))).map(change);
+    }
+
+    /// Lets go of what is before a bucket of a half: all of it has been moved.
+    pub(super) fn release(&mut self, half: usize, bucket: Option<usize>) {
+        let chunks = &mut self.0[half];
+        match bucket {
+            None => *chunks = Vec::new(),
+            Some(bucket) if bucket % CHUNK == 0 => {
+                if let Some(done) = (bucket / CHUNK).checked_sub(1).and_then(|done| chunks.get_mut(done)) {
+                    *done = Box::default();
+                }
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// One half: so many buckets, allocated where something is in them.
+struct Buckets<T> {
+    chunks: Box<[OnceCell<Chunk<T>>]>,
+    count: usize,
+    /// Whether there is a mark for each slot.
+    marked: bool,
+}
+
+struct Chunk<T> {
+    buckets: Box<[Bucket<T>]>,
+    /// See [`Found::mark`].
+    marks: Box<[AtomicU64]>,
+}
+
+/// An entry that was found.
+pub(super) struct Found<'g, T> {
+    pub(super) entry: &'g T,
+    chunk: &'g Chunk<T>,
+    bucket: usize,
+    way: usize,
+}
+
+impl<'g, T> Found<'g, T> {
+    /// A number that belongs to the slot, in an index that has them.
+    pub(super) fn mark(&self) -> Option<&'g AtomicU64> {
+        self.chunk.marks.get(self.bucket % CHUNK * WAYS + self.way)
+    }
+
+    fn slot(&self) -> usize {
+        self.bucket * WAYS + self.way
+    }
+}
 
 /// A walk through all buckets, round the end.
 struct Probe {
     next: usize,
     left: usize,
-    mask: usize,
+    count: usize,
 }
 
 impl Iterator for Probe {
@@ -65,45 +195,62 @@ impl Iterator for Probe {
     fn next(&mut self) -> Option<usize> {
         self.left = self.left.checked_sub(1)?;
         let bucket = self.next;
-        self.next = (bucket + 1) & self.mask;
+        self.next = if bucket + 1 == self.count { 0 } else { bucket + 1 };
         Some(bucket)
     }
 }
 
-/// Where an entry is.
-#[derive(Clone, Copy)]
-struct Place {
-    bucket: usize,
-    slot: usize,
-}
-
 impl<T: Send + Sync + 'static> Buckets<T> {
-    fn new(count: usize) -> Self {
-        Self((0..count).map(|_| Bucket::new()).collect())
+    fn new(count: usize, marked: bool) -> Self {
+        Self { chunks: (0..count.div_ceil(CHUNK)).map(|_| OnceCell::new()).collect(), count, marked }
+    }
+
+    /// The chunk of a bucket, if anything in it was ever used.
+    #[inline]
+    fn chunk(&self, bucket: usize) -> Option<&Chunk<T>> {
+        self.chunks.get(bucket / CHUNK)?.get()
+    }
+
+    #[inline]
+    fn bucket(&self, bucket: usize) -> Option<&Bucket<T>> {
+        self.chunk(bucket)?.buckets.get(bucket % CHUNK)
+    }
+
+    fn make_bucket(&self, bucket: usize) -> &Bucket<T> {
+        let chunk = bucket / CHUNK;
+        let len = CHUNK.min(self.count - chunk * CHUNK);
+        let marks = if self.marked { len * WAYS } else { 0 };
+        let chunk = self.chunks[chunk].get_or_init(|| Chunk {
+            buckets: (0..len).map(|_| Bucket::new()).collect(),
+            marks: (0..marks).map(|_| AtomicU64::new(0)).collect(),
+        });
+        &chunk.buckets[bucket % CHUNK]
     }
 
     /// The buckets that an entry of this hash may be in, from its home on.
     #[inline]
     fn probe(&self, hash: u64) -> Probe {
-        let mask = self.0.len() - 1;
-        #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
-        let home = hash as usize & mask;
-        Probe { next: home, left: mask + 1, mask }
+        let count = self.count as u64;
+        #[expect(clippy::cast_possible_truncation, reason = "it is less than the count")]
+        let home = (((hash >> 32) * count) >> 32) as usize;
+        Probe { next: home, left: self.count, count: self.count }
     }
 
     #[inline]
-    fn find<'g>(&self, hash: u64, is_it: impl Fn(&T) -> bool, guard: &'g Guard) -> Option<(Place, &'g T)> {
+    fn find<'g>(&'g self, hash: u64, is_it: impl Fn(&T) -> bool, guard: &'g Guard) -> Option<Found<'g, T>> {
         let wanted = LOW * tag(hash);
         for bucket in self.probe(hash) {
-            let Bucket { tags, slots } = &self.0[bucket];
+            // Where no bucket was made, nothing has spilled past it.
+            let chunk = self.chunk(bucket)?;
+            let Bucket { tags, slots } = chunk.buckets.get(bucket % CHUNK)?;
             let word = tags.load(Acquire);
             let mut candidates = matching(word, wanted);
             while candidates != 0 {
-                let slot = candidates.trailing_zeros() as usize / 8;
-                if let Some(entry) = slots[slot].load(Acquire, guard).as_ref()
+                let way = candidates.trailing_zeros() as usize / 8;
+                if let Some(entry) = slots[way].load(Acquire, guard).as_ref()
                     && is_it(entry)
                 {
-                    return Some((Place { bucket, slot }, entry));
+                    return Some(Found { entry, chunk, bucket, way });
                 }
                 candidates &= candidates - 1;
             }
@@ -114,17 +261,29 @@ impl<T: Send + Sync + 'static> Buckets<T> {
         None
     }
 
+    fn at<'g>(&'g self, slot: usize, guard: &'g Guard) -> Option<Found<'g, T>> {
+        let (bucket, way) = (slot / WAYS, slot % WAYS);
+        let chunk = self.chunk(bucket)?;
+        let entry = chunk.buckets.get(bucket % CHUNK)?.slots[way].load(Acquire, guard).as_ref()?;
+        Some(Found { entry, chunk, bucket, way })
+    }
+
+    fn mark(&self, slot: usize) -> Option<&AtomicU64> {
+        let (bucket, way) = (slot / WAYS, slot % WAYS);
+        self.chunk(bucket)?.marks.get(bucket % CHUNK * WAYS + way)
+    }
+
     /// Puts the entry into the first free slot; only under the writers' lock, never into full buckets.
-    fn insert(&self, hash: u64, entry: Shared<T>) {
+    fn insert(&self, hash: u64, entry: Shared<T>) -> usize {
         for bucket in self.probe(hash) {
-            let Bucket { tags, slots } = &self.0[bucket];
+            let Bucket { tags, slots } = self.make_bucket(bucket);
             let word = tags.load(Relaxed);
             let free = !word & HIGH;
             if free != 0 {
                 let slot = free.trailing_zeros() as usize / 8;
                 slots[slot].swap((Some(entry), Tag::None), Release);
                 tags.store(word | tag(hash) << (slot * 8), Release);
-                return;
+                return bucket * WAYS + slot;
             }
             if word >> SPILLED_SHIFT < SPILLED_MAX {
                 tags.store(word + (1 << SPILLED_SHIFT), Release);
@@ -133,175 +292,230 @@ impl<T: Send + Sync + 'static> Buckets<T> {
         unreachable!("the index grows before it is full");
     }
 
-    fn remove(&self, place: Place, hash: u64) -> Option<Shared<T>> {
-        let Bucket { tags, slots } = &self.0[place.bucket];
+    /// Lets go of all entries: what is freed within something that is freed waits longer than it must.
+    fn empty(&self) {
+        for Bucket { tags, slots } in self.chunks.iter().filter_map(OnceCell::get).flat_map(|it| &it.buckets)
+        {
+            tags.store(0, Release);
+            slots.iter().for_each(|slot| drop(slot.swap((None, Tag::None), AcqRel)));
+        }
+    }
+
+    /// Empties a slot. Without the hash of what was there, readers will look further than they need.
+    fn remove(&self, slot: usize, hash: Option<u64>) -> Option<Shared<T>> {
+        let bucket = slot / WAYS;
+        let Bucket { tags, slots } = self.bucket(bucket)?;
         let word = tags.load(Relaxed);
-        tags.store(word & !(0xff << (place.slot * 8)), Release);
-        for passed in self.probe(hash).take_while(|bucket| *bucket != place.bucket) {
-            let word = self.0[passed].tags.load(Relaxed);
-            if word >> SPILLED_SHIFT < SPILLED_MAX {
-                self.0[passed].tags.store(word - (1 << SPILLED_SHIFT), Release);
+        tags.store(word & !(0xff << (slot % WAYS * 8)), Release);
+        for passed in hash.into_iter().flat_map(|hash| self.probe(hash)).take_while(|it| *it != bucket) {
+            let Some(Bucket { tags, .. }) = self.bucket(passed) else { break };
+            let word = tags.load(Relaxed);
+            if (1..SPILLED_MAX).contains(&(word >> SPILLED_SHIFT)) {
+                tags.store(word - (1 << SPILLED_SHIFT), Release);
             }
         }
-        slots[place.slot].swap((None, Tag::None), Release).0
+        slots[slot % WAYS].swap((None, Tag::None), Release).0
     }
 }
 
 /// The index. `find` is for everybody; what takes `&mut Writing` is for the holder of the writers' lock.
 pub(super) struct Index<T> {
-    buckets: AtomicShared<Buckets<T>>,
+    current: AtomicShared<Buckets<T>>,
+    /// What is being moved from while the index grows.
+    previous: AtomicShared<Buckets<T>>,
 }
 
 /// What only a writer knows of an index.
 pub(super) struct Writing {
     len: usize,
+    /// Buckets of the current half, and which half that is.
     buckets: usize,
+    half: usize,
+    /// Buckets of the previous half.
+    old_buckets: usize,
+    /// The buckets that it will have when it holds all it may ever hold.
+    most: usize,
+    /// The next bucket of the previous half to be moved; none if nothing is left there.
+    moving: Option<usize>,
+    marked: bool,
+}
+
+impl Writing {
+    fn new(most_entries: usize, marked: bool) -> Self {
+        let most = most_entries.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED);
+        Self { len: 0, buckets: size_after(0, most), half: 0, old_buckets: 0, most, moving: None, marked }
+    }
+
+    fn open<T: Send + Sync + 'static>(&self) -> Shared<Buckets<T>> {
+        Shared::new(Buckets::new(self.buckets, self.marked))
+    }
+
+    /// Buckets of a half.
+    pub(super) fn buckets(&self, half: usize) -> usize {
+        if half == self.half { self.buckets } else { self.old_buckets }
+    }
+
+    /// The half that is being moved from, and how far that is.
+    pub(super) fn moving(&self) -> (usize, Option<usize>) {
+        (1 - self.half, self.moving)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len >= self.buckets * WAYS_USED
+    }
+}
+
+/// The number of buckets to grow to: about twice as many, so that the last size is `most`.
+fn size_after(buckets: usize, most: usize) -> usize {
+    if buckets >= most {
+        return buckets * 2;
+    }
+    let halvings = (0..usize::BITS).take_while(|halvings| most.div_ceil(1 << halvings) > buckets).last();
+    most.div_ceil(1 << halvings.unwrap_or(0)).max(1)
 }
 
 impl<T: Send + Sync + 'static> Index<T> {
-    /// An index of one bucket.
-    pub(super) fn new() -> (Self, Writing) {
-        let index = Self { buckets: AtomicShared::from(Shared::new(Buckets::new(1))) };
-        (index, Writing { len: 0, buckets: 1 })
+    /// An empty index, which never has to hold more than so many entries, with marks or without.
+    pub(super) fn new(most_entries: usize, marked: bool) -> (Self, Writing) {
+        let writing = Writing::new(most_entries, marked);
+        let index = Self { current: AtomicShared::from(writing.open()), previous: AtomicShared::null() };
+        (index, writing)
     }
 
+    /// The entry of a key. While the index grows, it may be missed.
     #[inline]
-    pub(super) fn find<'g>(&self, hash: u64, is_it: impl Fn(&T) -> bool, guard: &'g Guard) -> Option<&'g T> {
-        let buckets = self.buckets.load(Acquire, guard);
-        buckets.as_ref()?.find(hash, is_it, guard).map(|(_, entry)| entry)
-    }
-
-    /// Puts in an entry that is not there; `hash_of` those that are, in case they have to move.
-    pub(super) fn insert(
+    pub(super) fn find<'g>(
         &self,
-        writing: &mut Writing,
         hash: u64,
-        entry: Shared<T>,
-        hash_of: impl Fn(&T) -> u64,
-        guard: &Guard,
-    ) {
-        // Six sevenths full is where spilling begins to cost more than growing.
-        if writing.len >= (writing.buckets * WAYS * 6 / 7).max(WAYS - 1) {
-            self.resize(writing, writing.buckets * 2, hash_of, guard);
+        is_it: impl Fn(&T) -> bool,
+        guard: &'g Guard,
+    ) -> Option<Found<'g, T>> {
+        if let Some(current) = self.current.load(Acquire, guard).as_ref()
+            && let Some(found) = current.find(hash, &is_it, guard)
+        {
+            return Some(found);
         }
-        if let Some(buckets) = self.buckets.load(Acquire, guard).as_ref() {
-            buckets.insert(hash, entry);
-            writing.len += 1;
+        self.find_in_previous(hash, is_it, guard)
+    }
+
+    #[cold]
+    fn find_in_previous<'g>(
+        &self,
+        hash: u64,
+        is_it: impl Fn(&T) -> bool,
+        guard: &'g Guard,
+    ) -> Option<Found<'g, T>> {
+        self.previous.load(Acquire, guard).as_ref()?.find(hash, is_it, guard)
+    }
+
+    /// The same with its place.
+    pub(super) fn find_place<'g>(
+        &self,
+        writing: &Writing,
+        hash: u64,
+        is_it: impl Fn(&T) -> bool,
+        guard: &'g Guard,
+    ) -> Option<(Place, Found<'g, T>)> {
+        let current = self.current.load(Acquire, guard);
+        if let Some(found) = current.as_ref().and_then(|it| it.find(hash, &is_it, guard)) {
+            return Some((Place::new(writing.half, found.slot()), found));
+        }
+        let found = self.find_in_previous(hash, is_it, guard)?;
+        Some((Place::new(1 - writing.half, found.slot()), found))
+    }
+
+    fn half<'g>(&self, writing: &Writing, half: usize, guard: &'g Guard) -> Option<&'g Buckets<T>> {
+        let buckets = if half == writing.half { &self.current } else { &self.previous };
+        buckets.load(Acquire, guard).as_ref()
+    }
+
+    /// The entry at a place.
+    pub(super) fn at<'g>(&self, writing: &Writing, place: Place, guard: &'g Guard) -> Option<Found<'g, T>> {
+        self.half(writing, place.half(), guard)?.at(place.slot(), guard)
+    }
+
+    /// Puts in an entry that is not there; the index must not be full.
+    pub(super) fn insert(&self, writing: &mut Writing, hash: u64, entry: Shared<T>, guard: &Guard) -> Place {
+        let current = self.half(writing, writing.half, guard).expect("there are always current buckets");
+        writing.len += 1;
+        Place::new(writing.half, current.insert(hash, entry))
+    }
+
+    /// Puts `entry` in the place of one with the same hash; readers see the one or the other.
+    pub(super) fn replace(&self, writing: &Writing, place: Place, entry: Shared<T>, guard: &Guard) {
+        if let Some(buckets) = self.half(writing, place.half(), guard)
+            && let Some(bucket) = buckets.bucket(place.bucket())
+        {
+            bucket.slots[place.slot() % WAYS].swap((Some(entry), Tag::None), Release);
         }
     }
 
-    /// Puts `entry` in the place of the one that `is_it`, which has the same hash; readers see the one or the other.
-    pub(super) fn replace(&self, hash: u64, entry: Shared<T>, is_it: impl Fn(&T) -> bool, guard: &Guard) {
-        if let Some(buckets) = self.buckets.load(Acquire, guard).as_ref()
-            && let Some((place, _)) = buckets.find(hash, is_it, guard)
+    pub(super) fn remove(&self, writing: &mut Writing, place: Place, hash: Option<u64>, guard: &Guard) {
+        if let Some(buckets) = self.half(writing, place.half(), guard)
+            && buckets.remove(place.slot(), hash).is_some()
         {
-            buckets.0[place.bucket].slots[place.slot].swap((Some(entry), Tag::None), Release);
-        }
-    }
-
-    pub(super) fn remove(&self, writing: &mut Writing, hash: u64, is_it: impl Fn(&T) -> bool, guard: &Guard) {
-        if let Some(buckets) = self.buckets.load(Acquire, guard).as_ref()
-            && let Some((place, _)) = buckets.find(hash, is_it, guard)
-        {
-            buckets.remove(place, hash);
             writing.len -= 1;
         }
     }
 
+    /// Begins to grow, if nothing is left of growing before.
+    pub(super) fn grow(&self, writing: &mut Writing, guard: &Guard) {
+        if writing.moving.is_some() {
+            return;
+        }
+        writing.old_buckets = writing.buckets;
+        writing.buckets = size_after(writing.buckets, writing.most);
+        writing.half = 1 - writing.half;
+        writing.moving = Some(0);
+        let old = self.current.get_shared(Acquire, guard);
+        self.previous.swap((old, Tag::None), AcqRel);
+        self.current.swap((Some(writing.open()), Tag::None), AcqRel);
+    }
+
+    /// Moves the entries of one bucket to the current half, if any are left to be moved. Of each entry
+    /// `hash_of` tells the hash, and `moved` is told from where to where; an entry without a hash stays
+    /// where it is, and is returned.
+    pub(super) fn move_some(
+        &self,
+        writing: &mut Writing,
+        hash_of: impl Fn(&T) -> Option<u64>,
+        mut moved: impl FnMut(Place, Place),
+        guard: &Guard,
+    ) -> Option<Place> {
+        let bucket = writing.moving?;
+        let (from, to) = (1 - writing.half, writing.half);
+        let old = self.half(writing, from, guard)?;
+        let current = self.half(writing, to, guard)?;
+        if let Some(Bucket { slots, .. }) = old.bucket(bucket) {
+            for (way, slot) in slots.iter().enumerate() {
+                let Some(entry) = slot.get_shared(Acquire, guard) else { continue };
+                let at = bucket * WAYS + way;
+                let Some(hash) = hash_of(&entry) else { return Some(Place::new(from, at)) };
+                let now_at = current.insert(hash, entry);
+                if let Some((old, new)) = old.mark(at).zip(current.mark(now_at)) {
+                    new.store(old.load(Relaxed), Relaxed);
+                }
+                old.remove(at, Some(hash));
+                moved(Place::new(from, at), Place::new(to, now_at));
+            }
+        }
+        writing.moving = Some(bucket + 1).filter(|next| *next < old.count);
+        if writing.moving.is_none() {
+            self.previous.swap((None, Tag::None), AcqRel);
+        }
+        None
+    }
+
     /// Forgets everything and gives the memory back.
     pub(super) fn clear(&self, writing: &mut Writing) {
-        *writing = Writing { len: 0, buckets: 1 };
-        self.exchange(Buckets::new(1));
-    }
-
-    /// Moves everything into so many buckets.
-    fn resize(&self, writing: &mut Writing, count: usize, hash_of: impl Fn(&T) -> u64, guard: &Guard) {
-        let resized = Buckets::new(count);
-        if let Some(buckets) = self.buckets.load(Acquire, guard).as_ref() {
-            for slot in buckets.0.iter().flat_map(|bucket| &bucket.slots) {
-                if let Some(entry) = slot.get_shared(Acquire, guard) {
-                    resized.insert(hash_of(&entry), entry);
-                }
-            }
-        }
-        writing.buckets = count;
-        self.exchange(resized);
-    }
-
-    /// Lets readers look in other buckets from now on. The old ones are emptied, so that they do not keep
-    /// entries that are removed from the new ones; who still looks there asks again under the lock.
-    fn exchange(&self, buckets: Buckets<T>) {
-        let (old, _) = self.buckets.swap((Some(Shared::new(buckets)), Tag::None), AcqRel);
-        if let Some(old) = old {
-            for bucket in &old.0 {
-                bucket.tags.store(0, Release);
-                bucket.slots.iter().for_each(|slot| drop(slot.swap((None, Tag::None), AcqRel)));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Item(u64, u64);
-
-    fn insert(index: &Index<Item>, writing: &mut Writing, hash: u64, item: u64, guard: &Guard) {
-        index.insert(writing, hash, Shared::new(Item(hash, item)), |item| item.0, guard);
-    }
-
-    fn find(index: &Index<Item>, hash: u64, item: u64) -> Option<u64> {
-        let guard = Guard::new();
-        index.find(hash, |it| it.1 == item, &guard).map(|it| it.1)
-    }
-
-    /// Hashes that crowd into few buckets and few tags.
-    fn crowded(n: u64) -> u64 {
-        ((n % 3) << 57) | (n % 4)
-    }
-
-    #[test]
-    fn what_was_inserted_is_found_until_it_is_removed() {
-        for hash_of in [crowded, |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)] {
-            let (index, mut writing) = Index::new();
-            let guard = Guard::new();
-            for n in 0..1000 {
-                insert(&index, &mut writing, hash_of(n), n, &guard);
-            }
-            for n in (0..1000).step_by(2) {
-                index.remove(&mut writing, hash_of(n), |it| it.1 == n, &guard);
-            }
-            for n in 0..1000 {
-                assert_eq!(find(&index, hash_of(n), n), (n % 2 == 1).then_some(n));
-            }
-            assert_eq!(writing.len, 500);
-            index.clear(&mut writing);
-            assert!((0..1000).all(|n| find(&index, hash_of(n), n).is_none()));
-        }
-    }
-
-    #[test]
-    fn emptied_buckets_no_longer_send_readers_on() {
-        let (index, mut writing) = Index::new();
-        let guard = Guard::new();
-        for n in 0..60 {
-            insert(&index, &mut writing, crowded(n), n, &guard);
-        }
-        for n in 0..60 {
-            index.remove(&mut writing, crowded(n), |it| it.1 == n, &guard);
-        }
-        let buckets = index.buckets.load(Acquire, &guard);
-        let words = buckets.as_ref().map(|it| it.0.iter().map(|b| b.tags.load(Relaxed)).collect::<Vec<_>>());
-        assert!(words.is_some_and(|words| words.iter().all(|word| *word == 0)));
-    }
-
-    #[test]
-    fn a_replaced_entry_is_not_found_again() {
-        let (index, mut writing) = Index::new();
-        let guard = Guard::new();
-        insert(&index, &mut writing, 5, 1, &guard);
-        index.replace(5, Shared::new(Item(5, 2)), |it| it.1 == 1, &guard);
-        assert_eq!((find(&index, 5, 1), find(&index, 5, 2)), (None, Some(2)));
+        *writing =
+            Writing { len: 0, buckets: size_after(0, writing.most), half: 0, moving: None, ..*writing };
+        let (current, _) = self.current.swap((Some(writing.open()), Tag::None), AcqRel);
+        let (previous, _) = self.previous.swap((None, Tag::None), AcqRel);
+        current.iter().chain(&previous).for_each(|buckets| buckets.empty());
     }
 }

@@ -1,6 +1,9 @@
 //! The global expiring store: every entry of every function, and the limits over all of them.
 
+mod entry;
 mod eviction;
+mod expiries;
+mod ghosts;
 mod index;
 pub(crate) mod janitor;
 pub(crate) mod table;

@@ -2,17 +2,19 @@
 //! and behind the writers' lock all that readers need not know.
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU8, AtomicU64};
 
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 use sdd::{Guard, Shared};
 
-use super::eviction::{Entries, Eviction, FREQUENCY_MAX, Id, reserve_one};
-use super::index::{Index, Writing};
+use super::entry::Entry;
+use super::eviction::{Entries, Eviction};
+use super::expiries::Expiries;
+use super::index::{Found, Index, MOST_ENTRIES, Place, Writing};
 use super::janitor;
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::flight::Flights;
@@ -20,33 +22,6 @@ use crate::function::State;
 use crate::key::Part;
 use crate::policy::{Freshness, Times};
 use crate::stats::PerThread;
-
-/// A stored value with its key and its times.
-pub(crate) struct Entry<K, S> {
-    key: K,
-    value: S,
-    deadline: Moment,
-    /// See [`Times::touched`].
-    touched: AtomicU64,
-    id: Id,
-    frequency: AtomicU8,
-}
-
-impl<K, S> Entry<K, S> {
-    #[inline]
-    fn times(&self) -> Times {
-        Times { deadline: self.deadline, touched: self.touched.load(Relaxed) }
-    }
-
-    /// Counts a hit, with a write only if that makes a difference.
-    #[inline]
-    fn count_hit(&self) {
-        let frequency = self.frequency.load(Relaxed);
-        if frequency < FREQUENCY_MAX {
-            self.frequency.store(frequency + 1, Relaxed);
-        }
-    }
-}
 
 /// What a computed value is stored with.
 pub(crate) struct NewEntry<K, S> {
@@ -56,86 +31,52 @@ pub(crate) struct NewEntry<K, S> {
     pub(crate) weight: usize,
 }
 
+/// How an owned key is hashed and compared.
+pub(crate) struct Keys<K> {
+    pub(crate) hash: fn(&K, &RandomState) -> u64,
+    pub(crate) same: fn(&K, &K) -> bool,
+}
+
+impl<K> Keys<K> {
+    /// As the view `P` does it.
+    pub(crate) fn of<P: Part<Owned = K>>() -> Self {
+        Self {
+            hash: |key, seed| {
+                let mut hasher = seed.build_hasher();
+                P::hash_owned(key, &mut hasher);
+                hasher.finish()
+            },
+            same: P::same,
+        }
+    }
+}
+
 /// See the module. `D` is what a flight delivers to those who wait for it.
 pub(crate) struct Table<K, S, D> {
     pub(crate) state: &'static State,
+    keys: Keys<K>,
     hash_seed: RandomState,
     pub(crate) hits: PerThread,
     index: Index<Entry<K, S>>,
-    writer: Mutex<Writer<K, S, D>>,
+    writer: Mutex<Writer<K, D>>,
     /// The first moment at which an entry may expire; [`NEVER`] if none can.
     next_expiry: AtomicU64,
-    /// Nanoseconds of `idle_timeout`.
+    /// Nanoseconds of `idle_timeout`. Where there is one, the index has marks: when an entry was stored
+    /// or last hit.
     idle: Option<u64>,
 }
 
 /// What is behind the writers' lock.
 ///
-/// Invariants: an id is in `slab`, `eviction`, the index, and, if it can expire, in `expiries`, or in
-/// none of them; `weight` is at most the capacity.
-pub(crate) struct Writer<K, S, D> {
+/// Invariants: an entry is in the index and in `eviction`, at the same place, or in neither; when the
+/// lock is free, the weight is at most the capacity.
+pub(crate) struct Writer<K, D> {
     writing: Writing,
-    slab: Slab<K, S>,
     eviction: Eviction,
+    expiries: Expiries,
     /// What the entries take, for the limit over all functions.
     bytes: usize,
-    /// When which entry expires if it is not hit again, as it was when it was last looked at.
-    expiries: BTreeSet<(Moment, Id)>,
     pub(crate) flights: Flights<K, D>,
-}
-
-/// The entries by their ids; a free id is used again.
-struct Slab<K, S> {
-    slots: Vec<Option<Slot<K, S>>>,
-    free: Vec<Id>,
-}
-
-struct Slot<K, S> {
-    entry: Shared<Entry<K, S>>,
-    hash: u64,
-    /// The moment at which `expiries` has the entry, if it has it. Hits move the expiry of an idle
-    /// entry without a word; the note is put right when its moment comes.
-    noted: Moment,
-}
-
-impl<K, S> Slab<K, S> {
-    const EMPTY: Self = Self { slots: Vec::new(), free: Vec::new() };
-
-    fn reserve(&mut self) -> Id {
-        self.free.pop().unwrap_or_else(|| {
-            reserve_one(&mut self.slots);
-            self.slots.push(None);
-            Id::try_from(self.slots.len() - 1).expect("four thousand million entries do not fit into memory")
-        })
-    }
-
-    fn get(&self, id: Id) -> Option<&Slot<K, S>> {
-        self.slots.get(id as usize)?.as_ref()
-    }
-
-    fn take(&mut self, id: Id) -> Option<Slot<K, S>> {
-        let slot = self.slots.get_mut(id as usize)?.take()?;
-        self.free.push(id);
-        Some(slot)
-    }
-
-    fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-}
-
-impl<K, S> Entries for Slab<K, S> {
-    fn frequency(&self, id: Id) -> u8 {
-        self.get(id).map_or(0, |slot| slot.entry.frequency.load(Relaxed))
-    }
-    fn set_frequency(&self, id: Id, frequency: u8) {
-        if let Some(Slot { entry, .. }) = self.get(id) {
-            entry.frequency.store(frequency, Relaxed);
-        }
-    }
-    fn hash(&self, id: Id) -> u64 {
-        self.get(id).map_or(0, |slot| slot.hash)
-    }
 }
 
 /// Why an entry goes.
@@ -146,29 +87,79 @@ enum Cause {
     Invalidated,
 }
 
+/// The entries as eviction sees them.
+struct View<'a, K, S, D> {
+    table: &'a Table<K, S, D>,
+    writing: &'a Writing,
+    guard: &'a Guard,
+}
+
+impl<K, S, D> View<'_, K, S, D>
+where
+    K: Send + Sync + 'static,
+    S: Send + Sync + 'static,
+    D: Send + Sync + 'static,
+{
+    fn at(&self, place: Place) -> Option<&Entry<K, S>> {
+        self.table.index.at(self.writing, place, self.guard).map(|found| found.entry)
+    }
+}
+
+impl<K, S, D> Entries for View<'_, K, S, D>
+where
+    K: Send + Sync + 'static,
+    S: Send + Sync + 'static,
+    D: Send + Sync + 'static,
+{
+    fn frequency(&self, place: Place) -> u8 {
+        self.at(place).map_or(0, Entry::frequency)
+    }
+    fn set_frequency(&self, place: Place, frequency: u8) {
+        if let Some(entry) = self.at(place) {
+            entry.set_frequency(frequency);
+        }
+    }
+    fn hash(&self, place: Place) -> Option<u64> {
+        self.at(place).and_then(|entry| self.table.rehash(entry))
+    }
+    fn buckets(&self, half: usize) -> usize {
+        self.writing.buckets(half)
+    }
+}
+
+/// A view of a table of which the writer is in the hands of the caller.
+macro_rules! view {
+    ($table:expr, $writer:expr, $guard:expr) => {
+        &View { table: $table, writing: &$writer.writing, guard: $guard }
+    };
+}
+
 impl<K, S, D> Table<K, S, D>
 where
     K: Send + Sync + 'static,
     S: Send + Sync + 'static,
     D: Send + Sync + 'static,
 {
-    pub(crate) fn new(state: &'static State) -> Self {
-        let (index, writing) = Index::new();
+    pub(crate) fn new(state: &'static State, keys: Keys<K>) -> Self {
+        let policy = state.policy();
+        // One more, since the newcomer is there before another one goes.
+        let most = if policy.is_weighed() { MOST_ENTRIES } else { policy.capacity().saturating_add(1) };
+        let (index, writing) = Index::new(most, policy.idle_timeout().is_some());
         Self {
             state,
+            keys,
             hash_seed: RandomState::default(),
             hits: PerThread::new(),
             index,
             writer: Mutex::new(Writer {
                 writing,
-                slab: Slab::EMPTY,
-                eviction: Eviction::new(),
+                eviction: Eviction::new(policy.capacity(), policy.is_weighed()),
+                expiries: Expiries::default(),
                 bytes: 0,
-                expiries: BTreeSet::new(),
                 flights: Flights::default(),
             }),
             next_expiry: AtomicU64::new(NEVER),
-            idle: state.policy().idle_timeout().map(nanoseconds),
+            idle: policy.idle_timeout().map(nanoseconds),
         }
     }
 
@@ -179,8 +170,18 @@ where
         hasher.finish()
     }
 
+    /// The hash of an entry, unless its key panics, which must harm nobody who stores another one.
+    fn rehash(&self, entry: &Entry<K, S>) -> Option<u64> {
+        catch_unwind(AssertUnwindSafe(|| (self.keys.hash)(&entry.key, &self.hash_seed))).ok()
+    }
+
+    /// Whether two owned keys are the same.
+    pub(crate) fn same(&self, one: &K, other: &K) -> bool {
+        (self.keys.same)(one, other)
+    }
+
     /// The lock of all writers. The guard must outlive it, so that no value is dropped under the lock.
-    pub(crate) fn lock<'a>(&'a self, _guard: &'a Guard) -> MutexGuard<'a, Writer<K, S, D>> {
+    pub(crate) fn lock<'a>(&'a self, _guard: &'a Guard) -> MutexGuard<'a, Writer<K, D>> {
         self.writer.lock()
     }
 
@@ -199,20 +200,20 @@ where
         now: Moment,
         guard: &'g Guard,
     ) -> Option<&'g S> {
-        let entry = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
-        if now >= entry.deadline || (self.idle.is_some() && !self.touch(entry, now)) {
+        let found = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
+        if (self.idle.is_some() && !self.touch(&found, now)) || !found.entry.hit(now) {
             return None;
         }
-        entry.count_hit();
-        Some(&entry.value)
+        Some(&found.entry.value)
     }
 
-    /// Keeps an entry from being idle, unless it has been for too long.
+    /// Keeps an entry from being idle, unless it has expired.
     #[cold]
-    fn touch(&self, entry: &Entry<K, S>, now: Moment) -> bool {
-        let fresh = entry.times().freshness(self.idle, now) == Freshness::Fresh;
-        if fresh && entry.touched.load(Relaxed) < now {
-            entry.touched.store(now, Relaxed);
+    fn touch(&self, found: &Found<'_, Entry<K, S>>, now: Moment) -> bool {
+        let times = times(found);
+        let fresh = times.freshness(self.idle, now) == Freshness::Fresh;
+        if let Some(mark) = found.mark().filter(|_| fresh && times.touched < now) {
+            mark.store(now, Relaxed);
         }
         fresh
     }
@@ -225,45 +226,39 @@ where
         now: Moment,
         guard: &'g Guard,
     ) -> Option<&'g S> {
-        let entry = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
-        let fresh = entry.times().freshness(self.idle, now) == Freshness::Fresh;
-        fresh.then_some(&entry.value)
+        let found = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
+        let fresh = times(&found).freshness(self.idle, now) == Freshness::Fresh;
+        fresh.then_some(&found.entry.value)
     }
 
     /// Stores a value in the place of the one that the key may have had. One that is heavier than the
     /// capacity is not stored, and the old one goes all the same. Returns whether it was stored.
     pub(crate) fn insert(
         &self,
-        writer: &mut Writer<K, S, D>,
+        writer: &mut Writer<K, D>,
         hash: u64,
         new: NewEntry<K, S>,
-        same: fn(&K, &K) -> bool,
         guard: &Guard,
     ) -> bool {
-        let old = self.index.find(hash, |entry| same(&entry.key, &new.key), guard);
-        let old = old.map(|entry| entry.id);
-        let capacity = self.state.policy().capacity();
-        if new.weight > capacity {
-            if let Some(id) = old {
-                self.remove(writer, id, Cause::Evicted, guard);
+        let old =
+            self.index.find_place(&writer.writing, hash, |entry| self.same(&entry.key, &new.key), guard);
+        let old = old.map(|(place, found)| (place, found.entry.frequency()));
+        if new.weight > self.state.policy().capacity() {
+            if let Some((place, _)) = old {
+                self.remove(writer, place, Some(hash), Cause::Evicted, guard);
             }
             return false;
         }
-        let now = self.state.store.clock.now();
-        let fits = |writer: &Writer<K, S, D>, without: usize| {
-            let rest = writer.eviction.weight() - without;
-            rest.checked_add(new.weight).is_some_and(|weight| weight <= capacity)
-        };
+        let now = self.now();
+        let weight = new.weight;
         match old {
-            Some(id) if fits(writer, writer.eviction.weight_of(id)) => {
-                self.replace(writer, id, hash, new, now, guard);
+            Some((place, frequency)) => {
+                let entry = Entry::new(new.key, new.value, new.deadline, frequency);
+                self.replace(writer, place, Shared::new(entry), weight, now, guard);
             }
-            _ => {
-                if let Some(id) = old {
-                    self.take(writer, id, guard);
-                }
-                while !fits(writer, 0) && self.make_room(writer, now, guard) {}
-                self.insert_new(writer, hash, new, now, guard);
+            None => {
+                let entry = Entry::new(new.key, new.value, new.deadline, 0);
+                self.insert_new(writer, hash, Shared::new(entry), weight, now, guard);
             }
         }
         true
@@ -271,124 +266,156 @@ where
 
     fn insert_new(
         &self,
-        writer: &mut Writer<K, S, D>,
+        writer: &mut Writer<K, D>,
         hash: u64,
-        new: NewEntry<K, S>,
+        entry: Shared<Entry<K, S>>,
+        weight: usize,
         now: Moment,
         guard: &Guard,
     ) {
-        let id = writer.slab.reserve();
-        let weight = new.weight;
-        let entry = Self::entry(new, id, 0, now);
-        let noted = self.note(writer, &entry);
-        writer.slab.slots[id as usize] = Some(Slot { entry: entry.clone(), hash, noted });
-        writer.eviction.insert(id, hash, weight);
-        let Writer { writing, slab, .. } = writer;
-        self.index.insert(writing, hash, entry, |entry| slab.hash(entry.id), guard);
-        let bytes = self.bytes_of(weight);
+        self.grow(writer, guard);
+        let place = self.index.insert(&mut writer.writing, hash, entry, guard);
+        self.note(writer, place, now, guard);
+        writer.eviction.insert(place, hash, weight, view!(self, writer, guard));
+        let bytes = self.bytes_of(writer.eviction.weight_of(place));
         writer.bytes += bytes;
         self.state.store.grew(1, bytes);
+        self.keep_capacity(writer, now, guard);
     }
 
     fn replace(
         &self,
-        writer: &mut Writer<K, S, D>,
-        id: Id,
-        hash: u64,
-        new: NewEntry<K, S>,
+        writer: &mut Writer<K, D>,
+        place: Place,
+        entry: Shared<Entry<K, S>>,
+        weight: usize,
         now: Moment,
         guard: &Guard,
     ) {
-        let Some(Slot { entry: old, noted, .. }) = writer.slab.get(id) else { return };
-        let frequency = old.frequency.load(Relaxed);
-        writer.expiries.remove(&(*noted, id));
-        let (weight, old_weight) = (new.weight, writer.eviction.weight_of(id));
-        let entry = Self::entry(new, id, frequency, now);
-        let noted = self.note(writer, &entry);
-        writer.eviction.reweigh(id, weight);
-        self.index.replace(hash, entry.clone(), |it| it.id == id, guard);
-        writer.slab.slots[id as usize] = Some(Slot { entry, hash, noted });
-        let (bytes, old_bytes) = (self.bytes_of(weight), self.bytes_of(old_weight));
+        let old_bytes = self.bytes_of(writer.eviction.weight_of(place));
+        self.index.replace(&writer.writing, place, entry, guard);
+        self.note(writer, place, now, guard);
+        writer.eviction.reweigh(place, weight);
+        let bytes = self.bytes_of(writer.eviction.weight_of(place));
         writer.bytes = writer.bytes - old_bytes + bytes;
         self.state.store.grew(0, bytes);
         self.state.store.shrank(0, old_bytes);
+        self.keep_capacity(writer, now, guard);
     }
 
-    fn entry(new: NewEntry<K, S>, id: Id, frequency: u8, now: Moment) -> Shared<Entry<K, S>> {
-        Shared::new(Entry {
-            key: new.key,
-            value: new.value,
-            deadline: new.deadline,
-            touched: AtomicU64::new(now),
-            id,
-            frequency: AtomicU8::new(frequency),
-        })
+    /// Removes entries until the capacity is kept: expired ones, then those least likely to be used.
+    fn keep_capacity(&self, writer: &mut Writer<K, D>, now: Moment, guard: &Guard) {
+        while (writer.eviction.is_over() || writer.writing.len() > MOST_ENTRIES)
+            && self.make_room(writer, now, guard)
+        {}
     }
 
-    /// Sees to it that the entry goes when it expires; returns the moment noted for that.
-    fn note(&self, writer: &mut Writer<K, S, D>, entry: &Entry<K, S>) -> Moment {
-        let expiry = entry.times().expiry(self.idle);
+    /// Makes the index larger, where it must be, by a few entries at a time.
+    fn grow(&self, writer: &mut Writer<K, D>, guard: &Guard) {
+        if writer.writing.is_full() {
+            self.index.grow(&mut writer.writing, guard);
+        }
+        let (from, Some(_)) = writer.writing.moving() else { return };
+        let mut moves = [None; super::index::WAYS];
+        let unmoved = self.index.move_some(
+            &mut writer.writing,
+            |entry| self.rehash(entry),
+            |from, to| {
+                if let Some(free) = moves.iter_mut().find(|it| it.is_none()) {
+                    *free = Some((from, to));
+                }
+            },
+            guard,
+        );
+        for (from, to) in moves.into_iter().flatten() {
+            let moment = self.index.at(&writer.writing, to, guard).map_or(NEVER, |it| self.expiry(&it));
+            writer.expiries.note(to, writer.writing.buckets(to.half()), moment);
+            writer.eviction.moved(from, to, view!(self, writer, guard));
+        }
+        // An entry whose key cannot be hashed any more will not be found either.
+        if let Some(place) = unmoved {
+            self.remove(writer, place, None, Cause::Evicted, guard);
+        }
+        let (_, next) = writer.writing.moving();
+        writer.eviction.release(from, next);
+        if next.is_none() {
+            writer.expiries.release(from);
+        }
+    }
+
+    /// When an entry expires if it is not hit again.
+    fn expiry(&self, found: &Found<'_, Entry<K, S>>) -> Moment {
+        times(found).expiry(self.idle)
+    }
+
+    /// Sees to it that a new entry goes when it expires.
+    fn note(&self, writer: &mut Writer<K, D>, place: Place, now: Moment, guard: &Guard) {
+        let Some(found) = self.index.at(&writer.writing, place, guard) else { return };
+        if let Some(mark) = found.mark() {
+            mark.store(now, Relaxed);
+        }
+        let expiry = self.expiry(&found);
         if expiry != NEVER {
-            writer.expiries.insert((expiry, entry.id));
+            writer.expiries.note(place, writer.writing.buckets(place.half()), expiry);
             if expiry < self.next_expiry.load(Relaxed) {
                 self.next_expiry.store(expiry, SeqCst);
                 janitor::schedule(self.state.store, expiry);
             }
         }
-        expiry
     }
 
     /// Removes one entry: an expired one if there is any, else the one least likely to be used again.
-    fn make_room(&self, writer: &mut Writer<K, S, D>, now: Moment, guard: &Guard) -> bool {
-        if let Some(id) = self.pop_expired(writer, now) {
-            self.remove(writer, id, Cause::Expired, guard);
+    fn make_room(&self, writer: &mut Writer<K, D>, now: Moment, guard: &Guard) -> bool {
+        if let Some(place) = self.pop_expired(writer, now, guard) {
+            self.remove(writer, place, None, Cause::Expired, guard);
             return true;
         }
-        let Writer { eviction, slab, .. } = writer;
-        let victim = eviction.victim(self.state.policy().capacity(), slab);
-        if let Some(id) = victim {
-            self.remove(writer, id, Cause::Evicted, guard);
+        let Writer { eviction, writing, .. } = writer;
+        let victim = eviction.victim(&View { table: self, writing, guard });
+        if let Some(place) = victim {
+            self.remove(writer, place, None, Cause::Evicted, guard);
         }
         victim.is_some()
     }
 
-    /// The next entry that has expired by now; entries hit meanwhile are noted anew.
-    fn pop_expired(&self, writer: &mut Writer<K, S, D>, now: Moment) -> Option<Id> {
-        let found = loop {
-            let Some(&(noted, id)) = writer.expiries.first() else { break None };
-            if noted > now {
-                break None;
+    /// An entry that has expired by now.
+    fn pop_expired(&self, writer: &mut Writer<K, D>, now: Moment, guard: &Guard) -> Option<Place> {
+        if self.next_expiry.load(Relaxed) > now {
+            return None;
+        }
+        while let Some((half, bucket)) = writer.expiries.due(now) {
+            let mut soonest = NEVER;
+            for place in Place::of_bucket(half, bucket) {
+                let Some(found) = self.index.at(&writer.writing, place, guard) else { continue };
+                let expiry = self.expiry(&found);
+                if expiry <= now {
+                    return Some(place);
+                }
+                soonest = soonest.min(expiry);
             }
-            let Some(slot) = writer.slab.slots.get_mut(id as usize).and_then(Option::as_mut) else {
-                break None;
-            };
-            let expiry = slot.entry.times().expiry(self.idle);
-            if expiry <= now {
-                break Some(id);
-            }
-            slot.noted = expiry;
-            writer.expiries.pop_first();
-            writer.expiries.insert((expiry, id));
-        };
-        let next = writer.expiries.first().map_or(NEVER, |(moment, _)| *moment);
-        self.next_expiry.store(next, Relaxed);
-        found
+            writer.expiries.settle(half, bucket, soonest);
+        }
+        self.next_expiry.store(writer.expiries.soonest(), Relaxed);
+        None
     }
 
-    fn remove(&self, writer: &mut Writer<K, S, D>, id: Id, cause: Cause, guard: &Guard) {
-        self.take(writer, id, guard);
-        self.count(cause, 1);
-    }
-
-    fn take(&self, writer: &mut Writer<K, S, D>, id: Id, guard: &Guard) {
-        let Some(Slot { entry, hash, noted }) = writer.slab.take(id) else { return };
-        let bytes = self.bytes_of(writer.eviction.weight_of(id));
+    /// Removes the entry at a place; its hash is computed if it is not given.
+    fn remove(
+        &self,
+        writer: &mut Writer<K, D>,
+        place: Place,
+        hash: Option<u64>,
+        cause: Cause,
+        guard: &Guard,
+    ) {
+        let found = self.index.at(&writer.writing, place, guard);
+        let hash = hash.or_else(|| found.and_then(|found| self.rehash(found.entry)));
+        let bytes = self.bytes_of(writer.eviction.weight_of(place));
         writer.bytes -= bytes;
-        writer.eviction.remove(id);
-        writer.expiries.remove(&(noted, id));
-        self.index.remove(&mut writer.writing, hash, |it| it.id == id, guard);
+        writer.eviction.remove(place);
+        self.index.remove(&mut writer.writing, place, hash, guard);
         self.state.store.shrank(1, bytes);
-        drop(entry);
+        self.count(cause, 1);
     }
 
     fn count(&self, cause: Cause, count: u64) {
@@ -402,10 +429,10 @@ where
 
     /// What an entry takes: its own size, and with `weigh` its weight, taken for bytes as far as there
     /// can be so many.
-    fn bytes_of(&self, weight: usize) -> usize {
+    fn bytes_of(&self, weight: u64) -> usize {
         const MOST: usize = usize::MAX >> 17;
-        let weight = if self.state.policy().is_weighed() { weight.min(MOST) } else { 0 };
-        size_of::<Entry<K, S>>() + weight
+        let weight = usize::try_from(weight).unwrap_or(MOST).min(MOST);
+        size_of::<Entry<K, S>>() + if self.state.policy().is_weighed() { weight } else { 0 }
     }
 
     /// Forgets one key and fences its computations; returns whether a fresh value was there.
@@ -413,20 +440,25 @@ where
         let guard = Guard::new();
         let mut writer = self.lock(&guard);
         writer.flights.fence(hash, &is_key);
-        let found = self.index.find(hash, |entry| is_key(&entry.key), &guard);
-        let Some(entry) = found else { return false };
-        let fresh = entry.times().freshness(self.idle, self.state.store.clock.now()) == Freshness::Fresh;
+        let found = self.index.find_place(&writer.writing, hash, |entry| is_key(&entry.key), &guard);
+        let Some((place, found)) = found else { return false };
+        let fresh = times(&found).freshness(self.idle, self.now()) == Freshness::Fresh;
         let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
-        self.remove(&mut writer, entry.id, cause, &guard);
+        self.remove(&mut writer, place, Some(hash), cause, &guard);
         fresh
     }
+}
+
+fn times<K, S>(found: &Found<'_, Entry<K, S>>) -> Times {
+    let touched = found.mark().map_or(NEVER, |mark| mark.load(Relaxed));
+    Times { deadline: found.entry.deadline(), touched }
 }
 
 /// A table of whatever types, as the store sees it.
 pub(crate) trait AnyTable: Any + Send + Sync {
     fn hits(&self) -> u64;
     fn len(&self) -> usize;
-    fn weight(&self) -> usize;
+    fn weight(&self) -> u64;
     /// Entries and bytes, for the limits over all functions.
     fn footprint(&self) -> (usize, usize);
     fn next_expiry(&self) -> Moment;
@@ -449,16 +481,16 @@ where
     }
 
     fn len(&self) -> usize {
-        self.writer.lock().slab.len()
+        self.writer.lock().writing.len()
     }
 
-    fn weight(&self) -> usize {
+    fn weight(&self) -> u64 {
         self.writer.lock().eviction.weight()
     }
 
     fn footprint(&self) -> (usize, usize) {
         let writer = self.writer.lock();
-        (writer.slab.len(), writer.bytes)
+        (writer.writing.len(), writer.bytes)
     }
 
     fn next_expiry(&self) -> Moment {
@@ -468,12 +500,12 @@ where
     fn remove_expired(&self, most: usize) -> usize {
         let guard = Guard::new();
         let mut writer = self.lock(&guard);
-        let now = self.state.store.clock.now();
+        let now = self.now();
         let mut removed = 0;
         while removed < most
-            && let Some(id) = self.pop_expired(&mut writer, now)
+            && let Some(place) = self.pop_expired(&mut writer, now, &guard)
         {
-            self.remove(&mut writer, id, Cause::Expired, &guard);
+            self.remove(&mut writer, place, None, Cause::Expired, &guard);
             removed += 1;
         }
         removed
@@ -482,7 +514,7 @@ where
     fn evict_one(&self) -> bool {
         let guard = Guard::new();
         let mut writer = self.lock(&guard);
-        let now = self.state.store.clock.now();
+        let now = self.now();
         self.make_room(&mut writer, now, &guard)
     }
 
@@ -490,16 +522,15 @@ where
         let guard = Guard::new();
         let mut writer = self.lock(&guard);
         writer.flights.fence_all();
-        let count = writer.slab.len();
+        let count = writer.writing.len();
         let bytes = std::mem::take(&mut writer.bytes);
+        let policy = self.state.policy();
         self.index.clear(&mut writer.writing);
-        let slab = std::mem::replace(&mut writer.slab, Slab::EMPTY);
-        writer.eviction = Eviction::new();
-        writer.expiries = BTreeSet::new();
+        writer.eviction = Eviction::new(policy.capacity(), policy.is_weighed());
+        writer.expiries = Expiries::default();
         self.next_expiry.store(NEVER, Relaxed);
         self.state.store.shrank(count, bytes);
         drop(writer);
-        drop(slab);
         self.count(Cause::Invalidated, count as u64);
         count
     }
