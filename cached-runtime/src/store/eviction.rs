@@ -144,7 +144,7 @@ impl Memory {
         Self {
             ghosts: Ghosts::default(),
             marks: Marks { at: [0; Marks::MOST], step: 1, pushes: 0 },
-            share: WHOLE / 50,
+            share: WINDOW_MIN * (WHOLE / 1024),
             now: 0,
             epoch: 0,
             epoch_ends: 0,

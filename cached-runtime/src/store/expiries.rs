@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn place(half: u32, bucket: u32) -> Place {
-        Place::from_bits(half << 31 | bucket * 7)
+        Place::from_bits((half << 31) | (bucket * 7))
     }
 
     #[test]

@@ -39,7 +39,6 @@ impl Ghosts {
     /// Where an entry may be, and its print, which is never 0.
     fn places(&self, hash: u64) -> (std::ops::Range<usize>, u16) {
         let sets = (self.low.len() / WAYS) as u64;
-        #[expect(clippy::cast_possible_truncation, reason = "less than the sets; twelve bits")]
         let (set, print) = ((((hash >> 32) * sets) >> 32) as usize, (hash & 0xfff) as u16);
         (set * WAYS..(set + 1) * WAYS.min(self.low.len()), print.max(1))
     }
@@ -50,7 +49,6 @@ impl Ghosts {
     }
 
     fn set(&mut self, cell: usize, print: u16, state: u64) {
-        #[expect(clippy::cast_possible_truncation, reason = "four bits each")]
         let (low, high) = ((state & 15) as u16, (state >> 4 & 15) as u8);
         self.low[cell] = print << 4 | low;
         let shift = cell % 2 * 4;

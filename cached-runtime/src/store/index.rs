@@ -181,22 +181,35 @@ impl<'g, T> Found<'g, T> {
     }
 }
 
-/// A walk through all buckets, round the end.
-struct Probe {
-    next: usize,
-    left: usize,
-    count: usize,
-}
+/// Whether what was not found in a bucket may have spilled past it.
+struct Spilled(bool);
 
-impl Iterator for Probe {
-    type Item = usize;
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        self.left = self.left.checked_sub(1)?;
-        let bucket = self.next;
-        self.next = if bucket + 1 == self.count { 0 } else { bucket + 1 };
-        Some(bucket)
+impl<T: Send + Sync + 'static> Chunk<T> {
+    /// The entry of a key, if it is in this bucket.
+    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
+    #[inline(always)]
+    fn find<'g>(
+        &'g self,
+        bucket: usize,
+        hash: u64,
+        is_it: impl Fn(&T) -> bool,
+        guard: &'g Guard,
+    ) -> Result<Found<'g, T>, Spilled> {
+        let Some(Bucket { tags, slots }) = self.buckets.get(bucket % CHUNK) else {
+            return Err(Spilled(false));
+        };
+        let word = tags.load(Acquire);
+        let mut candidates = matching(word, LOW * tag(hash));
+        while candidates != 0 {
+            let way = candidates.trailing_zeros() as usize / 8;
+            if let Some(entry) = slots[way].load(Acquire, guard).as_ref()
+                && is_it(entry)
+            {
+                return Ok(Found { entry, chunk: self, bucket, way });
+            }
+            candidates &= candidates - 1;
+        }
+        Err(Spilled(word >> SPILLED_SHIFT != 0))
     }
 }
 
@@ -227,35 +240,44 @@ impl<T: Send + Sync + 'static> Buckets<T> {
         &chunk.buckets[bucket % CHUNK]
     }
 
-    /// The buckets that an entry of this hash may be in, from its home on.
+    /// The bucket that an entry of this hash belongs to.
     #[inline]
-    fn probe(&self, hash: u64) -> Probe {
-        let count = self.count as u64;
-        #[expect(clippy::cast_possible_truncation, reason = "it is less than the count")]
-        let home = (((hash >> 32) * count) >> 32) as usize;
-        Probe { next: home, left: self.count, count: self.count }
+    fn home(&self, hash: u64) -> usize {
+        (((hash >> 32) * self.count as u64) >> 32) as usize
     }
 
-    #[inline]
+    /// The buckets that an entry of this hash may be in, from its home on.
+    fn probe(&self, hash: u64) -> impl Iterator<Item = usize> + use<T> {
+        let home = self.home(hash);
+        (home..self.count).chain(0..home)
+    }
+
+    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
+    #[inline(always)]
     fn find<'g>(&'g self, hash: u64, is_it: impl Fn(&T) -> bool, guard: &'g Guard) -> Option<Found<'g, T>> {
-        let wanted = LOW * tag(hash);
-        for bucket in self.probe(hash) {
-            // Where no bucket was made, nothing has spilled past it.
-            let chunk = self.chunk(bucket)?;
-            let Bucket { tags, slots } = chunk.buckets.get(bucket % CHUNK)?;
-            let word = tags.load(Acquire);
-            let mut candidates = matching(word, wanted);
-            while candidates != 0 {
-                let way = candidates.trailing_zeros() as usize / 8;
-                if let Some(entry) = slots[way].load(Acquire, guard).as_ref()
-                    && is_it(entry)
-                {
-                    return Some(Found { entry, chunk, bucket, way });
-                }
-                candidates &= candidates - 1;
-            }
-            if word >> SPILLED_SHIFT == 0 {
-                break;
+        let home = self.home(hash);
+        // Where no bucket was made, nothing has spilled past it.
+        let chunk = self.chunk(home)?;
+        match chunk.find(home, hash, &is_it, guard) {
+            Ok(found) => Some(found),
+            Err(Spilled(false)) => None,
+            Err(Spilled(true)) => self.find_spilled(hash, is_it, guard),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_spilled<'g>(
+        &'g self,
+        hash: u64,
+        is_it: impl Fn(&T) -> bool,
+        guard: &'g Guard,
+    ) -> Option<Found<'g, T>> {
+        for bucket in self.probe(hash).skip(1) {
+            match self.chunk(bucket)?.find(bucket, hash, &is_it, guard) {
+                Ok(found) => return Some(found),
+                Err(Spilled(true)) => {}
+                Err(Spilled(false)) => break,
             }
         }
         None
@@ -297,7 +319,9 @@ impl<T: Send + Sync + 'static> Buckets<T> {
         for Bucket { tags, slots } in self.chunks.iter().filter_map(OnceCell::get).flat_map(|it| &it.buckets)
         {
             tags.store(0, Release);
-            slots.iter().for_each(|slot| drop(slot.swap((None, Tag::None), AcqRel)));
+            for slot in slots {
+                drop(slot.swap((None, Tag::None), AcqRel));
+            }
         }
     }
 
@@ -387,7 +411,8 @@ impl<T: Send + Sync + 'static> Index<T> {
     }
 
     /// The entry of a key. While the index grows, it may be missed.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
+    #[inline(always)]
     pub(super) fn find<'g>(
         &self,
         hash: u64,
@@ -403,6 +428,7 @@ impl<T: Send + Sync + 'static> Index<T> {
     }
 
     #[cold]
+    #[inline(never)]
     fn find_in_previous<'g>(
         &self,
         hash: u64,

@@ -192,7 +192,8 @@ where
     }
 
     /// The value of a key, if it is fresh now, counted as used.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
+    #[inline(always)]
     pub(crate) fn hit<'g>(
         &self,
         hash: u64,
@@ -200,22 +201,31 @@ where
         now: Moment,
         guard: &'g Guard,
     ) -> Option<&'g S> {
-        let found = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
-        if (self.idle.is_some() && !self.touch(&found, now)) || !found.entry.hit(now) {
-            return None;
+        if self.idle.is_some() {
+            return self.hit_idle(hash, is_key, now, guard);
         }
-        Some(&found.entry.value)
+        let found = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
+        found.entry.hit(now).then_some(&found.entry.value)
     }
 
-    /// Keeps an entry from being idle, unless it has expired.
-    #[cold]
-    fn touch(&self, found: &Found<'_, Entry<K, S>>, now: Moment) -> bool {
-        let times = times(found);
-        let fresh = times.freshness(self.idle, now) == Freshness::Fresh;
-        if let Some(mark) = found.mark().filter(|_| fresh && times.touched < now) {
+    /// The same where hits keep an entry from being idle.
+    #[inline(never)]
+    fn hit_idle<'g>(
+        &self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        now: Moment,
+        guard: &'g Guard,
+    ) -> Option<&'g S> {
+        let found = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
+        let times = times(&found);
+        if times.freshness(self.idle, now) == Freshness::Expired || !found.entry.hit(now) {
+            return None;
+        }
+        if let Some(mark) = found.mark().filter(|_| times.touched < now) {
             mark.store(now, Relaxed);
         }
-        fresh
+        Some(&found.entry.value)
     }
 
     /// The value of a key, if it is fresh now, with no trace left.
@@ -251,15 +261,12 @@ where
         }
         let now = self.now();
         let weight = new.weight;
-        match old {
-            Some((place, frequency)) => {
-                let entry = Entry::new(new.key, new.value, new.deadline, frequency);
-                self.replace(writer, place, Shared::new(entry), weight, now, guard);
-            }
-            None => {
-                let entry = Entry::new(new.key, new.value, new.deadline, 0);
-                self.insert_new(writer, hash, Shared::new(entry), weight, now, guard);
-            }
+        if let Some((place, frequency)) = old {
+            let entry = Entry::new(new.key, new.value, new.deadline, frequency);
+            self.replace(writer, place, Shared::new(entry), weight, now, guard);
+        } else {
+            let entry = Entry::new(new.key, new.value, new.deadline, 0);
+            self.insert_new(writer, hash, Shared::new(entry), weight, now, guard);
         }
         true
     }
