@@ -21,7 +21,7 @@ fn a_value_is_served_until_its_timeout_and_not_after() {
     }
     let own = testing::isolated();
     assert_eq!(f(1), 1);
-    own.advance(Duration::from_nanos(9_999_999_000));
+    own.advance(Duration::from_micros(9_999_999));
     assert_eq!(f(1), 1);
     own.advance(Duration::from_micros(1));
     assert_eq!(f::peek(1), None);
