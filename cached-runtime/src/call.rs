@@ -2,22 +2,24 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::hash::BuildHasher;
 use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use sdd::Guard;
 
 use crate::circle::Waiting;
-use crate::clock::nanoseconds;
+use crate::computation::{Computation, Delivery, Rules, Timeout, admit, after_store};
+use crate::epoch::{self, with_guard};
 use crate::flight::{Ending, Flight};
 use crate::function::{Function, State};
 use crate::handle::{AsyncHandle, Handle};
 use crate::key::Part;
 use crate::outcome::Outcome;
+use crate::stats::Cells;
+use crate::store::janitor;
 use crate::store::table::{NewEntry, Table};
 
 /// What to do with what may be stored.
@@ -105,9 +107,9 @@ fn take_forced(function: &'static Function) -> Option<Lookup> {
 
 /// The conditions of a call to which something exceptional may apply.
 #[cold]
-fn conditions(function: &'static Function, lookup: Lookup) -> Lookup {
+fn conditions(function: &'static Function, state: &State, lookup: Lookup) -> Lookup {
     let lookup = take_forced(function).unwrap_or(lookup);
-    lookup.bypass_if(!function.state().store.is_enabled())
+    lookup.bypass_if(!state.store.is_enabled())
 }
 
 /// What a lookup found.
@@ -116,19 +118,13 @@ pub enum Step<O: Outcome, K: Owned> {
     Run(Call<O, K>),
 }
 
-/// What waiting callers get.
-pub(crate) enum Delivery<S, D> {
-    Stored(S),
-    NotStored(D),
-}
-
 /// What an owned key is.
 pub trait Owned: Send + Sync + 'static {}
 impl<K: Send + Sync + 'static> Owned for K {}
 
-type TableOf<O, K> =
+pub(crate) type TableOf<O, K> =
     Table<K, <O as Outcome>::Stored, Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>>;
-type FlightOf<O> = Flight<Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>>;
+pub(crate) type FlightOf<O> = Flight<Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>>;
 
 /// The part of a call that is made every time: looks it up.
 #[expect(clippy::inline_always, reason = "a hit is cheaper where its value need not pass through memory")]
@@ -153,8 +149,9 @@ pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
     identity: PhantomData<G>,
     key: P,
 ) -> Step<O, P::Owned> {
-    let lookup = if function.exceptions.any() { conditions(function, lookup) } else { lookup };
-    let found = if lookup.0 == Mode::Cached { hit::<G, _, O>(function, &key) } else { None };
+    let state = function.state();
+    let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
+    let found = if lookup.0 == Mode::Cached { hit::<G, _, O>(state, &key) } else { None };
     match found {
         Some(value) => Step::Return(outcome.returned(value)),
         None => Step::Run(Call::new(function, lookup, outcome, identity, &key)),
@@ -164,29 +161,16 @@ pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
 /// The value of a key that is there and fresh.
 #[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
-fn hit<G: ?Sized, P: Part, O: Outcome>(function: &'static Function, key: &P) -> Option<O::Stored> {
-    let table: &TableOf<O, P::Owned> = function.state().table::<G, P, _, _>();
+fn hit<G: ?Sized, P: Part, O: Outcome>(state: &'static State, key: &P) -> Option<O::Stored> {
+    let cells = Cells::of_this_thread()?;
+    let table: &TableOf<O, P::Owned> = state.table::<G, P, _, _>();
     let hash = table.hash_of(key);
     // The guard is a barrier: what can be known before it costs less before it.
     let now = table.now();
     let guard = Guard::new();
     let value = table.hit(hash, |owned| key.matches(owned), now, &guard)?.clone();
-    table.hits.add_one();
+    table.hits.add_one(cells);
     Some(value)
-}
-
-/// The values of a function decide with these what becomes of them.
-struct Rules<S> {
-    timeout: Option<Timeout<S>>,
-    cache_if: Option<Rule<S, bool>>,
-    weigh: Option<Rule<S, usize>>,
-}
-
-type Rule<S, R> = Box<dyn Fn(&S) -> R + Send + Sync>;
-
-enum Timeout<S> {
-    Fixed(Duration),
-    Of(Rule<S, Duration>),
 }
 
 /// A call that was not answered from the store, or one that the companion asks about.
@@ -237,7 +221,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         key: &P,
     ) -> Self {
         let state = function.state();
-        let target = (lookup.0 != Mode::Bypass).then(|| {
+        let target = (lookup.0 != Mode::Bypass && epoch::lives()).then(|| {
             let table: &TableOf<O, K> = state.table::<G, P, _, _>();
             Target { table, hash: table.hash_of(key), key: key.own() }
         });
@@ -248,7 +232,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             refresh: lookup.0 == Mode::Refresh,
             alone: !state.policy().single_flight(),
             outcome,
-            rules: Rules { timeout: None, cache_if: None, weigh: None },
+            rules: Rules::NONE,
         }
     }
 
@@ -321,12 +305,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                     let flight = &computation.flight;
                     let waker = Waker::from(Arc::clone(flight));
                     let mut body = pin!(body());
-                    let value = poll_fn(|context| {
-                        flight.polled(context);
-                        let _entered = flight.course.enter();
-                        body.as_mut().poll(&mut Context::from_waker(&waker))
-                    })
-                    .await;
+                    let value = poll_fn(|context| flight.poll(&waker, body.as_mut(), context)).await;
                     return computation.land(value);
                 }
                 Turn::Wait(call, flight, _waiting) => match call.after(flight.ended().await) {
@@ -347,12 +326,13 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     /// Finds out what to do next, and takes up the computation if it falls to this call.
     fn turn(mut self) -> Turn<O, K> {
-        let Some(target) = self.target.take() else { return Turn::Bypass };
+        let Some(target) = self.target.take().filter(|_| epoch::lives()) else { return Turn::Bypass };
         let guard = Guard::new();
+        let mut fenced = Vec::new();
         let mut writer = target.table.lock(&guard);
         if self.refresh {
             // What began earlier must not replace what is computed from here on.
-            writer.flights.fence(target.hash, target.is_key());
+            fenced = writer.flights.fence(target.hash, target.is_key());
         } else {
             // Whoever computed it may have stored it since the lookup.
             let now = target.table.now();
@@ -376,6 +356,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let Target { table, hash, key } = target;
         let flight = writer.flights.begin(hash, key, !self.alone);
         drop(writer);
+        drop(fenced);
         let Self { state, outcome, rules, .. } = self;
         Turn::Compute(Computation {
             state,
@@ -402,110 +383,6 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 }
 
-/// A body that is running, on behalf of one call and those who wait.
-struct Computation<O: Outcome, K: Owned> {
-    state: &'static State,
-    table: &'static TableOf<O, K>,
-    hash: u64,
-    outcome: O,
-    rules: Rules<O::Stored>,
-    flight: Arc<FlightOf<O>>,
-    started: Instant,
-    landed: bool,
-}
-
-impl<O: Outcome, K: Owned> Computation<O, K> {
-    /// Stores what the body returned, if it is to be stored and nothing has fenced it, and hands it to
-    /// those who wait.
-    fn land(mut self, returned: O::Returned) -> O::Returned {
-        let counts = &self.state.counts;
-        counts.computations.add(1);
-        counts.compute_nanoseconds.add(nanoseconds(self.started.elapsed()));
-        let admitted = admit(self.state, self.outcome, &self.rules, &returned);
-        let guard = Guard::new();
-        let mut writer = self.table.lock(&guard);
-        let key = writer.flights.finish(self.hash, &self.flight);
-        let stored = match (key, admitted) {
-            (Some(key), Some(Admitted { value, deadline, weight })) => {
-                let new = NewEntry { key, value, deadline, weight };
-                self.table.insert(&mut writer, self.hash, new, &guard)
-            }
-            _ => false,
-        };
-        drop(writer);
-        drop(guard);
-        after_store(self.state, stored);
-        // Nobody can join any more.
-        if self.flight.is_awaited() {
-            let delivery = match self.outcome.stored(&returned).filter(|_| stored) {
-                Some(value) => Some(Delivery::Stored(value.clone())),
-                None => self.outcome.share(&returned).map(Delivery::NotStored),
-            };
-            self.flight.end(Ending::Landed(delivery));
-        } else {
-            self.flight.end(Ending::Landed(None));
-        }
-        self.landed = true;
-        returned
-    }
-}
-
-/// A computation that ends without having landed is lost.
-impl<O: Outcome, K: Owned> Drop for Computation<O, K> {
-    fn drop(&mut self) {
-        if self.landed {
-            return;
-        }
-        self.state.counts.abandoned.add(1);
-        let guard = Guard::new();
-        let key = self.table.lock(&guard).flights.finish(self.hash, &self.flight);
-        drop(key);
-        drop(guard);
-        self.flight.end(Ending::Lost);
-    }
-}
-
-/// A value that is to be stored.
-struct Admitted<S> {
-    value: S,
-    deadline: u64,
-    weight: usize,
-}
-
-/// Whether, until when and with which weight a returned value is to be stored.
-fn admit<O: Outcome>(
-    state: &State,
-    outcome: O,
-    rules: &Rules<O::Stored>,
-    returned: &O::Returned,
-) -> Option<Admitted<O::Stored>> {
-    let value = outcome.stored(returned)?;
-    if !rules.cache_if.as_ref().is_none_or(|rule| rule(value)) {
-        return None;
-    }
-    let computed = rules.timeout.as_ref().map(|timeout| match timeout {
-        Timeout::Fixed(timeout) => *timeout,
-        Timeout::Of(rule) => rule(value),
-    });
-    let timeout = state.policy().timeout_of(computed, outcome.is_negative(returned));
-    let weight = rules.weigh.as_ref().map_or(1, |rule| rule(value));
-    let value = value.clone();
-    let random = if state.policy().jitter_percent() > 0 { random() } else { 0 };
-    let deadline = state.policy().deadline(state.store.clock.now(), timeout, random)?;
-    Some(Admitted { value, deadline, weight })
-}
-
-/// Enough for jitter: a counter, hashed with a seed of this process.
-fn random() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-    use once_cell::sync::Lazy;
-
-    static SEED: Lazy<foldhash::quality::RandomState> = Lazy::new(foldhash::quality::RandomState::default);
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    SEED.hash_one(COUNTER.fetch_add(1, Relaxed))
-}
-
 /// What the companion and the handle do with one key.
 pub trait Entry: Sized {
     type Returned;
@@ -525,13 +402,13 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
 
     fn invalidate(&self) -> bool {
         let Some(target) = &self.target else { return false };
-        let removed = target.table.invalidate(target.hash, target.is_key());
-        crate::store::janitor::free();
+        let removed = with_guard(|guard| target.table.invalidate(target.hash, target.is_key(), guard));
+        janitor::free();
         removed
     }
 
     fn peek(&self) -> Option<O::Returned> {
-        let target = self.target.as_ref().filter(|_| self.state.store.is_enabled())?;
+        let target = self.target.as_ref().filter(|_| self.state.store.is_enabled() && epoch::lives())?;
         let guard = Guard::new();
         let now = target.table.now();
         let value = target.table.peek(target.hash, target.is_key(), now, &guard)?;
@@ -541,25 +418,21 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
     fn put(self, value: O::Returned) {
         let Some(target) = self.target.filter(|_| self.state.store.is_enabled()) else { return };
         let admitted = admit(self.state, self.outcome, &self.rules, &value);
-        let guard = Guard::new();
-        let mut writer = target.table.lock(&guard);
-        // What is being computed must not replace the value.
-        writer.flights.fence(target.hash, target.is_key());
-        let stored = admitted.is_some_and(|Admitted { value, deadline, weight }| {
-            let Target { table, hash, key } = target;
-            table.insert(&mut writer, hash, NewEntry { key, value, deadline, weight }, &guard)
+        let Target { table, hash, key } = target;
+        let stored = with_guard(|guard| {
+            let mut writer = table.lock(guard);
+            // What is being computed must not replace the value.
+            let fenced = writer.flights.fence(hash, |it| table.same(it, &key));
+            let left = match admitted {
+                Some(admitted) => {
+                    table.insert(&mut writer, hash, admitted.with(key), guard).map(NewEntry::into_parts)
+                }
+                None => Some((Some(key), None)),
+            };
+            drop(writer);
+            drop(fenced);
+            left.is_none()
         });
-        drop(writer);
-        drop(guard);
         after_store(self.state, stored);
-    }
-}
-
-/// What is left to do when a value has been stored, or was not.
-fn after_store(state: &State, stored: bool) {
-    if stored {
-        state.store.keep_limits();
-    } else {
-        state.counts.not_stored.add(1);
     }
 }

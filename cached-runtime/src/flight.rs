@@ -6,14 +6,15 @@
 //!
 //! A future may also be kept and never polled again. The leader's future is therefore polled with the
 //! flight itself as its waker: a leader that was woken and is not polled for [`STALLED`] is given up,
-//! and those who wait go on. A body that is not woken is at work, however long it takes.
+//! and those who wait go on. A body that is being polled, or is not woken, is at work, however long it
+//! takes.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ use once_cell::sync::OnceCell;
 use parking_lot::{Condvar, Mutex};
 
 use crate::circle::Course;
-use crate::clock::{self, NEVER, nanoseconds};
+use crate::clock::{self, Moment, NEVER, nanoseconds};
+use crate::store::janitor;
 
 /// What became of a flight.
 pub(crate) enum Ending<D> {
@@ -36,6 +38,11 @@ pub(crate) enum Ending<D> {
 /// or is hopelessly late, takes as long.
 const STALLED: Duration = Duration::from_millis(500);
 
+/// What the leader does, where it is not the moment at which it was woken.
+const AT_WORK: Moment = NEVER;
+const POLLED: Moment = NEVER - 1;
+const POLLED_AND_WOKEN: Moment = NEVER - 2;
+
 /// See the module. `D` is what is delivered to those who wait.
 pub(crate) struct Flight<D> {
     pub(crate) course: Arc<Course>,
@@ -44,15 +51,17 @@ pub(crate) struct Flight<D> {
     is_awaited: AtomicBool,
     tasks: Mutex<Tasks>,
     landed: Condvar,
-    /// When the leader was woken, if it was not polled since; else [`NEVER`].
+    /// When the leader was woken, if it was not polled since; else what it does.
     woken: AtomicU64,
+    /// Whether the janitor will see if the leader has stalled.
+    is_watched: AtomicBool,
 }
 
 #[derive(Default)]
 struct Tasks {
     /// The leader's.
     leader: Option<Waker>,
-    /// Those that wait, by a number that each got when it first did. The first watches the leader.
+    /// Those that wait, by a number that each got when it first did.
     waiting: BTreeMap<u64, Waker>,
     next: u64,
 }
@@ -65,7 +74,8 @@ impl<D> Flight<D> {
             is_awaited: AtomicBool::new(false),
             tasks: Mutex::default(),
             landed: Condvar::new(),
-            woken: AtomicU64::new(NEVER),
+            woken: AtomicU64::new(AT_WORK),
+            is_watched: AtomicBool::new(false),
         })
     }
 
@@ -100,61 +110,112 @@ impl<D> Flight<D> {
     }
 
     /// The same for a task.
-    pub(crate) fn ended(&self) -> Ended<'_, D> {
+    pub(crate) fn ended(self: &Arc<Self>) -> Ended<'_, D> {
         Ended { flight: self, number: None }
     }
 
-    /// The leader's task is being polled.
-    pub(crate) fn polled(&self, context: &Context<'_>) {
-        self.woken.store(NEVER, Release);
-        let mut tasks = self.tasks.lock();
-        let is_known = tasks.leader.as_ref().is_some_and(|leader| leader.will_wake(context.waker()));
-        if !is_known {
-            drop(tasks);
-            let waker = context.waker().clone();
-            tasks = self.tasks.lock();
-            let old = tasks.leader.replace(waker);
-            drop(tasks);
+    /// A waker's clone and drop are foreign code: neither runs under the lock, here and below.
+    fn remember(&self, leader: &Waker) {
+        let is_known = |tasks: &Tasks| tasks.leader.as_ref().is_some_and(|it| it.will_wake(leader));
+        if !is_known(&self.tasks.lock()) {
+            let leader = leader.clone();
+            let old = self.tasks.lock().leader.replace(leader);
             drop(old);
         }
     }
 
-    fn is_stalled(&self) -> bool {
-        clock::now() > self.woken.load(Acquire).saturating_add(nanoseconds(STALLED))
+    /// When the leader will have stalled, unless it is polled before.
+    fn stalls(&self) -> Option<Moment> {
+        let woken = self.woken.load(Acquire);
+        (woken < POLLED_AND_WOKEN).then(|| woken.saturating_add(nanoseconds(STALLED)))
     }
 }
 
-/// The leader is to be polled: whoever watches it should see that it is.
-impl<D: Send + Sync> Wake for Flight<D> {
+/// However the poll ends.
+struct EndsPoll<'a, D: Send + Sync + 'static>(&'a Arc<Flight<D>>);
+
+impl<D: Send + Sync + 'static> Drop for EndsPoll<'_, D> {
+    fn drop(&mut self) {
+        let woken = &self.0.woken;
+        if woken.compare_exchange(POLLED, AT_WORK, AcqRel, Acquire).is_err() {
+            woken.store(clock::now(), Release);
+            self.0.watch();
+        }
+    }
+}
+
+impl<D: Send + Sync + 'static> Flight<D> {
+    /// Polls the leader's body, which wakes the leader through the flight.
+    pub(crate) fn poll<F: Future>(
+        self: &Arc<Self>,
+        waker: &Waker,
+        body: Pin<&mut F>,
+        context: &Context<'_>,
+    ) -> Poll<F::Output> {
+        self.woken.store(POLLED, Release);
+        let _ends = EndsPoll(self);
+        self.remember(context.waker());
+        let _entered = self.course.enter();
+        body.poll(&mut Context::from_waker(waker))
+    }
+
+    /// Sees to it that somebody looks if the leader stalls while others wait.
+    fn watch(self: &Arc<Self>) {
+        if let Some(moment) = self.stalls()
+            && !self.tasks.lock().waiting.is_empty()
+            && !self.is_watched.swap(true, AcqRel)
+        {
+            janitor::call_at(moment, Arc::downgrade(self) as Weak<dyn Watched>);
+        }
+    }
+}
+
+/// What the janitor looks at when a moment has come.
+pub(crate) trait Watched: Send + Sync {
+    /// Returns when to look again.
+    fn look(&self, now: Moment) -> Option<Moment>;
+}
+
+impl<D: Send + Sync> Watched for Flight<D> {
+    fn look(&self, now: Moment) -> Option<Moment> {
+        self.is_watched.store(false, Release);
+        let stalls = self.stalls().filter(|_| !self.has_ended())?;
+        if stalls <= now {
+            self.end(Ending::Lost);
+            return None;
+        }
+        self.is_watched.store(true, Release);
+        Some(stalls)
+    }
+}
+
+/// The leader is to be polled.
+impl<D: Send + Sync + 'static> Wake for Flight<D> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let _ = self.woken.compare_exchange(NEVER, clock::now(), Release, Relaxed);
-        let tasks = self.tasks.lock();
-        let leader = tasks.leader.clone();
-        let watching = tasks.waiting.values().next().cloned();
-        drop(tasks);
-        leader.into_iter().chain(watching).for_each(Waker::wake);
+        if self.woken.compare_exchange(AT_WORK, clock::now(), AcqRel, Acquire).is_err() {
+            let _ = self.woken.compare_exchange(POLLED, POLLED_AND_WOKEN, AcqRel, Acquire);
+        }
+        self.watch();
+        let leader = self.tasks.lock().leader.clone();
+        leader.into_iter().for_each(Waker::wake);
     }
 }
 
 /// A future that is ready when the flight has ended, or is given up. Dropping it affects nobody else.
 pub(crate) struct Ended<'a, D> {
-    flight: &'a Flight<D>,
+    flight: &'a Arc<Flight<D>>,
     number: Option<u64>,
 }
 
-impl<'a, D> Future for Ended<'a, D> {
+impl<'a, D: Send + Sync + 'static> Future for Ended<'a, D> {
     type Output = &'a Ending<D>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let flight = self.flight;
-        if flight.is_stalled() {
-            flight.end(Ending::Lost);
-        }
-        // A waker's clone and drop are foreign code: neither runs under the lock.
         let waker = context.waker().clone();
         let mut tasks = flight.tasks.lock();
         if let Some(ending) = flight.ending.get() {
@@ -165,13 +226,9 @@ impl<'a, D> Future for Ended<'a, D> {
             tasks.next
         });
         let old = tasks.waiting.insert(number, waker);
-        let watches = tasks.waiting.keys().next() == Some(&number);
         drop(tasks);
         drop(old);
-        if watches && flight.woken.load(Acquire) != NEVER {
-            // The leader's turn comes before the next one of this task, or it is late.
-            context.waker().wake_by_ref();
-        }
+        flight.watch();
         Poll::Pending
     }
 }
@@ -179,13 +236,8 @@ impl<'a, D> Future for Ended<'a, D> {
 impl<D> Drop for Ended<'_, D> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
-        let mut tasks = self.flight.tasks.lock();
-        let own = tasks.waiting.remove(&number);
-        let watching = tasks.waiting.values().next().cloned();
-        drop(tasks);
+        let own = self.flight.tasks.lock().waiting.remove(&number);
         drop(own);
-        // The next one watches.
-        watching.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -234,11 +286,11 @@ impl<K, D> Flights<K, D> {
 
     /// The computation of this key that can be waited for; it will be.
     pub(crate) fn join(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<Arc<Flight<D>>> {
-        let running = self.find(hash, |it| it.shared && is_key(&it.key))?;
         // A flight that was given up is the first caller's alone.
-        let flight = Some(&running.flight).filter(|flight| !flight.has_ended())?;
-        flight.is_awaited.store(true, Release);
-        Some(Arc::clone(flight))
+        let can_be_joined = |it: &Running<K, D>| it.shared && !it.flight.has_ended() && is_key(&it.key);
+        let running = self.find(hash, can_be_joined)?;
+        running.flight.is_awaited.store(true, Release);
+        Some(Arc::clone(&running.flight))
     }
 
     /// Begins a computation.
@@ -261,15 +313,16 @@ impl<K, D> Flights<K, D> {
         self.take(hash, |it| Arc::ptr_eq(&it.flight, flight)).map(|running| running.key)
     }
 
-    /// Fences the computations of one key.
-    pub(crate) fn fence(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) {
-        while self.take(hash, |it| is_key(&it.key)).is_some() {}
+    /// Fences the computations of one key, and returns their keys, to be dropped without the lock.
+    #[must_use]
+    pub(crate) fn fence(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Vec<K> {
+        std::iter::from_fn(|| self.take(hash, |it| is_key(&it.key))).map(|running| running.key).collect()
     }
 
-    pub(crate) fn fence_all(&mut self) {
-        self.few.clear();
-        self.more.clear();
-        self.shrink();
+    /// Fences all; they are returned to be dropped without the lock.
+    #[must_use]
+    pub(crate) fn fence_all(&mut self) -> Self {
+        std::mem::take(self)
     }
 
     /// Gives back what a crowd of flights has left behind.

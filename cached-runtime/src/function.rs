@@ -2,6 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::fmt;
+use std::hash::BuildHasher;
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,16 +26,15 @@ pub struct Function {
     pub(crate) exceptions: Exceptions,
 }
 
-/// How many reasons there are to look at more than the store in each call of a function: it has not been
-/// called yet, is being called with conditions forced on it, or the store is disabled. Usually none.
+/// How many reasons there are to look at more than the store in each call of a function: it is being
+/// called with conditions forced on it, or the store is disabled. Usually none.
 #[derive(Debug)]
 pub(crate) struct Exceptions(AtomicUsize);
 
 impl Exceptions {
     #[inline]
     pub(crate) fn any(&self) -> bool {
-        // In a test the store that applies may be another one.
-        cfg!(feature = "testing") || self.0.load(Relaxed) != 0
+        self.0.load(Relaxed) != 0
     }
 
     pub(crate) fn begin(&self) {
@@ -54,17 +54,19 @@ pub(crate) struct State {
     tables: Tables,
 }
 
-/// The tables of a function, one after another: most have one; a generic function has one for each of
-/// the types that it was called with.
+/// The tables of a function: most have one; a generic function has one for each of the types that it
+/// was called with, in a tree by the hashes of their identities, which only grows.
 #[derive(Default)]
 struct Tables(OnceCell<Typed>);
+
+const BRANCHES: usize = 4;
 
 /// A table, and what it is found by: the types of key and value together with the function's generic
 /// parameters and `Self`. A type's name would not do; two types can have the same.
 struct Typed {
     identity: TypeId,
     table: &'static dyn AnyTable,
-    further: OnceCell<Box<Typed>>,
+    further: OnceCell<Box<[OnceCell<Typed>; BRANCHES]>>,
 }
 
 impl Typed {
@@ -74,8 +76,14 @@ impl Typed {
         any.downcast_ref()
     }
 
-    fn further(&self) -> Option<&Self> {
-        self.further.get().map(|further| &**further)
+    fn branch(&self, number: usize) -> &OnceCell<Self> {
+        &self.further.get_or_init(Box::default)[number % BRANCHES]
+    }
+
+    fn collect_into(&self, tables: &mut Vec<&'static dyn AnyTable>) {
+        tables.push(self.table);
+        let further = self.further.get().into_iter().flat_map(|further| &**further);
+        further.filter_map(OnceCell::get).for_each(|typed| typed.collect_into(tables));
     }
 }
 
@@ -87,7 +95,7 @@ impl Function {
             name,
             policy: policy.build(),
             state: OnceCell::new(),
-            exceptions: Exceptions(AtomicUsize::new(1)),
+            exceptions: Exceptions(AtomicUsize::new(0)),
         }
     }
 
@@ -98,11 +106,7 @@ impl Function {
         if let Some(own) = crate::testing::state_of(self) {
             return own;
         }
-        self.state.get_or_init(|| {
-            let state = self.first_state(Inner::global());
-            self.exceptions.end();
-            state
-        })
+        self.state.get_or_init(|| self.first_state(Inner::global()))
     }
 
     #[cold]
@@ -216,14 +220,23 @@ impl State {
             Typed { identity, table, further: OnceCell::new() }
         };
         let mut typed = self.tables.0.get_or_init(create);
-        while typed.identity != identity {
-            typed = typed.further.get_or_init(|| Box::new(create()));
+        if typed.identity != identity {
+            let mut path =
+                usize::try_from(foldhash::fast::FixedState::default().hash_one(identity)).unwrap_or(0);
+            while typed.identity != identity {
+                typed = typed.branch(path).get_or_init(create);
+                path = path.rotate_right(BRANCHES.ilog2());
+            }
         }
         typed.downcast().expect("the identity names the types of the table")
     }
 
-    pub(crate) fn tables(&self) -> impl Iterator<Item = &'static dyn AnyTable> + use<'_> {
-        std::iter::successors(self.tables.0.get(), |typed| typed.further()).map(|typed| typed.table)
+    pub(crate) fn tables(&self) -> Vec<&'static dyn AnyTable> {
+        let mut tables = Vec::new();
+        if let Some(first) = self.tables.0.get() {
+            first.collect_into(&mut tables);
+        }
+        tables
     }
 
     pub(crate) fn clear(&self) {
@@ -233,9 +246,9 @@ impl State {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let counts = &self.counts;
+        let (tables, counts) = (self.tables(), &self.counts);
         Stats {
-            hits: self.tables().map(AnyTable::hits).sum(),
+            hits: tables.iter().map(|table| table.hits()).sum(),
             misses: counts.misses.get(),
             coalesced: counts.coalesced.get(),
             computations: counts.computations.get(),
@@ -245,8 +258,8 @@ impl State {
             evictions: counts.evictions.get(),
             expirations: counts.expirations.get(),
             invalidations: counts.invalidations.get(),
-            entries: self.tables().map(|table| table.len() as u64).sum(),
-            weight: self.tables().map(AnyTable::weight).sum(),
+            entries: tables.iter().map(|table| table.footprint().0 as u64).sum(),
+            weight: tables.iter().map(|table| table.weight()).sum(),
             compute_time: std::time::Duration::from_nanos(counts.compute_nanoseconds.get()),
         }
     }

@@ -35,6 +35,8 @@
 mod call;
 mod circle;
 mod clock;
+mod computation;
+mod epoch;
 mod flight;
 #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
 mod function;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
+use sdd::Guard;
 
 /// What happened to one function so far, as a snapshot.
 ///
@@ -115,13 +116,13 @@ pub(crate) struct PerThread {
 /// Cells for one thread at a time. Those of a thread that has ended are handed to the next one, which
 /// counts on from where they are; so nothing is lost, and there are no more than there ever were
 /// threads at once.
-struct Cells {
+pub(crate) struct Cells {
     /// The first is there from the beginning; each further one is twice as long as all before it.
     first: [AtomicU64; FIRST],
     further: [OnceCell<Box<[AtomicU64]>>; FURTHER],
 }
 
-const FIRST: usize = 32;
+const FIRST: usize = 256;
 const FURTHER: usize = usize::BITS as usize - FIRST.ilog2() as usize;
 
 static ALL: Mutex<Vec<&'static Cells>> = Mutex::new(Vec::new());
@@ -132,7 +133,8 @@ struct Lent(&'static Cells);
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let _ = OWN.try_with(|own| own.set(None));
+        OWN.set(None);
+        ENDED.set(true);
         UNUSED.lock().push(self.0);
     }
 }
@@ -140,6 +142,8 @@ impl Drop for Lent {
 thread_local! {
     /// Without a destructor, so that reading it is one instruction.
     static OWN: Cell<Option<&'static Cells>> = const { Cell::new(None) };
+    /// Whether the thread has given its cells back.
+    static ENDED: Cell<bool> = const { Cell::new(false) };
     static LENT: RefCell<Option<Lent>> = const { RefCell::new(None) };
 }
 
@@ -153,7 +157,14 @@ impl Cells {
         cells
     }
 
+    /// Those of this thread, unless it has ended.
+    #[inline]
+    pub(crate) fn of_this_thread() -> Option<&'static Self> {
+        OWN.get().or_else(borrow)
+    }
+
     /// The cell of a counter, made if it is not there.
+    #[cold]
     fn make(&self, number: usize) -> &AtomicU64 {
         let Some(past_first) = number.checked_sub(FIRST) else { return &self.first[number] };
         let (part, start, len) = part_of(past_first);
@@ -181,22 +192,11 @@ impl PerThread {
         Self { number: NEXT.fetch_add(1, Relaxed) }
     }
 
+    /// Counts one, in the cells of this thread.
     #[inline]
-    pub(crate) fn add_one(&self) {
-        match OWN.get() {
-            // Only this thread writes the cell, so that nothing is lost between the two.
-            Some(Cells { first, .. }) if self.number < FIRST => {
-                let cell = &first[self.number];
-                cell.store(cell.load(Relaxed) + 1, Relaxed);
-            }
-            _ => self.add_one_further(),
-        }
-    }
-
-    #[cold]
-    fn add_one_further(&self) {
-        let cells = OWN.get().unwrap_or_else(borrow);
-        let cell = cells.make(self.number);
+    pub(crate) fn add_one(&self, cells: &Cells) {
+        let cell = cells.first.get(self.number).unwrap_or_else(|| cells.make(self.number));
+        // Only this thread writes the cell, so that nothing is lost between the two.
         cell.store(cell.load(Relaxed) + 1, Relaxed);
     }
 
@@ -205,14 +205,19 @@ impl PerThread {
     }
 }
 
-/// Cells for this thread until it ends. A thread that is past that takes new ones for good.
-fn borrow() -> &'static Cells {
+/// Cells for this thread until it ends.
+#[cold]
+fn borrow() -> Option<&'static Cells> {
+    if ENDED.get() {
+        return None;
+    }
+    // What is set up later ends earlier: a thread that has cells still has guards.
+    drop(Guard::new());
     let unused = UNUSED.lock().pop();
     let cells = unused.unwrap_or_else(Cells::new);
-    if LENT.try_with(|lent| lent.replace(Some(Lent(cells)))).is_ok() {
-        OWN.set(Some(cells));
-    }
-    cells
+    LENT.set(Some(Lent(cells)));
+    OWN.set(Some(cells));
+    Some(cells)
 }
 
 #[cfg(test)]
@@ -221,15 +226,16 @@ mod tests {
 
     #[test]
     fn the_sum_keeps_what_ended_threads_counted() {
-        let counters: Vec<_> = (0..200).map(|_| PerThread::new()).collect();
+        let counters: Vec<_> = (0..2 * FIRST).map(|_| PerThread::new()).collect();
+        let count = |counter: &PerThread| counter.add_one(Cells::of_this_thread().expect("it lives"));
         for _ in 0..50 {
             std::thread::scope(|scope| {
                 for _ in 0..4 {
-                    scope.spawn(|| counters.iter().for_each(PerThread::add_one));
+                    scope.spawn(|| counters.iter().for_each(count));
                 }
             });
         }
-        counters.iter().for_each(PerThread::add_one);
+        counters.iter().for_each(count);
         assert!(counters.iter().all(|counter| counter.sum() == 201));
         // Other tests of this process count too; it is far from one for each of the threads.
         assert!(ALL.lock().len() < 100);

@@ -328,16 +328,18 @@ impl Eviction {
                 return Some((victim, true));
             }
         }
+        // There may be a limit over all functions that is lower than the capacity.
+        let capacity = self.capacity.min(self.weight()).max(1);
         // Each turn promotes an entry or ends.
         loop {
-            let target = memory.window_target(self.capacity);
+            let target = memory.window_target(capacity);
             let is_small = self.window.weight <= target || self.window.len <= 1;
             let Some(candidate) = self.window.oldest.filter(|_| !is_small || self.main.len == 0) else {
                 return self.weakest_of_main(memory, entries).map(|victim| (victim, true));
             };
             let frequency = entries.frequency(candidate);
             let with_it = self.main.weight + self.weight_of(candidate);
-            if with_it <= self.capacity - target && self.window.len > 1 {
+            if with_it <= capacity - target && self.window.len > 1 {
                 // There is room in the main queue.
                 self.promote(candidate, frequency.saturating_sub(1), memory, entries);
                 continue;

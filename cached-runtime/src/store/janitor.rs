@@ -1,16 +1,20 @@
-//! The thread that removes expired entries when nobody else does. It is started when the first entry
-//! that can expire is stored, sleeps until the next one expires, and for good while none can.
+//! The thread that removes expired entries when nobody else does, and looks at flights that may have
+//! stalled. It is started when the first entry that can expire is stored, sleeps until the next one
+//! expires, and for good while none can.
 
+use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use sdd::Guard;
 
 use super::Inner;
 use crate::clock::{self, Moment, NEVER, nanoseconds};
+use crate::epoch;
+use crate::flight::Watched;
 
 /// It wakes up no more often than this, so that entries are removed together.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -18,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const BATCH: usize = 256;
 
 static STORES: RwLock<Vec<&'static Inner>> = RwLock::new(Vec::new());
-static DUTY: Mutex<Duty> = Mutex::new(Duty { works: false, called: false });
+static DUTY: Mutex<Duty> = Mutex::new(Duty { works: false, called: false, watched: Vec::new() });
 static CALL: Condvar = Condvar::new();
 /// When it will wake up by itself. In one total order with the tables' next expiries: whoever stores an
 /// earlier one sees either this moment, or that the janitor is about to look.
@@ -29,6 +33,8 @@ struct Duty {
     works: bool,
     /// Whether it was called and has not looked yet.
     called: bool,
+    /// What else it is to look at, and when, by the system's clock.
+    watched: Vec<(Moment, Weak<dyn Watched>)>,
 }
 
 pub(super) fn look_after(store: &'static Inner) {
@@ -57,6 +63,35 @@ pub(crate) fn call() {
     duty.called = true;
     start(&mut duty);
     CALL.notify_one();
+}
+
+/// Makes it look at something when a moment has come.
+pub(crate) fn call_at(moment: Moment, watched: Weak<dyn Watched>) {
+    let mut duty = DUTY.lock();
+    duty.watched.push((moment, watched));
+    start(&mut duty);
+    if moment < NEXT.load(SeqCst) {
+        duty.called = true;
+        CALL.notify_one();
+    }
+}
+
+/// Looks at what is due, and returns when the next is.
+fn look(duty: &mut MutexGuard<'_, Duty>) -> Moment {
+    let now = clock::now();
+    let (due, later) = duty.watched.drain(..).partition(|(moment, _)| *moment <= now);
+    duty.watched = later;
+    MutexGuard::unlocked(duty, || {
+        let due: Vec<_> = due;
+        let again = due.into_iter().filter_map(|(_, watched)| {
+            let moment = watched.upgrade()?.look(now)?;
+            Some((moment, watched))
+        });
+        again.collect::<Vec<_>>()
+    })
+    .into_iter()
+    .for_each(|again| duty.watched.push(again));
+    duty.watched.iter().map(|(moment, _)| *moment).min().unwrap_or(NEVER)
 }
 
 /// Whether the store's clock runs by itself.
@@ -94,11 +129,12 @@ fn remove_expired() {
 fn sleep() {
     let stores = STORES.read().clone();
     let mut duty = DUTY.lock();
+    let watched = look(&mut duty);
     if !duty.called {
         // Whoever stores something from here on compares with this, and calls if it expires earlier.
         NEXT.store(NEVER, SeqCst);
         let next = stores.iter().filter(|store| runs(store)).map(|store| store.next_expiry()).min();
-        let next = next.unwrap_or(NEVER).max(clock::now().saturating_add(nanoseconds(PAUSE)));
+        let next = next.unwrap_or(NEVER).min(watched).max(clock::now().saturating_add(nanoseconds(PAUSE)));
         if next == NEVER {
             CALL.wait(&mut duty);
         } else {
@@ -124,6 +160,9 @@ pub(crate) fn free_all() {
 const EPOCHS_UNTIL_FREE: usize = 4;
 
 fn free_in(attempts: usize) {
+    if !epoch::lives() {
+        return;
+    }
     for attempt in 0..attempts {
         let guard = Guard::new();
         if !guard.has_garbage() {

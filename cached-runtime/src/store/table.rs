@@ -4,8 +4,8 @@
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard};
@@ -17,6 +17,7 @@ use super::expiries::Expiries;
 use super::index::{Found, Index, MOST_ENTRIES, Place, Writing};
 use super::janitor;
 use crate::clock::{Moment, NEVER, nanoseconds};
+use crate::epoch::with_guard;
 use crate::flight::Flights;
 use crate::function::State;
 use crate::key::Part;
@@ -29,6 +30,12 @@ pub(crate) struct NewEntry<K, S> {
     pub(crate) value: S,
     pub(crate) deadline: Moment,
     pub(crate) weight: usize,
+}
+
+impl<K, S> NewEntry<K, S> {
+    pub(crate) fn into_parts(self) -> (Option<K>, Option<S>) {
+        (Some(self.key), Some(self.value))
+    }
 }
 
 /// How an owned key is hashed and compared.
@@ -61,6 +68,9 @@ pub(crate) struct Table<K, S, D> {
     writer: Mutex<Writer<K, D>>,
     /// The first moment at which an entry may expire; [`NEVER`] if none can.
     next_expiry: AtomicU64,
+    /// How many entries there are, and what they take: for the limits over all functions.
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
     /// Nanoseconds of `idle_timeout`. Where there is one, the index has marks: when an entry was stored
     /// or last hit.
     idle: Option<u64>,
@@ -74,8 +84,6 @@ pub(crate) struct Writer<K, D> {
     writing: Writing,
     eviction: Eviction,
     expiries: Expiries,
-    /// What the entries take, for the limit over all functions.
-    bytes: usize,
     pub(crate) flights: Flights<K, D>,
 }
 
@@ -155,10 +163,11 @@ where
                 writing,
                 eviction: Eviction::new(policy.capacity(), policy.is_weighed()),
                 expiries: Expiries::default(),
-                bytes: 0,
                 flights: Flights::default(),
             }),
             next_expiry: AtomicU64::new(NEVER),
+            entries: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             idle: policy.idle_timeout().map(nanoseconds),
         }
     }
@@ -242,14 +251,14 @@ where
     }
 
     /// Stores a value in the place of the one that the key may have had. One that is heavier than the
-    /// capacity is not stored, and the old one goes all the same. Returns whether it was stored.
+    /// capacity is not stored but returned, and the old one goes all the same.
     pub(crate) fn insert(
         &self,
         writer: &mut Writer<K, D>,
         hash: u64,
         new: NewEntry<K, S>,
         guard: &Guard,
-    ) -> bool {
+    ) -> Option<NewEntry<K, S>> {
         let old =
             self.index.find_place(&writer.writing, hash, |entry| self.same(&entry.key, &new.key), guard);
         let old = old.map(|(place, found)| (place, found.entry.frequency()));
@@ -257,7 +266,7 @@ where
             if let Some((place, _)) = old {
                 self.remove(writer, place, Some(hash), Cause::Evicted, guard);
             }
-            return false;
+            return Some(new);
         }
         let now = self.now();
         let weight = new.weight;
@@ -268,7 +277,7 @@ where
             let entry = Entry::new(new.key, new.value, new.deadline, 0);
             self.insert_new(writer, hash, Shared::new(entry), weight, now, guard);
         }
-        true
+        None
     }
 
     fn insert_new(
@@ -285,9 +294,8 @@ where
         self.note(writer, place, now, guard);
         writer.eviction.insert(place, hash, weight, view!(self, writer, guard));
         let bytes = self.bytes_of(writer.eviction.weight_of(place));
-        writer.bytes += bytes;
-        self.state.store.grew(1, bytes);
         self.keep_capacity(writer, now, guard);
+        self.grew(1, bytes);
     }
 
     fn replace(
@@ -303,10 +311,8 @@ where
         self.index.replace(&writer.writing, place, entry, guard);
         self.note(writer, place, now, guard);
         writer.eviction.reweigh(place, weight);
-        let bytes = self.bytes_of(writer.eviction.weight_of(place));
-        writer.bytes = writer.bytes - old_bytes + bytes;
-        self.state.store.grew(0, bytes);
-        self.state.store.shrank(0, old_bytes);
+        self.grew(0, self.bytes_of(writer.eviction.weight_of(place)));
+        self.shrank(0, old_bytes);
         self.keep_capacity(writer, now, guard);
     }
 
@@ -314,7 +320,10 @@ where
     fn keep_capacity(&self, writer: &mut Writer<K, D>, now: Moment, guard: &Guard) {
         while (writer.eviction.is_over() || writer.writing.len() > MOST_ENTRIES)
             && self.make_room(writer, now, guard)
-        {}
+        {
+            // So that few of the evicted values are still there a little later.
+            guard.accelerate();
+        }
     }
 
     /// Makes the index larger, where it must be, by a few entries at a time.
@@ -417,12 +426,33 @@ where
     ) {
         let found = self.index.at(&writer.writing, place, guard);
         let hash = hash.or_else(|| found.and_then(|found| self.rehash(found.entry)));
-        let bytes = self.bytes_of(writer.eviction.weight_of(place));
-        writer.bytes -= bytes;
+        self.shrank(1, self.bytes_of(writer.eviction.weight_of(place)));
         writer.eviction.remove(place);
         self.index.remove(&mut writer.writing, place, hash, guard);
-        self.state.store.shrank(1, bytes);
         self.count(cause, 1);
+    }
+
+    /// Forgets all entries, and gives all memory back.
+    fn reset(&self, writer: &mut Writer<K, D>) {
+        let policy = self.state.policy();
+        self.index.clear(&mut writer.writing);
+        writer.eviction = Eviction::new(policy.capacity(), policy.is_weighed());
+        writer.expiries = Expiries::default();
+        self.next_expiry.store(NEVER, Relaxed);
+        let (entries, bytes) = self.footprint();
+        self.shrank(entries, bytes);
+    }
+
+    fn grew(&self, entries: usize, bytes: usize) {
+        self.entries.fetch_add(entries, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.state.store.grew(entries, bytes);
+    }
+
+    fn shrank(&self, entries: usize, bytes: usize) {
+        self.entries.fetch_sub(entries, Relaxed);
+        self.bytes.fetch_sub(bytes, Relaxed);
+        self.state.store.shrank(entries, bytes);
     }
 
     fn count(&self, cause: Cause, count: u64) {
@@ -443,15 +473,18 @@ where
     }
 
     /// Forgets one key and fences its computations; returns whether a fresh value was there.
-    pub(crate) fn invalidate(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
-        let guard = Guard::new();
-        let mut writer = self.lock(&guard);
-        writer.flights.fence(hash, &is_key);
-        let found = self.index.find_place(&writer.writing, hash, |entry| is_key(&entry.key), &guard);
-        let Some((place, found)) = found else { return false };
-        let fresh = times(&found).freshness(self.idle, self.now()) == Freshness::Fresh;
-        let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
-        self.remove(&mut writer, place, Some(hash), cause, &guard);
+    pub(crate) fn invalidate(&self, hash: u64, is_key: impl Fn(&K) -> bool, guard: &Guard) -> bool {
+        let mut writer = self.lock(guard);
+        let fenced = writer.flights.fence(hash, &is_key);
+        let found = self.index.find_place(&writer.writing, hash, |entry| is_key(&entry.key), guard);
+        let fresh = found.is_some_and(|(place, found)| {
+            let fresh = times(&found).freshness(self.idle, self.now()) == Freshness::Fresh;
+            let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
+            self.remove(&mut writer, place, Some(hash), cause, guard);
+            fresh
+        });
+        drop(writer);
+        drop(fenced);
         fresh
     }
 }
@@ -464,7 +497,6 @@ fn times<K, S>(found: &Found<'_, Entry<K, S>>) -> Times {
 /// A table of whatever types, as the store sees it.
 pub(crate) trait AnyTable: Any + Send + Sync {
     fn hits(&self) -> u64;
-    fn len(&self) -> usize;
     fn weight(&self) -> u64;
     /// Entries and bytes, for the limits over all functions.
     fn footprint(&self) -> (usize, usize);
@@ -487,17 +519,12 @@ where
         self.hits.sum()
     }
 
-    fn len(&self) -> usize {
-        self.writer.lock().writing.len()
-    }
-
     fn weight(&self) -> u64 {
         self.writer.lock().eviction.weight()
     }
 
     fn footprint(&self) -> (usize, usize) {
-        let writer = self.writer.lock();
-        (writer.writing.len(), writer.bytes)
+        (self.entries.load(Relaxed), self.bytes.load(Relaxed))
     }
 
     fn next_expiry(&self) -> Moment {
@@ -505,40 +532,41 @@ where
     }
 
     fn remove_expired(&self, most: usize) -> usize {
-        let guard = Guard::new();
-        let mut writer = self.lock(&guard);
-        let now = self.now();
-        let mut removed = 0;
-        while removed < most
-            && let Some(place) = self.pop_expired(&mut writer, now, &guard)
-        {
-            self.remove(&mut writer, place, None, Cause::Expired, &guard);
-            removed += 1;
-        }
-        removed
+        with_guard(|guard| {
+            let mut writer = self.lock(guard);
+            let now = self.now();
+            let mut removed = 0;
+            while removed < most
+                && let Some(place) = self.pop_expired(&mut writer, now, guard)
+            {
+                self.remove(&mut writer, place, None, Cause::Expired, guard);
+                removed += 1;
+            }
+            if writer.writing.len() == 0 && removed > 0 {
+                self.reset(&mut writer);
+            }
+            removed
+        })
     }
 
     fn evict_one(&self) -> bool {
-        let guard = Guard::new();
-        let mut writer = self.lock(&guard);
-        let now = self.now();
-        self.make_room(&mut writer, now, &guard)
+        with_guard(|guard| {
+            let mut writer = self.lock(guard);
+            let now = self.now();
+            self.make_room(&mut writer, now, guard)
+        })
     }
 
     fn clear(&self) -> usize {
-        let guard = Guard::new();
-        let mut writer = self.lock(&guard);
-        writer.flights.fence_all();
-        let count = writer.writing.len();
-        let bytes = std::mem::take(&mut writer.bytes);
-        let policy = self.state.policy();
-        self.index.clear(&mut writer.writing);
-        writer.eviction = Eviction::new(policy.capacity(), policy.is_weighed());
-        writer.expiries = Expiries::default();
-        self.next_expiry.store(NEVER, Relaxed);
-        self.state.store.shrank(count, bytes);
-        drop(writer);
-        self.count(Cause::Invalidated, count as u64);
-        count
+        with_guard(|guard| {
+            let mut writer = self.lock(guard);
+            let fenced = writer.flights.fence_all();
+            let count = writer.writing.len();
+            self.reset(&mut writer);
+            drop(writer);
+            drop(fenced);
+            self.count(Cause::Invalidated, count as u64);
+            count
+        })
     }
 }
