@@ -81,16 +81,12 @@ fn look(duty: &mut MutexGuard<'_, Duty>) -> Moment {
     let now = clock::now();
     let (due, later) = duty.watched.drain(..).partition(|(moment, _)| *moment <= now);
     duty.watched = later;
-    MutexGuard::unlocked(duty, || {
-        let due: Vec<_> = due;
-        let again = due.into_iter().filter_map(|(_, watched)| {
-            let moment = watched.upgrade()?.look(now)?;
-            Some((moment, watched))
-        });
-        again.collect::<Vec<_>>()
-    })
-    .into_iter()
-    .for_each(|again| duty.watched.push(again));
+    let again = MutexGuard::unlocked(duty, || {
+        let due: Vec<(Moment, Weak<dyn Watched>)> = due;
+        let look = |watched: &Weak<dyn Watched>| watched.upgrade()?.look(now);
+        due.into_iter().filter_map(|(_, it)| Some((look(&it)?, it))).collect::<Vec<_>>()
+    });
+    duty.watched.extend(again);
     duty.watched.iter().map(|(moment, _)| *moment).min().unwrap_or(NEVER)
 }
 
