@@ -45,6 +45,9 @@ fn pages(folder: &Path) -> Result<Vec<PathBuf>, walkdir::Error> {
 
 fn run(folder: &Path, out: &mut impl Write) -> io::Result<()> {
     let pages = pages(folder)?;
+    if pages.is_empty() {
+        return writeln!(out, "no Markdown files in {}", folder.display());
+    }
     let bar = ProgressBar::new(2 * pages.len() as u64);
     let round = || pages.iter().map(|path| timed(path).inspect(|_| bar.inc(1))).collect::<Vec<_>>();
     let (first, second) = (round(), round());

@@ -22,9 +22,13 @@
 //! - Every argument is in the key unless it is skipped; keys are compared in full, by type. Hashing is
 //!   seeded at random.
 //! - What has expired is never served, and its memory is released within about a second, by itself.
+//!   Time is told by the system's coarse monotonic clock, which ticks every few milliseconds and may
+//!   stand still while the machine sleeps.
 //! - Concurrent calls of one key run the body once. A body that panics, or whose future is dropped,
 //!   fails its own caller; the others go on.
-//! - No call waits for ever: one that would wait for itself, directly or through others, computes.
+//! - Calls of annotated functions never wait for one another in a circle: one that would computes
+//!   instead. What else a body waits for, such as a thread that it joins, cannot be seen from here; if
+//!   that calls the same key, use `single_flight = false`.
 //! - An `invalidate` is not undone by a computation that began before it.
 //! - A hit takes no lock, writes to no shared memory but a saturating counter of the entry, and
 //!   allocates nothing. There is no `unsafe` code.
