@@ -50,6 +50,8 @@ impl Exceptions {
 pub(crate) struct State {
     pub(crate) function: &'static Function,
     pub(crate) store: &'static Inner,
+    /// That of the policy, unless a test wants another one.
+    pub(crate) capacity: usize,
     pub(crate) counts: Counts,
     tables: Tables,
 }
@@ -106,14 +108,25 @@ impl Function {
         if let Some(own) = crate::testing::state_of(self) {
             return own;
         }
-        self.state.get_or_init(|| self.first_state(Inner::global()))
+        self.state.get_or_init(|| self.first_state(Inner::global(), self.policy.capacity()))
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn capacity(&self) -> usize {
+        self.policy.capacity()
     }
 
     #[cold]
-    pub(crate) fn first_state(&'static self, store: &'static Inner) -> &'static State {
+    pub(crate) fn first_state(&'static self, store: &'static Inner, capacity: usize) -> &'static State {
         let state = Box::leak(Box::new(State {
             function: self,
             store,
+            capacity,
             counts: Counts::default(),
             tables: Tables::default(),
         }));

@@ -44,7 +44,7 @@ thread_local! {
 pub fn isolated() -> Guard {
     let store = Inner::new();
     store.clock.freeze();
-    let isolated = Isolated(Arc::new(Own { store, states: Mutex::default() }));
+    let isolated = Isolated(Arc::new(Own { store, states: Mutex::default(), capacities: Mutex::default() }));
     isolated.enter()
 }
 
@@ -89,6 +89,7 @@ pub struct Isolated(Arc<Own>);
 struct Own {
     store: &'static Inner,
     states: Mutex<HashMap<usize, &'static State>>,
+    capacities: Mutex<HashMap<String, usize>>,
 }
 
 /// Its states are small and stay; its values go.
@@ -162,6 +163,33 @@ impl Guard {
         self.own.clone()
     }
 
+    /// Gives the function of this name another capacity in this store; to be said before its first call
+    /// here.
+    ///
+    /// ```
+    /// use cached_runtime::{cached, testing};
+    ///
+    /// #[cached(name = "double")]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// let own = testing::isolated();
+    /// own.set_capacity("double", 2);
+    /// (0..10).for_each(|n| {
+    ///     double(n);
+    /// });
+    /// assert_eq!(double::stats().entries, 2);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the capacity is 0.
+    pub fn set_capacity(&self, name: &str, capacity: usize) {
+        assert!(capacity > 0, "a capacity is at least 1");
+        self.own.0.capacities.lock().insert(name.to_owned(), capacity);
+    }
+
     /// Moves its clock on; what has expired by then is removed.
     pub fn advance(&self, by: Duration) {
         self.own.0.store.clock.advance(by);
@@ -199,7 +227,10 @@ pub(crate) fn state_of(function: &'static Function) -> Option<&'static State> {
     let own = ENTERED.try_with(|entered| entered.borrow().clone()).ok().flatten()?;
     let address = std::ptr::from_ref(function) as usize;
     let mut states = own.0.states.lock();
-    Some(*states.entry(address).or_insert_with(|| function.first_state(own.0.store)))
+    Some(*states.entry(address).or_insert_with(|| {
+        let capacity = own.0.capacities.lock().get(function.name()).copied();
+        function.first_state(own.0.store, capacity.unwrap_or_else(|| function.capacity()))
+    }))
 }
 
 macro_rules! opaque {

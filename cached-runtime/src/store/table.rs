@@ -151,7 +151,7 @@ where
     pub(crate) fn new(state: &'static State, keys: Keys<K>) -> Self {
         let policy = state.policy();
         // One more, since the newcomer is there before another one goes.
-        let most = if policy.is_weighed() { MOST_ENTRIES } else { policy.capacity().saturating_add(1) };
+        let most = if policy.is_weighed() { MOST_ENTRIES } else { state.capacity.saturating_add(1) };
         let (index, writing) = Index::new(most, policy.idle_timeout().is_some());
         Self {
             state,
@@ -161,7 +161,7 @@ where
             index,
             writer: Mutex::new(Writer {
                 writing,
-                eviction: Eviction::new(policy.capacity(), policy.is_weighed()),
+                eviction: Eviction::new(state.capacity, policy.is_weighed()),
                 expiries: Expiries::default(),
                 flights: Flights::default(),
             }),
@@ -262,7 +262,7 @@ where
         let old =
             self.index.find_place(&writer.writing, hash, |entry| self.same(&entry.key, &new.key), guard);
         let old = old.map(|(place, found)| (place, found.entry.frequency()));
-        if new.weight > self.state.policy().capacity() {
+        if new.weight > self.state.capacity {
             if let Some((place, _)) = old {
                 self.remove(writer, place, Some(hash), Cause::Evicted, guard);
             }
@@ -436,7 +436,7 @@ where
     fn reset(&self, writer: &mut Writer<K, D>) {
         let policy = self.state.policy();
         self.index.clear(&mut writer.writing);
-        writer.eviction = Eviction::new(policy.capacity(), policy.is_weighed());
+        writer.eviction = Eviction::new(self.state.capacity, policy.is_weighed());
         writer.expiries = Expiries::default();
         self.next_expiry.store(NEVER, Relaxed);
         let (entries, bytes) = self.footprint();
