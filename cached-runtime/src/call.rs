@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sdd::Guard;
 
-use crate::circle::Waiting;
+use crate::circle::{self, Computing, Waiting};
 use crate::computation::{Computation, Delivery, Rules, Timeout, admit, after_store};
 use crate::epoch::{self, with_guard};
 use crate::flight::{Ending, Flight};
@@ -281,7 +281,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 Turn::Bypass => return body(),
                 Turn::Compute(computation) => {
                     let value = {
-                        let _entered = computation.flight.course.enter();
+                        let _entered = circle::enter(computation.flight.clone());
                         body()
                     };
                     return computation.land(value);
@@ -346,7 +346,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             {
                 drop(writer);
                 self.target = Some(target);
-                return match Waiting::begin(&flight.course) {
+                return match Waiting::begin(flight.course()) {
                     Some(waiting) => Turn::Wait(self, flight, waiting),
                     // It would wait for itself.
                     None => Self { alone: true, ..self }.turn(),

@@ -11,37 +11,41 @@ use parking_lot::Mutex;
 /// A running computation, and the one within whose body it began.
 pub(crate) struct Course {
     id: u64,
-    within: Option<Arc<Course>>,
+    within: Option<Arc<dyn Computing>>,
+}
+
+/// What has a course: a flight.
+pub(crate) trait Computing: Send + Sync {
+    fn course(&self) -> &Course;
 }
 
 thread_local! {
     /// The innermost computation whose body this thread is running.
-    static CURRENT: RefCell<Option<Arc<Course>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<dyn Computing>>> = const { RefCell::new(None) };
+}
+
+fn current() -> Option<Arc<dyn Computing>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
 impl Course {
-    pub(crate) fn begin() -> Arc<Self> {
+    pub(crate) fn begin() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Arc::new(Self { id: NEXT.fetch_add(1, Relaxed), within: Self::current() })
-    }
-
-    fn current() -> Option<Arc<Self>> {
-        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+        Self { id: NEXT.fetch_add(1, Relaxed), within: current() }
     }
 
     /// This computation and those around it, innermost first.
     fn chain(&self) -> impl Iterator<Item = u64> {
-        std::iter::successors(Some(self), |course| course.within.as_deref()).map(|course| course.id)
-    }
-
-    /// Makes this the current computation until the guard is dropped.
-    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
-        let outer = CURRENT.try_with(|current| current.replace(Some(Arc::clone(self)))).ok().flatten();
-        Entered(outer)
+        std::iter::successors(Some(self), |course| Some(course.within.as_deref()?.course())).map(|it| it.id)
     }
 }
 
-pub(crate) struct Entered(Option<Arc<Course>>);
+/// Makes this the current computation until the guard is dropped.
+pub(crate) fn enter(computing: Arc<dyn Computing>) -> Entered {
+    Entered(CURRENT.try_with(|current| current.replace(Some(computing))).ok().flatten())
+}
+
+pub(crate) struct Entered(Option<Arc<dyn Computing>>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -54,7 +58,7 @@ static WAITING: Mutex<Option<HashMap<u64, Vec<u64>>>> = Mutex::new(None);
 
 /// Stands for the current computation's waiting for another.
 pub(crate) struct Waiting {
-    by: Option<Arc<Course>>,
+    by: Option<Arc<dyn Computing>>,
     to: u64,
 }
 
@@ -64,11 +68,11 @@ impl Waiting {
     /// one of them.
     pub(crate) fn begin(target: &Course) -> Option<Self> {
         let to = target.id;
-        let Some(by) = Course::current() else {
+        let Some(by) = current() else {
             // Nobody can be waiting for who computes nothing.
             return Some(Self { by: None, to });
         };
-        let own: Vec<u64> = by.chain().collect();
+        let own: Vec<u64> = by.course().chain().collect();
         let mut waiting = WAITING.lock();
         let edges = waiting.get_or_insert_default();
         if leads_to(edges, to, &own) {
@@ -87,7 +91,7 @@ impl Drop for Waiting {
         let Some(by) = &self.by else { return };
         let mut waiting = WAITING.lock();
         let edges = waiting.get_or_insert_default();
-        for course in by.chain() {
+        for course in by.course().chain() {
             let Some(targets) = edges.get_mut(&course) else { continue };
             if let Some(at) = targets.iter().position(|target| *target == self.to) {
                 targets.swap_remove(at);
@@ -131,27 +135,39 @@ mod tests {
         }
     }
 
+    struct Body(Course);
+
+    impl Computing for Body {
+        fn course(&self) -> &Course {
+            &self.0
+        }
+    }
+
+    fn begin() -> Arc<Body> {
+        Arc::new(Body(Course::begin()))
+    }
+
     #[test]
     fn who_computes_nothing_may_wait_for_anybody() {
-        assert!(Waiting::begin(&Course::begin()).is_some());
+        assert!(Waiting::begin(&begin().0).is_some());
     }
 
     #[test]
     fn nobody_waits_for_a_computation_that_it_is_part_of() {
-        let outer = Course::begin();
-        let _outer = outer.enter();
-        let inner = Course::begin();
-        let _inner = inner.enter();
-        assert!(Waiting::begin(&outer).is_none());
-        assert!(Waiting::begin(&inner).is_none());
+        let outer = begin();
+        let _outer = enter(outer.clone());
+        let inner = begin();
+        let _inner = enter(inner.clone());
+        assert!(Waiting::begin(&outer.0).is_none());
+        assert!(Waiting::begin(&inner.0).is_none());
     }
 
     #[test]
     fn nobody_waits_for_who_waits_for_them_through_others() {
-        let [a, b, c] = [(); 3].map(|()| Course::begin());
-        let wait = |by: &Arc<Course>, target: &Course| {
-            let _entered = by.enter();
-            Waiting::begin(target)
+        let [a, b, c] = [(); 3].map(|()| begin());
+        let wait = |by: &Arc<Body>, target: &Arc<Body>| {
+            let _entered = enter(by.clone());
+            Waiting::begin(&target.0)
         };
         let a_for_b = wait(&a, &b);
         let b_for_c = wait(&b, &c);

@@ -22,7 +22,7 @@ use hashbrown::HashTable;
 use once_cell::sync::OnceCell;
 use parking_lot::{Condvar, Mutex};
 
-use crate::circle::Course;
+use crate::circle::{self, Computing, Course};
 use crate::clock::{self, Moment, NEVER, nanoseconds};
 use crate::store::janitor;
 
@@ -45,7 +45,7 @@ const POLLED_AND_WOKEN: Moment = NEVER - 2;
 
 /// See the module. `D` is what is delivered to those who wait.
 pub(crate) struct Flight<D> {
-    pub(crate) course: Arc<Course>,
+    course: Course,
     ending: OnceCell<Ending<D>>,
     /// Whether anybody has waited for it.
     is_awaited: AtomicBool,
@@ -155,7 +155,7 @@ impl<D: Send + Sync + 'static> Flight<D> {
         self.woken.store(POLLED, Release);
         let _ends = EndsPoll(self);
         self.remember(context.waker());
-        let _entered = self.course.enter();
+        let _entered = circle::enter(self.clone());
         body.poll(&mut Context::from_waker(waker))
     }
 
@@ -167,6 +167,12 @@ impl<D: Send + Sync + 'static> Flight<D> {
         {
             janitor::call_at(moment, Arc::downgrade(self) as Weak<dyn Watched>);
         }
+    }
+}
+
+impl<D: Send + Sync> Computing for Flight<D> {
+    fn course(&self) -> &Course {
+        &self.course
     }
 }
 
