@@ -27,14 +27,20 @@ impl<K, S> Entry<K, S> {
     #[inline]
     pub(super) fn hit(&self, now: Moment) -> bool {
         let state = self.state.load(Relaxed);
-        if now >= state & !FREQUENCY {
-            return false;
+        if now < state & !FREQUENCY {
+            if state & FREQUENCY != FREQUENCY {
+                self.count(state);
+            }
+            return true;
         }
-        if state & FREQUENCY < FREQUENCY {
-            // Whoever is faster counts.
-            let _ = self.state.compare_exchange_weak(state, state + 1, Relaxed, Relaxed);
-        }
-        true
+        false
+    }
+
+    /// Whoever is faster counts.
+    #[cold]
+    #[inline(never)]
+    fn count(&self, state: u64) {
+        let _ = self.state.compare_exchange_weak(state, state + 1, Relaxed, Relaxed);
     }
 
     /// When the value stops being fresh.
