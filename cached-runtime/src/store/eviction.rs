@@ -328,8 +328,9 @@ impl Eviction {
                 return Some((victim, true));
             }
         }
-        // There may be a limit over all functions that is lower than the capacity.
-        let capacity = self.capacity.min(self.weight()).max(1);
+        // A limit over all functions may be lower than the capacity: what will be left is all there is.
+        let left = self.weight() - self.weight() / self.len().max(1);
+        let capacity = if self.is_over() { self.capacity } else { left }.max(1);
         // Each turn promotes an entry or ends.
         loop {
             let target = memory.window_target(capacity);
