@@ -221,7 +221,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         key: &P,
     ) -> Self {
         let state = function.state();
-        let target = (lookup.0 != Mode::Bypass && epoch::lives()).then(|| {
+        let target = (lookup.0 != Mode::Bypass).then(|| {
             let table: &TableOf<O, K> = state.table::<G, P, _, _>();
             Target { table, hash: table.hash_of(key), key: key.own() }
         });
@@ -317,7 +317,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 
     fn count_miss(&self) {
-        if self.target.is_none() {
+        if self.target.is_none() || !epoch::lives() {
             self.state.counts.bypassed.add(1);
         } else if !self.refresh {
             self.state.counts.misses.add(1);

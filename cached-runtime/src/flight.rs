@@ -338,3 +338,117 @@ impl<K, D> Flights<K, D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::pin::pin;
+
+    use super::*;
+
+    /// Later than any stall.
+    const LATE: Moment = POLLED_AND_WOKEN - 1;
+
+    fn poll<F: Future>(flight: &Arc<Flight<()>>, body: Pin<&mut F>) -> Poll<F::Output> {
+        let waker = Waker::from(Arc::clone(flight));
+        flight.poll(&waker, body, &Context::from_waker(Waker::noop()))
+    }
+
+    /// Somebody who waits.
+    fn wait<'a>(flight: &'a Arc<Flight<()>>, waker: &Waker) -> Ended<'a, ()> {
+        let mut ended = flight.ended();
+        assert!(Pin::new(&mut ended).poll(&mut Context::from_waker(waker)).is_pending());
+        ended
+    }
+
+    #[test]
+    fn a_leader_is_given_up_if_it_was_woken_and_is_not_polled() {
+        let flight = Flight::begin();
+        let _waits = wait(&flight, Waker::noop());
+        let mut body = pin!(pending::<()>());
+        assert!(poll(&flight, body.as_mut()).is_pending());
+        assert!(flight.look(LATE).is_none() && !flight.has_ended(), "not woken");
+        Waker::from(Arc::clone(&flight)).wake();
+        let stalls = flight.look(clock::now()).expect("it will have stalled");
+        assert_eq!(flight.look(stalls - 1), Some(stalls));
+        assert!(!flight.has_ended());
+        assert!(poll(&flight, body.as_mut()).is_pending());
+        assert!(flight.look(LATE).is_none() && !flight.has_ended(), "polled in time");
+        Waker::from(Arc::clone(&flight)).wake();
+        assert!(flight.look(LATE).is_none() && flight.has_ended());
+    }
+
+    #[test]
+    fn a_leader_that_is_being_polled_is_at_work_whatever_wakes_it() {
+        let flight = Flight::begin();
+        let _waits = wait(&flight, Waker::noop());
+        let mut body = pin!(poll_fn(|context| {
+            for _ in 0..3 {
+                context.waker().wake_by_ref();
+                assert!(flight.look(LATE).is_none() && !flight.has_ended());
+            }
+            Poll::<()>::Pending
+        }));
+        assert!(poll(&flight, body.as_mut()).is_pending());
+        // The time counts from when the poll ended.
+        let now = clock::now();
+        let stalls = flight.look(now).expect("it was woken");
+        assert!(stalls > now && stalls <= clock::now() + nanoseconds(STALLED));
+        assert!(flight.look(stalls).is_none() && flight.has_ended());
+    }
+
+    #[test]
+    fn a_poll_that_panics_has_ended() {
+        let flight = Flight::begin();
+        let mut body = pin!(async { panic!("in the body") });
+        let poll = std::panic::AssertUnwindSafe(|| poll(&flight, body.as_mut()));
+        assert!(std::panic::catch_unwind(poll).is_err());
+        assert_eq!(flight.woken.load(Acquire), AT_WORK);
+    }
+
+    #[test]
+    fn who_no_longer_waits_is_forgotten() {
+        struct Wakes;
+        impl Wake for Wakes {
+            fn wake(self: Arc<Self>) {}
+        }
+        let flight = Flight::begin();
+        let [gone, stays] = [(); 2].map(|()| Arc::new(Wakes));
+        let one = wait(&flight, &Waker::from(Arc::clone(&gone)));
+        let _other = wait(&flight, &Waker::from(Arc::clone(&stays)));
+        drop(one);
+        assert_eq!((Arc::strong_count(&gone), Arc::strong_count(&stays)), (1, 2));
+        assert_eq!(flight.tasks.lock().waiting.len(), 1);
+    }
+
+    #[test]
+    fn a_flight_that_was_given_up_is_not_joined_and_the_next_one_is() {
+        let mut flights = Flights::<u32, ()>::default();
+        let first = flights.begin(7, 1, true);
+        assert!(Arc::ptr_eq(&flights.join(7, |key| *key == 1).expect("it is there"), &first));
+        first.end(Ending::Lost);
+        assert!(flights.join(7, |key| *key == 1).is_none());
+        let next = flights.begin(7, 1, true);
+        for _ in 0..3 {
+            assert!(Arc::ptr_eq(&flights.join(7, |key| *key == 1).expect("it is there"), &next));
+        }
+        assert_eq!(flights.finish(7, &first), Some(1));
+        assert!(Arc::ptr_eq(&flights.join(7, |key| *key == 1).expect("it is there"), &next));
+    }
+
+    #[test]
+    fn a_crowd_of_flights_is_known_one_by_one() {
+        let mut flights = Flights::<u32, ()>::default();
+        let crowd: Vec<_> = (0..100).map(|n| flights.begin(u64::from(n % 3), n, n % 5 != 0)).collect();
+        for (n, flight) in (0..100).zip(&crowd) {
+            let joined = flights.join(u64::from(n % 3), |key| *key == n);
+            assert_eq!(joined.is_some_and(|it| Arc::ptr_eq(&it, flight)), n % 5 != 0, "{n}");
+            assert_eq!(flight.is_awaited(), n % 5 != 0);
+        }
+        assert_eq!(flights.fence(1, |key| key % 2 == 0).len(), 16);
+        let finished =
+            (0..100).zip(&crowd).filter(|(n, it)| flights.finish(u64::from(n % 3), it) == Some(*n));
+        assert_eq!(finished.count(), 84);
+        assert_eq!((flights.few.len(), flights.more.len()), (0, 0));
+    }
+}

@@ -1,7 +1,12 @@
 //! What several tests need.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+/// Long enough for anything that happens at all; a test waits this long only to fail.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Counts, for instance the runs of a body.
 #[derive(Debug, Default)]
@@ -43,6 +48,39 @@ impl Drop for Report {
 pub fn reporting() -> (impl Fn(u64) -> Reporting + Clone + Send + Sync, Receiver<u64>) {
     let (sender, receiver) = channel();
     (move |number| Reporting(std::sync::Arc::new(Report(number, sender.clone()))), receiver)
+}
+
+/// Runs a test that would hang if what it tests were wrong, on a thread of its own, and fails by its name
+/// if it does.
+///
+/// # Panics
+///
+/// If the test does, or does not end.
+pub fn watched(test: impl FnOnce() + Send + 'static) {
+    let name = thread::current().name().unwrap_or("the test").to_owned();
+    let (running, ended) = channel::<()>();
+    let run = move || {
+        let _running = running;
+        test();
+    };
+    let thread = thread::Builder::new().name(name.clone()).spawn(run).expect("there is room for a thread");
+    assert_ne!(ended.recv_timeout(PATIENCE), Err(RecvTimeoutError::Timeout), "{name} hangs");
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Waits for something that other threads do.
+///
+/// # Panics
+///
+/// If it does not happen.
+pub fn eventually(condition: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "it does not happen");
+        thread::yield_now();
+    }
 }
 
 /// The examples of the README run as they stand there.

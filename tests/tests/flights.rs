@@ -8,7 +8,7 @@ use std::sync::{Barrier, Mutex};
 use std::thread;
 
 use cached_runtime::{cached, testing};
-use cached_tests::Runs;
+use cached_tests::{Runs, watched};
 
 /// Runs `call` in so many threads at once, all in the store of this test.
 fn together<R: Send>(
@@ -151,6 +151,24 @@ fn a_body_may_call_its_own_function_with_its_own_key() {
     let _own = testing::isolated();
     assert_eq!(f(1), 5);
     assert_eq!(f(1), 5);
+}
+
+#[test]
+fn a_call_within_its_own_body_stores_what_it_computes() {
+    static DEPTH: Runs = Runs::new();
+    #[cached]
+    fn f(n: u32) -> u32 {
+        if DEPTH.add() > 1 {
+            return n;
+        }
+        let inner = f(n);
+        assert_eq!((inner, f::peek(n), f::stats().bypassed), (n, Some(n), 0));
+        inner + 1
+    }
+    watched(|| {
+        let _own = testing::isolated();
+        assert_eq!((f(1), f::peek(1)), (2, Some(2)));
+    });
 }
 
 #[test]

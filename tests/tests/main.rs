@@ -3,6 +3,8 @@
 mod companion;
 mod expiry;
 mod flights;
+mod limits;
+mod reentry;
 mod shapes;
 mod tasks;
 mod values;

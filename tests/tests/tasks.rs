@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::Poll;
 
 use cached_runtime::{cached, testing};
-use cached_tests::Runs;
+use cached_tests::{Runs, watched};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Spawns a task; awaiting what is returned joins it.
@@ -170,6 +170,114 @@ fn a_leader_that_is_kept_and_never_polled_again_holds_nobody_up() {
         assert!(poll_once(kept.as_mut()).await.is_none());
         assert_eq!(f(1).await - before, 2);
         assert_eq!(kept.await - before, 1, "and it can still be awaited");
+    });
+}
+
+#[test]
+fn a_leader_that_was_given_up_and_is_polled_later_replaces_nothing() {
+    static RUNS: Runs = Runs::new();
+    #[cached]
+    async fn f(n: u8) -> u32 {
+        let run = RUNS.add();
+        yield_now().await;
+        let _ = n;
+        run
+    }
+    watched(|| {
+        everywhere(|_, _| async move {
+            let before = RUNS.get();
+            let mut kept = pin!(f(1));
+            assert!(poll_once(kept.as_mut()).await.is_none());
+            assert_eq!(f(1).await - before, 2);
+            assert_eq!(kept.await - before, 1);
+            assert_eq!(f::peek(1).await.map(|run| run - before), Some(2), "the newer one");
+            assert_eq!(f::stats().await.not_stored, 1);
+        });
+    });
+}
+
+#[test]
+fn after_a_leader_was_given_up_the_others_wait_for_the_next_one() {
+    static RUNS: Runs = Runs::new();
+    #[cached]
+    async fn f(n: u8) -> u32 {
+        let run = RUNS.add();
+        if run % 2 == 1 {
+            yield_now().await;
+        } else {
+            // All of the others have come.
+            while f::stats().await.misses < 21 {
+                yield_now().await;
+            }
+        }
+        let _ = n;
+        run
+    }
+    watched(|| {
+        everywhere(|store, spawn| async move {
+            let before = RUNS.get();
+            let mut kept = pin!(f(1));
+            assert!(poll_once(kept.as_mut()).await.is_none());
+            together(&store, spawn, 20, |_| {
+                Box::pin(async move {
+                    assert_eq!(f(1).await - before, 2);
+                })
+            })
+            .await;
+            assert_eq!((RUNS.get() - before, f::stats().await.coalesced), (2, 19));
+        });
+    });
+}
+
+#[test]
+fn a_leader_that_is_polled_for_long_and_woken_meanwhile_is_waited_for() {
+    static RUNS: Runs = Runs::new();
+    #[cached]
+    async fn f(n: u8) -> u8 {
+        RUNS.add();
+        // The others wait.
+        while f::stats().await.misses < 8 {
+            yield_now().await;
+        }
+        poll_fn(|context| {
+            context.waker().wake_by_ref();
+            // Longer than a leader that is woken has to be polled again.
+            std::thread::sleep(std::time::Duration::from_millis(1200));
+            Poll::Ready(())
+        })
+        .await;
+        n
+    }
+    watched(|| {
+        let own = testing::isolated();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+        runtime.block_on(async {
+            let store = own.store();
+            let tasks: Vec<_> = (0..8).map(|_| tokio::spawn(store.run(f(1)))).collect();
+            for task in tasks {
+                assert_eq!(task.await.unwrap(), 1);
+            }
+            assert_eq!((RUNS.get(), f::stats().await.coalesced), (1, 7));
+        });
+    });
+}
+
+#[test]
+fn a_call_within_its_own_body_stores_what_it_computes() {
+    static DEPTH: Runs = Runs::new();
+    #[cached]
+    async fn f(n: u32) -> u32 {
+        if DEPTH.add() > 1 {
+            return n;
+        }
+        let inner = Box::pin(f(n)).await;
+        assert_eq!((inner, f::peek(n).await, f::stats().await.bypassed), (n, Some(n), 0));
+        inner + 1
+    }
+    watched(|| {
+        let _own = testing::isolated();
+        assert_eq!(smol::block_on(f(1)), 2);
+        assert_eq!(smol::block_on(f::peek(1)), Some(2));
     });
 }
 

@@ -328,8 +328,9 @@ impl Eviction {
                 return Some((victim, true));
             }
         }
-        // There may be a limit over all functions that is lower than the capacity.
-        let capacity = self.capacity.min(self.weight()).max(1);
+        // A limit over all functions may be lower than the capacity: what will be left is all there is.
+        let left = self.weight() - self.weight() / self.len().max(1);
+        let capacity = if self.is_over() { self.capacity } else { left }.max(1);
         // Each turn promotes an entry or ends.
         loop {
             let target = memory.window_target(capacity);
@@ -447,6 +448,322 @@ impl Eviction {
                 self.links.change(older, |it| *it = Link::new(queue, towards_newer, it.neighbours()[1]));
             }
             None => self.fifo(queue).oldest = towards_newer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::{HashMap, HashSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::cases;
+
+    impl Eviction {
+        /// Checks both queues, and returns what is in them with its weight.
+        pub(in crate::store) fn validate(&self) -> Vec<(Place, u64)> {
+            let mut all = Vec::new();
+            for (queue, fifo) in [(Window, &self.window), (Main, &self.main)] {
+                let (mut next, mut before, mut len, mut weight) = (fifo.newest, None, 0, 0);
+                while let Some(place) = next {
+                    let link = self.links.get(place);
+                    let [newer, older] = link.neighbours();
+                    assert_eq!((link.queue(), newer), (queue, before), "{place:?}");
+                    all.push((place, self.weight_of(place)));
+                    len += 1;
+                    weight += self.weight_of(place);
+                    (before, next) = (next, older);
+                    assert!(len <= fifo.len, "there are more than are counted");
+                }
+                assert_eq!((fifo.oldest, fifo.len, fifo.weight), (before, len, weight), "{queue:?}");
+            }
+            let places: HashSet<_> = all.iter().map(|(place, _)| place.bits()).collect();
+            assert_eq!(places.len(), all.len(), "nothing is there twice");
+            if let Some((returned, _)) = self.memory.as_ref().and_then(|memory| memory.returned) {
+                assert!(places.contains(&returned.bits()), "who returned is there");
+            }
+            all
+        }
+    }
+
+    const BUCKETS: usize = 150;
+
+    /// Entries that are but numbers.
+    #[derive(Default)]
+    struct Numbers {
+        frequencies: RefCell<HashMap<u32, u8>>,
+        numbers: HashMap<u32, u64>,
+    }
+
+    impl Numbers {
+        fn hit(&self, place: Place) {
+            let frequency = self.frequency(place);
+            self.set_frequency(place, (frequency + 1).min(FREQUENCY_MAX));
+        }
+    }
+
+    impl Entries for Numbers {
+        fn frequency(&self, place: Place) -> u8 {
+            self.frequencies.borrow().get(&place.bits()).copied().unwrap_or(0)
+        }
+        fn set_frequency(&self, place: Place, frequency: u8) {
+            self.frequencies.borrow_mut().insert(place.bits(), frequency);
+        }
+        fn hash(&self, place: Place) -> Option<u64> {
+            let number = *self.numbers.get(&place.bits())?;
+            // One in so many cannot be told.
+            (number % 100 != 99).then(|| number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        }
+        fn buckets(&self, _: usize) -> usize {
+            BUCKETS
+        }
+    }
+
+    fn place(half: u32, slot: u32) -> Place {
+        Place::from_bits(half << 31 | slot)
+    }
+
+    /// A cache of numbers that is nothing but its eviction.
+    struct Cache {
+        eviction: Eviction,
+        entries: Numbers,
+        places: HashMap<u64, Place>,
+        free: Vec<Place>,
+        hits: u64,
+    }
+
+    impl Cache {
+        fn new(capacity: usize, weighed: bool) -> Self {
+            let slots = u32::try_from(BUCKETS * 7).unwrap();
+            Self {
+                eviction: Eviction::new(capacity, weighed),
+                entries: Numbers::default(),
+                places: HashMap::new(),
+                free: (0..2).flat_map(|half| (0..slots).map(move |slot| place(half, slot))).collect(),
+                hits: 0,
+            }
+        }
+
+        fn insert(&mut self, number: u64, weight: usize) {
+            let place = self.free.pop().expect("there are enough");
+            self.entries.numbers.insert(place.bits(), number);
+            self.entries.set_frequency(place, 0);
+            self.places.insert(number, place);
+            self.eviction.insert(place, number.wrapping_mul(0x9e37_79b9_7f4a_7c15), weight, &self.entries);
+        }
+
+        fn remove(&mut self, place: Place) -> u64 {
+            self.eviction.remove(place);
+            let number = self.entries.numbers.remove(&place.bits()).expect("it was there");
+            self.places.remove(&number);
+            self.free.push(place);
+            number
+        }
+
+        fn evict(&mut self) -> Option<u64> {
+            let victim = self.eviction.victim(&self.entries)?;
+            Some(self.remove(victim))
+        }
+
+        fn call(&mut self, number: u64) {
+            if let Some(place) = self.places.get(&number) {
+                self.entries.hit(*place);
+                self.hits += 1;
+                return;
+            }
+            self.insert(number, 1);
+            while self.eviction.is_over() {
+                self.evict();
+            }
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64, usize),
+        Remove(u64),
+        Reweigh(u64, usize),
+        Move(u64),
+        Hit(u64),
+        /// Chooses a victim, and lets it go or not.
+        Victim(bool),
+        Release(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let number = || 0..200_u64;
+        let weight = || prop_oneof![5 => 0..20_usize, 1 => Just(usize::MAX)];
+        let step = prop_oneof![
+            10 => (number(), weight()).prop_map(|(number, weight)| Step::Insert(number, weight)),
+            2 => number().prop_map(Step::Remove),
+            2 => (number(), weight()).prop_map(|(number, weight)| Step::Reweigh(number, weight)),
+            2 => number().prop_map(Step::Move),
+            8 => number().prop_map(Step::Hit),
+            8 => prop::bool::weighted(0.9).prop_map(Step::Victim),
+            1 => (0..2_usize).prop_map(Step::Release),
+        ];
+        prop::collection::vec(step, 0..300)
+    }
+
+    proptest! {
+        #![proptest_config(cases(96))]
+        #[test]
+        fn the_queues_hold_what_was_put_there_with_its_weight(
+            steps in steps(), capacity in prop::sample::select(vec![1, 7, 100, usize::MAX]), weighed: bool,
+        ) {
+            let mut cache = Cache::new(capacity, weighed);
+            let mut weights: HashMap<u64, u64> = HashMap::new();
+            for step in steps {
+                match step {
+                    // So that no sum overflows: the table never has more than a capacity and one more.
+                    Step::Insert(number, weight) | Step::Reweigh(number, weight)
+                        if weight == usize::MAX && cache.eviction.weight() > 0 =>
+                    {
+                        let _ = number;
+                    }
+                    Step::Insert(number, weight) => {
+                        if !weights.contains_key(&number) && cache.eviction.weight() < MOST_WEIGHT {
+                            cache.insert(number, weight);
+                            weights.insert(number, if weighed { (weight as u64).min(MOST_WEIGHT) } else { 1 });
+                        }
+                    }
+                    Step::Remove(number) => {
+                        if let Some(place) = cache.places.get(&number) {
+                            cache.remove(*place);
+                            weights.remove(&number);
+                        }
+                    }
+                    Step::Reweigh(number, weight) => {
+                        if let Some(place) = cache.places.get(&number) {
+                            cache.eviction.reweigh(*place, weight);
+                            weights.insert(number, if weighed { (weight as u64).min(MOST_WEIGHT) } else { 1 });
+                        }
+                    }
+                    Step::Move(number) => {
+                        if let Some(from) = cache.places.get(&number).copied() {
+                            let to = cache.free.swap_remove(cache.free.len() / 2);
+                            cache.entries.numbers.remove(&from.bits());
+                            cache.entries.numbers.insert(to.bits(), number);
+                            cache.entries.set_frequency(to, cache.entries.frequency(from));
+                            cache.places.insert(number, to);
+                            cache.eviction.moved(from, to, &cache.entries);
+                            cache.free.push(from);
+                        }
+                    }
+                    Step::Hit(number) => {
+                        cache.places.get(&number).inspect(|place| cache.entries.hit(**place));
+                    }
+                    Step::Victim(goes) => {
+                        let victim = cache.eviction.victim(&cache.entries);
+                        prop_assert_eq!(victim.is_some(), !weights.is_empty());
+                        if let Some(victim) = victim {
+                            let number = cache.entries.numbers[&victim.bits()];
+                            prop_assert!(weights.contains_key(&number));
+                            if goes {
+                                cache.remove(victim);
+                                weights.remove(&number);
+                            }
+                        }
+                    }
+                    Step::Release(half) => {
+                        if cache.places.values().all(|place| place.half() != half) {
+                            cache.eviction.release(half, None);
+                        }
+                    }
+                }
+                let mut found: Vec<_> = cache.eviction.validate();
+                prop_assert_eq!(cache.eviction.weight(), weights.values().sum::<u64>());
+                prop_assert_eq!(cache.eviction.is_over(), cache.eviction.weight() > capacity as u64);
+                found.retain(|(place, weight)| weights[&cache.entries.numbers[&place.bits()]] != *weight);
+                prop_assert!(found.is_empty(), "{found:?}");
+                prop_assert_eq!(cache.eviction.len(), weights.len() as u64);
+            }
+        }
+
+        #[test]
+        fn a_mark_is_no_further_off_than_its_step(
+            most in 1..1000_u64, gaps in prop::collection::vec(0..5_u64, 1..2000),
+        ) {
+            let mut marks = Marks { at: [0; Marks::MOST], step: 1, pushes: 0 };
+            let (mut now, mut pushed) = (0, Vec::new());
+            for gap in gaps {
+                now += gap;
+                let len = (pushed.len() as u64).min(most);
+                marks.push(now, len);
+                pushed.push(now);
+                let len = (pushed.len() as u64).min(most);
+                let oldest = pushed.len() - usize::try_from(len).unwrap();
+                let range = pushed[oldest.saturating_sub(usize::try_from(marks.step).unwrap())]..=pushed[oldest];
+                prop_assert!(range.contains(&marks.of_oldest(len)), "{range:?} {}", marks.of_oldest(len));
+                prop_assert!(marks.step <= (most / 48).max(1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_loop_that_is_longer_than_the_capacity_keeps_a_stable_part_of_itself() {
+        let mut cache = Cache::new(100, false);
+        for round in 0..100 {
+            if round == 50 {
+                cache.hits = 0;
+            }
+            (0..150).for_each(|number| cache.call(number));
+        }
+        let ratio = cache.hits * 100 / (50 * 150);
+        assert!((50..67).contains(&ratio), "{ratio} % of the calls were hits, 66 % are possible");
+    }
+
+    #[test]
+    fn who_never_was_there_takes_nobody_s_place() {
+        let mut cache = Cache::new(100, false);
+        // In the main queue, and used now and then.
+        for _ in 0..3 {
+            (0..90).for_each(|number| cache.call(number));
+        }
+        (1000..1200).for_each(|number| cache.call(number));
+        assert_eq!((0..90).filter(|number| cache.places.contains_key(number)).count(), 90);
+        // Unused from here on: few go.
+        (2000..2500).for_each(|number| cache.call(number));
+        let left = (0..90).filter(|number| cache.places.contains_key(number)).count();
+        assert!(left >= 60, "{left} of 90 are left");
+    }
+
+    #[test]
+    fn who_returns_soon_takes_the_place_of_the_oldest_that_is_unused() {
+        let mut cache = Cache::new(100, false);
+        (0..1000).for_each(|number| cache.call(number));
+        let evicted = (0..1000).rev().find(|number| !cache.places.contains_key(number)).unwrap();
+        let oldest = cache.eviction.main.oldest.expect("the main queue is not empty");
+        cache.call(evicted);
+        assert!(!cache.places.values().any(|place| *place == oldest) || cache.places[&evicted] == oldest);
+        let link = cache.eviction.links.get(cache.places[&evicted]);
+        assert_eq!(link.queue(), Main);
+        let stranger = 5000;
+        cache.call(stranger);
+        assert_eq!(cache.eviction.links.get(cache.places[&stranger]).queue(), Window);
+    }
+
+    #[test]
+    fn an_entry_that_was_hit_more_often_gets_more_second_chances() {
+        for (hits, chances) in [(0, 0), (1, 1), (2, 2), (3, 2), (9, 2)] {
+            let mut cache = Cache::new(10, false);
+            cache.call(0);
+            // Into the main queue, with no frequency left.
+            (1..30).for_each(|number| cache.call(number));
+            let place = cache.eviction.main.oldest.expect("the main queue is not empty");
+            (0..hits).for_each(|_| cache.entries.hit(place));
+            let others: Vec<_> = cache.places.values().copied().filter(|it| *it != place).collect();
+            let mut memory = cache.eviction.memory.take().unwrap();
+            let mut given = 0;
+            while cache.entries.frequency(place) > 0 {
+                others.iter().for_each(|it| cache.entries.set_frequency(*it, 0));
+                cache.eviction.second_chance(place, &mut memory, &cache.entries);
+                given += 1;
+            }
+            assert_eq!(given, chances, "after {hits} hits");
         }
     }
 }

@@ -94,7 +94,12 @@ impl Expiries {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::store::cases;
 
     fn place(half: u32, bucket: u32) -> Place {
         Place::from_bits((half << 31) | (bucket * 7))
@@ -129,5 +134,60 @@ mod tests {
             expiries.note(place(0, 0), 1, moment);
         }
         assert_eq!(expiries.soonest(), 10);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Note(u32, u32, Moment),
+        /// Asks what is due, so many times, and notes the first moment that is not when it is looked at.
+        Due(Moment, usize, Moment),
+        Release(u32),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let moment = || prop_oneof![9 => 1..100_u64, 1 => Just(NEVER)];
+        let step = prop_oneof![
+            8 => (0..2_u32, 0..200_u32, moment()).prop_map(|(half, bucket, at)| Step::Note(half, bucket, at)),
+            3 => (0..100_u64, 0..20_usize, moment()).prop_map(|(now, most, next)| Step::Due(now, most, next)),
+        ];
+        prop::collection::vec(prop_oneof![50 => step, 1 => (0..2_u32).prop_map(Step::Release)], 0..200)
+    }
+
+    proptest! {
+        #![proptest_config(cases(128))]
+        #[test]
+        fn nothing_that_is_due_is_missed_and_nothing_else_is_looked_at(steps in steps()) {
+            let mut expiries = Expiries::default();
+            let mut model: HashMap<(usize, usize), Moment> = HashMap::new();
+            for step in steps {
+                match step {
+                    Step::Note(half, bucket, moment) => {
+                        let place = place(half, bucket);
+                        expiries.note(place, 200, moment);
+                        let noted = model.entry((place.half(), place.bucket())).or_insert(NEVER);
+                        *noted = moment.min(*noted);
+                    }
+                    Step::Due(now, most, next) => {
+                        for _ in 0..most {
+                            let Some((half, bucket)) = expiries.due(now) else {
+                                prop_assert!(model.values().all(|moment| *moment > now));
+                                prop_assert!(expiries.soonest() > now);
+                                break;
+                            };
+                            prop_assert!(model[&(half, bucket)] <= now);
+                            let next = if next > now { next } else { NEVER };
+                            model.insert((half, bucket), next);
+                            expiries.settle(half, bucket, next);
+                        }
+                    }
+                    Step::Release(half) => {
+                        expiries.release(half as usize);
+                        model.retain(|(it, _), _| *it != half as usize);
+                    }
+                }
+                let soonest = model.values().copied().min().unwrap_or(NEVER);
+                prop_assert!(expiries.soonest() <= soonest, "early, never late");
+            }
+        }
     }
 }

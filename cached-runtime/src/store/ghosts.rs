@@ -77,7 +77,10 @@ impl Ghosts {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::store::cases;
 
     fn hash(n: u64) -> u64 {
         n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -108,5 +111,44 @@ mod tests {
         };
         assert!(known(&mut ghosts, 9_500..10_000) > 400);
         assert!(known(&mut ghosts, 0..5_000) < 500);
+    }
+
+    proptest! {
+        #![proptest_config(cases(64))]
+        #[test]
+        fn what_is_recalled_was_put_there_and_not_taken_since(
+            steps in prop::collection::vec((any::<bool>(), 0..60_u64, 0..200_u64, any::<bool>(), 0..3_u64), 0..300),
+            entries in 0..60_usize,
+        ) {
+            let mut ghosts = Ghosts::default();
+            ghosts.fit(entries);
+            // All that were put there and may still be: with the epoch of their last use.
+            let mut model: Vec<((usize, u16), u64, bool)> = Vec::new();
+            let mut epoch = 1000;
+            for (put, n, age, left_main, later) in steps {
+                epoch += later;
+                let (cells, print) = ghosts.places(hash(n));
+                prop_assert_eq!(cells.len(), if entries * 8 / 5 > 16 { WAYS } else { 0 });
+                let identity = (cells.start, print);
+                if put {
+                    ghosts.put(hash(n), epoch, Ghost { age, left_main });
+                    model.push((identity, epoch - age.min(AGE_MAX), left_main));
+                    if !cells.is_empty() && model.iter().filter(|it| it.0 == identity).count() == 1 {
+                        // The newest is there whatever else is.
+                        let expected = Ghost { age: age.min(AGE_MAX), left_main };
+                        prop_assert_eq!(ghosts.take(hash(n), epoch), Some(expected));
+                        ghosts.put(hash(n), epoch, Ghost { age, left_main });
+                    }
+                } else if let Some(ghost) = ghosts.take(hash(n), epoch) {
+                    let put = model.iter().position(|(it, used, main)| {
+                        *it == identity && *main == ghost.left_main && (epoch - used) & AGE_MASK == ghost.age
+                    });
+                    prop_assert!(put.is_some(), "{ghost:?} of {n}");
+                    put.map(|at| model.swap_remove(at));
+                }
+                let known = (0..ghosts.low.len()).filter(|cell| ghosts.get(*cell).0 != 0).count();
+                prop_assert!(known <= model.len());
+            }
+        }
     }
 }

@@ -545,3 +545,253 @@ impl<T: Send + Sync + 'static> Index<T> {
         current.iter().chain(&previous).for_each(|buckets| buckets.empty());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::cases;
+
+    impl<T: Send + Sync + 'static> Index<T> {
+        /// Checks all that must be true between two steps. `exact` is whether every entry that went
+        /// did so with its hash.
+        pub(in crate::store) fn validate(
+            &self,
+            writing: &Writing,
+            hash_of: impl Fn(&T) -> Option<u64>,
+            exact: bool,
+            guard: &Guard,
+        ) {
+            let previous = self.previous.load(Acquire, guard).as_ref();
+            assert_eq!(
+                previous.is_some(),
+                writing.moving.is_some(),
+                "the old half is there while it is moved"
+            );
+            let current =
+                self.current.load(Acquire, guard).as_ref().expect("there are always current buckets");
+            assert_eq!((current.count, current.marked), (writing.buckets, writing.marked));
+            let mut len = current.validate(&hash_of, exact, guard);
+            if let Some(previous) = previous {
+                assert_eq!(previous.count, writing.old_buckets);
+                len += previous.validate(&hash_of, exact, guard);
+                for slot in 0..writing.moving.unwrap_or(0) * WAYS {
+                    assert!(previous.at(slot, guard).is_none(), "what has been moved is gone");
+                }
+            }
+            assert_eq!(len, writing.len);
+        }
+    }
+
+    impl<T: Send + Sync + 'static> Buckets<T> {
+        fn validate(&self, hash_of: &impl Fn(&T) -> Option<u64>, exact: bool, guard: &Guard) -> usize {
+            let (mut len, mut spilled, mut all_hashed) = (0, vec![0; self.count], true);
+            for bucket in 0..self.count {
+                let word = self.bucket(bucket).map_or(0, |it| it.tags.load(Relaxed));
+                for way in 0..WAYS {
+                    let tag_here = word >> (8 * way) & 0xff;
+                    let Some(found) = self.at(bucket * WAYS + way, guard) else {
+                        assert_eq!(tag_here, 0, "a slot without an entry has no tag");
+                        continue;
+                    };
+                    len += 1;
+                    assert_ne!(tag_here, 0, "an entry has a tag");
+                    assert_eq!(found.mark().is_some(), self.marked);
+                    let Some(hash) = hash_of(found.entry) else {
+                        all_hashed = false;
+                        continue;
+                    };
+                    assert_eq!(tag_here, tag(hash));
+                    self.probe(hash).take_while(|it| *it != bucket).for_each(|it| spilled[it] += 1);
+                }
+            }
+            for (bucket, expected) in spilled.into_iter().enumerate() {
+                let noted = self.bucket(bucket).map_or(0, |it| it.tags.load(Relaxed)) >> SPILLED_SHIFT;
+                if noted < SPILLED_MAX && exact && all_hashed {
+                    assert_eq!(noted, expected, "bucket {bucket} of {}", self.count);
+                }
+                assert!(noted >= expected.min(SPILLED_MAX), "a reader would stop at bucket {bucket}");
+            }
+            len
+        }
+    }
+
+    struct Item {
+        key: u16,
+        version: u32,
+    }
+
+    /// Few homes, at both ends and in the middle, and few tags.
+    fn hash(key: u16) -> u64 {
+        let homes = [0, 1 << 31, (1 << 31) + (1 << 24), u64::from(u32::MAX)];
+        homes[usize::from(key % 4)] << 32 | u64::from(key / 4 % 3)
+    }
+
+    /// One in so many cannot be hashed when it is to be moved.
+    fn rehash(item: &Item) -> Option<u64> {
+        (item.key % 50 != 49).then(|| hash(item.key))
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u16),
+        Remove(u16, bool),
+        Replace(u16),
+        Grow,
+        Move,
+        Clear,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let key = || 0..150_u16;
+        let step = prop_oneof![
+            20 => key().prop_map(Step::Insert),
+            6 => (key(), prop::bool::weighted(0.9)).prop_map(|(key, hashed)| Step::Remove(key, hashed)),
+            3 => key().prop_map(Step::Replace),
+            1 => Just(Step::Grow),
+            6 => Just(Step::Move),
+        ];
+        let step = prop_oneof![300 => step, 1 => Just(Step::Clear)];
+        prop::collection::vec(step, 0..250)
+    }
+
+    /// An index and what it should hold: of each key the place, the version and the mark.
+    struct Modelled {
+        index: Index<Item>,
+        writing: Writing,
+        model: HashMap<u16, (Place, u32, u64)>,
+        version: u32,
+        exact: bool,
+    }
+
+    impl Modelled {
+        fn new(most: usize, marked: bool) -> Self {
+            let (index, writing) = Index::new(most, marked);
+            Self { index, writing, model: HashMap::new(), version: 0, exact: true }
+        }
+
+        fn item(&mut self, key: u16) -> Shared<Item> {
+            self.version += 1;
+            Shared::new(Item { key, version: self.version })
+        }
+
+        fn move_some(&mut self, guard: &Guard) {
+            let model = &mut self.model;
+            let moved = |from, to| {
+                let (place, ..) =
+                    model.values_mut().find(|(place, ..)| *place == from).expect("it was there");
+                *place = to;
+            };
+            if let Some(place) = self.index.move_some(&mut self.writing, rehash, moved, guard) {
+                self.index.remove(&mut self.writing, place, None, guard);
+                self.model.retain(|_, (it, ..)| *it != place);
+                self.exact = false;
+            }
+        }
+
+        fn step(&mut self, step: &Step, guard: &Guard) {
+            match *step {
+                Step::Insert(key) if !self.model.contains_key(&key) => {
+                    if self.writing.is_full() {
+                        self.index.grow(&mut self.writing, guard);
+                    }
+                    self.move_some(guard);
+                    let item = self.item(key);
+                    let place = self.index.insert(&mut self.writing, hash(key), item, guard);
+                    let mark = u64::from(self.version) * 3;
+                    let found = self.index.at(&self.writing, place, guard).expect("it is there");
+                    found.mark().inspect(|it| it.store(mark, Relaxed));
+                    self.model.insert(key, (place, self.version, mark));
+                }
+                Step::Remove(key, hashed) => {
+                    if let Some((place, ..)) = self.model.remove(&key) {
+                        let hash = hashed.then(|| hash(key));
+                        self.index.remove(&mut self.writing, place, hash, guard);
+                        self.exact &= hashed;
+                    }
+                }
+                Step::Replace(key) => {
+                    let item = self.item(key);
+                    if let Some((place, version, _)) = self.model.get_mut(&key) {
+                        self.index.replace(&self.writing, *place, item, guard);
+                        *version = self.version;
+                    }
+                }
+                Step::Grow if self.writing.buckets < 100 => self.index.grow(&mut self.writing, guard),
+                Step::Move => self.move_some(guard),
+                Step::Clear => {
+                    self.index.clear(&mut self.writing);
+                    self.model.clear();
+                    self.exact = true;
+                }
+                Step::Insert(_) | Step::Grow => {}
+            }
+        }
+
+        fn validate(&self, guard: &Guard) {
+            self.index.validate(&self.writing, |item| Some(hash(item.key)), self.exact, guard);
+            assert_eq!(self.writing.len(), self.model.len());
+            for key in 0..150 {
+                let is_it = |item: &Item| item.key == key;
+                let found = self.index.find(hash(key), is_it, guard);
+                let version = self.model.get(&key).map(|(_, version, _)| *version);
+                assert_eq!(found.map(|it| it.entry.version), version, "key {key}");
+                let found = self.index.find_place(&self.writing, hash(key), is_it, guard);
+                let Some((place, _, mark)) = self.model.get(&key) else {
+                    assert!(found.is_none());
+                    continue;
+                };
+                let (found_at, found) = found.expect("it was found before");
+                assert_eq!((found_at, found.entry.key), (*place, key));
+                if let Some(it) = found.mark() {
+                    assert_eq!(it.load(Relaxed), *mark, "the mark moves with its entry");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(48))]
+        #[test]
+        fn an_index_holds_what_was_put_into_it_however_it_grows(
+            steps in steps(), most in prop::sample::select(vec![1_usize, 8, 151]), marked: bool,
+        ) {
+            let guard = Guard::new();
+            let mut modelled = Modelled::new(most, marked);
+            for step in &steps {
+                modelled.step(step, &guard);
+                modelled.validate(&guard);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bucket_from_which_more_spill_than_it_can_count_loses_nothing() {
+        let guard = Guard::new();
+        let (index, mut writing) = Index::new(3000, false);
+        let mut places = Vec::new();
+        for key in 0..3000_u16 {
+            if writing.is_full() {
+                index.grow(&mut writing, &guard);
+            }
+            let moved = |from: Place, to: Place| {
+                *places.iter_mut().find(|it| **it == from).expect("it was there") = to;
+            };
+            let unmoved = index.move_some(&mut writing, |_| Some(7), moved, &guard);
+            assert!(unmoved.is_none());
+            places.push(index.insert(&mut writing, 7, Shared::new(Item { key, version: 0 }), &guard));
+        }
+        for key in 0..3000_u16 {
+            if key % 500 == 0 {
+                index.validate(&writing, |_| Some(7), true, &guard);
+            }
+            let last = index.find(7, |item| item.key == 2999, &guard);
+            assert_eq!(last.map(|it| it.entry.key), Some(2999), "after {key} were removed");
+            index.remove(&mut writing, places[usize::from(key)], Some(7), &guard);
+        }
+        assert_eq!(writing.len(), 0);
+    }
+}

@@ -171,3 +171,58 @@ fn free_in(attempts: usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::marker::PhantomData;
+    use std::sync::mpsc::{Sender, channel};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::call::{Entry, Lookup, Step, begin_if};
+    use crate::function::Function;
+    use crate::key::{Arg, key};
+    use crate::outcome::{Ret, value};
+    use crate::policy::PolicyBuilder;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Reports when the last of its clones is dropped.
+    #[derive(Clone)]
+    struct Reports {
+        _sender: std::sync::Arc<Sender<()>>,
+    }
+
+    /// In the store of the process, which no other test of this crate uses: nobody but what is tested
+    /// wakes the janitor.
+    #[test]
+    fn an_earlier_expiry_wakes_the_janitor() {
+        static FUNCTION: Function = Function::new("wakes", PolicyBuilder::new());
+        let store = |n: u32, timeout: Duration| {
+            let (sender, dropped) = channel();
+            let reports = Reports { _sender: std::sync::Arc::new(sender) };
+            let outcome = value(Ret::<Reports>::new().outcome());
+            let step =
+                begin_if(Lookup::new(), &FUNCTION, outcome, PhantomData::<()>, (key(Arg::new(&n).view()),));
+            match step {
+                Step::Return(_) => unreachable!("it is not there"),
+                Step::Run(call) => call.timeout(timeout).put(reports),
+            }
+            dropped
+        };
+        let _stays = store(0, HOUR);
+        for n in 1..4 {
+            // It sleeps until the far one, or for longer than the test would wait.
+            let begun = Instant::now();
+            let far = clock::now().saturating_add(nanoseconds(HOUR / 2));
+            while !(far..NEVER).contains(&NEXT.load(SeqCst)) {
+                assert!(begun.elapsed() < PATIENCE, "the janitor does not go to sleep");
+                thread::yield_now();
+            }
+            let dropped = store(n, Duration::from_millis(1));
+            let gone = dropped.recv_timeout(PATIENCE);
+            assert_eq!(gone, Err(std::sync::mpsc::RecvTimeoutError::Disconnected), "it slept on");
+        }
+    }
+}
