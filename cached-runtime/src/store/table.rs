@@ -585,6 +585,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::function::Function;
     use crate::policy::PolicyBuilder;
+    use crate::stats::Count;
     use crate::store::{Inner, Total, cases};
 
     /// Times are in these.
@@ -634,7 +635,8 @@ mod tests {
     impl<V: Clone + Send + Sync + 'static> Fixture<V> {
         fn of<const HASHES: u64>(store: &'static Inner, policy: PolicyBuilder) -> Self {
             let function: &'static Function = Box::leak(Box::new(Function::new("fixture", policy)));
-            let table = function.first_state(store).table::<(), Number<HASHES>, V, ()>();
+            let table =
+                function.first_state(store, policy.build().capacity()).table::<(), Number<HASHES>, V, ()>();
             Self { table, start: store.clock.now(), hashes: HASHES }
         }
 
@@ -712,7 +714,7 @@ mod tests {
 
         fn counts(&self) -> [u64; 3] {
             let counts = &self.table.state.counts;
-            [&counts.evictions, &counts.expirations, &counts.invalidations].map(|count| count.get())
+            [&counts.evictions, &counts.expirations, &counts.invalidations].map(Count::get)
         }
     }
 
