@@ -1,10 +1,10 @@
 //! Keys: arguments seen by reference, hashed and compared without a copy, owned only to be stored.
 //!
 //! The attribute wraps each argument as `key(Arg::new(&x).view())`. Which `view` is meant is decided
-//! by method lookup: it looks through the wrappers `Arg` → `ByReference` → `ByValue` → `NoReference`
-//! → `NoValue` in this order and takes the first whose bounds hold. So borrowed types are seen as
-//! what they borrow, and a type that cannot be a key still gets a view, one that fails in `key` with
-//! the message of [`Key`] and nowhere else.
+//! by method lookup: it looks through a chain of wrappers, from `Arg` by way of `ByReference` and
+//! `ByValue` to `NoValue`, and takes the first whose bounds hold. So borrowed types are seen as what
+//! they borrow, and a type that cannot be a key still gets a view, one that fails in `key` with the
+//! message of [`Key`] and nowhere else.
 
 use std::borrow::{Borrow, Cow};
 use std::hash::{Hash, Hasher};
@@ -45,7 +45,7 @@ impl<T> Key for T where T: ?Sized + Hash + Eq + ToOwned<Owned: Send + Sync + 'st
     note = "if it depends on a part of it: `#[cached(key = (self.id, ...))]`",
     note = "if it depends on all of it: derive `Hash`, `PartialEq`, `Eq` and `Clone` for the type"
 )]
-pub trait SelfKey: Key {}
+pub trait SelfKey {}
 
 #[diagnostic::do_not_recommend]
 impl<T: ?Sized + Key> SelfKey for T {}
@@ -242,22 +242,18 @@ where
     view.part()
 }
 
-/// An argument by reference; the outermost of the wrappers that `view` is looked up in.
-pub struct Arg<'a, T: ?Sized>(ByReference<'a, T>);
-pub struct ByReference<'a, T: ?Sized>(ByValue<'a, T>);
-pub struct ByValue<'a, T: ?Sized>(NoReference<'a, T>);
-pub struct NoReference<'a, T: ?Sized>(NoValue<'a, T>);
-pub struct NoValue<'a, T: ?Sized>(&'a T);
-
-impl<'a, T: ?Sized> Arg<'a, T> {
-    #[inline]
-    pub fn new(argument: &'a T) -> Self {
-        Self(ByReference(ByValue(NoReference(NoValue(argument)))))
-    }
-}
-
-macro_rules! falls_back {
-    ($($outer:ident to $inner:ident),*) => {$(
+// Each wrapper has one `view`: were there several, the compiler would name all of them for a type that
+// it does not know.
+macro_rules! wrappers {
+    ($($(#[$doc:meta])* $outer:ident around $inner:ident;)*) => {$(
+        $(#[$doc])*
+        pub struct $outer<'a, T: ?Sized>($inner<'a, T>);
+        impl<'a, T: ?Sized> $outer<'a, T> {
+            #[inline]
+            pub fn new(argument: &'a T) -> Self {
+                Self($inner::new(argument))
+            }
+        }
         impl<'a, T: ?Sized> Deref for $outer<'a, T> {
             type Target = $inner<'a, T>;
             #[inline]
@@ -267,61 +263,86 @@ macro_rules! falls_back {
         }
     )*};
 }
-falls_back!(Arg to ByReference, ByReference to ByValue, ByValue to NoReference, NoReference to NoValue);
+wrappers! {
+    /// An argument by reference; the outermost of the wrappers that `view` is looked up in.
+    Arg around OfList;
+    OfList around OfArray;
+    OfArray around OfReference;
+    OfReference around ByReference;
+    ByReference around ByOption;
+    ByOption around ByCow;
+    ByCow around ByValue;
+    ByValue around NoReference;
+    NoReference around NoOption;
+    NoOption around NoValue;
+}
+pub struct NoValue<'a, T: ?Sized>(&'a T);
+
+impl<'a, T: ?Sized> NoValue<'a, T> {
+    #[inline]
+    pub fn new(argument: &'a T) -> Self {
+        Self(argument)
+    }
+
+    #[inline]
+    fn argument(&self) -> &'a T {
+        self.0
+    }
+}
 
 impl<'a, 'b, T: ?Sized + Key> Arg<'a, &'b [&'b T]> {
     #[inline]
     pub fn view(&self) -> Many<'a, 'b, T> {
-        Many(self.0.0.0.0.0)
+        Many(self.argument())
     }
 }
 
-impl<'a, 'b, T: ?Sized + Key> Arg<'a, Vec<&'b T>> {
+impl<'a, 'b, T: ?Sized + Key> OfList<'a, Vec<&'b T>> {
     #[inline]
     pub fn view(&self) -> Many<'a, 'b, T> {
-        Many(self.0.0.0.0.0)
+        Many(self.argument())
     }
 }
 
-impl<'a, 'b, T: ?Sized + Key, const N: usize> Arg<'a, [&'b T; N]> {
+impl<'a, 'b, T: ?Sized + Key, const N: usize> OfArray<'a, [&'b T; N]> {
     #[inline]
     pub fn view(&self) -> Many<'a, 'b, T> {
-        Many(self.0.0.0.0.0)
+        Many(self.argument())
     }
 }
 
-impl<'a, 'b, T: ?Sized + Key> Arg<'a, &'b &'b T> {
+impl<'a, 'b, T: ?Sized + Key> OfReference<'a, &'b &'b T> {
     #[inline]
     pub fn view(&self) -> One<'a, T> {
-        One(self.0.0.0.0.0)
+        One(self.argument())
     }
 }
 
 impl<'a, T: ?Sized + Key> ByReference<'a, &T> {
     #[inline]
     pub fn view(&self) -> One<'a, T> {
-        One(self.0.0.0.0)
+        One(self.argument())
     }
 }
 
-impl<'a, T: ?Sized + Key> ByReference<'a, Option<&T>> {
+impl<'a, T: ?Sized + Key> ByOption<'a, Option<&T>> {
     #[inline]
     pub fn view(&self) -> Maybe<'a, T> {
-        Maybe(*self.0.0.0.0)
+        Maybe(*self.argument())
     }
 }
 
-impl<'a, T: ?Sized + Key> ByReference<'a, Cow<'_, T>> {
+impl<'a, T: ?Sized + Key> ByCow<'a, Cow<'_, T>> {
     #[inline]
     pub fn view(&self) -> One<'a, T> {
-        One(self.0.0.0.0)
+        One(self.argument())
     }
 }
 
 impl<'a, T: ?Sized + Key> ByValue<'a, T> {
     #[inline]
     pub fn view(&self) -> One<'a, T> {
-        One(self.0.0.0)
+        One(self.argument())
     }
 }
 
@@ -332,7 +353,7 @@ impl<T: ?Sized> NoReference<'_, &T> {
     }
 }
 
-impl<T: ?Sized> NoReference<'_, Option<&T>> {
+impl<T: ?Sized> NoOption<'_, Option<&T>> {
     #[inline]
     pub fn view(&self) -> Refused<T> {
         Refused(PhantomData)

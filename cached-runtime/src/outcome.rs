@@ -1,8 +1,8 @@
 //! What a function returns, told apart by type: of a `Result` the `Ok` is stored, of an `Option` the
 //! `Some`, of anything else all of it.
 //!
-//! `Ret::<R>::new().outcome()` is resolved by method lookup as in the `key` module: `Ret` → `Apart`
-//! → `Whole` → `NoParts` → `NoWhole`.
+//! `Ret::<R>::new().outcome()` is resolved by method lookup as in the `key` module, from `Ret` by way of
+//! `Whole` to `NoWhole`.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -249,23 +249,19 @@ impl<R, T> Found for Refused<R, T> {
     }
 }
 
-/// A return type; the outermost of the wrappers that `outcome` is looked up in.
-pub struct Ret<R>(Apart<R>);
-pub struct Apart<R>(Whole<R>);
-pub struct Whole<R>(NoParts<R>);
-pub struct NoParts<R>(NoWhole<R>);
-pub struct NoWhole<R>(PhantomData<fn() -> R>);
-
-impl<R> Ret<R> {
-    #[expect(clippy::new_without_default, reason = "written by the attribute alone")]
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(Apart(Whole(NoParts(NoWhole(PhantomData)))))
-    }
-}
-
-macro_rules! falls_back {
-    ($($outer:ident to $inner:ident),*) => {$(
+// Each wrapper has one `outcome`: were there several, the compiler would name all of them for a type that
+// it does not know.
+macro_rules! wrappers {
+    ($($(#[$doc:meta])* $outer:ident around $inner:ident;)*) => {$(
+        $(#[$doc])*
+        pub struct $outer<R>($inner<R>);
+        #[expect(clippy::new_without_default, reason = "written by the attribute alone")]
+        impl<R> $outer<R> {
+            #[must_use]
+            pub const fn new() -> Self {
+                Self($inner::new())
+            }
+        }
         impl<R> Deref for $outer<R> {
             type Target = $inner<R>;
             fn deref(&self) -> &$inner<R> {
@@ -274,7 +270,24 @@ macro_rules! falls_back {
         }
     )*};
 }
-falls_back!(Ret to Apart, Apart to Whole, Whole to NoParts, NoParts to NoWhole);
+wrappers! {
+    /// A return type; the outermost of the wrappers that `outcome` is looked up in.
+    Ret around Unshared;
+    Unshared around Optional;
+    Optional around Whole;
+    Whole around NoResult;
+    NoResult around NoOption;
+    NoOption around NoWhole;
+}
+pub struct NoWhole<R>(PhantomData<fn() -> R>);
+
+#[expect(clippy::new_without_default, reason = "written by the attribute alone")]
+impl<R> NoWhole<R> {
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
 
 impl<T: Value, E: Value> Ret<Result<T, E>> {
     #[must_use]
@@ -283,14 +296,14 @@ impl<T: Value, E: Value> Ret<Result<T, E>> {
     }
 }
 
-impl<T: Value, E> Apart<Result<T, E>> {
+impl<T: Value, E> Unshared<Result<T, E>> {
     #[must_use]
     pub fn outcome(&self) -> OfUnshared<T, E> {
         OfUnshared::NEW
     }
 }
 
-impl<T: Value> Apart<Option<T>> {
+impl<T: Value> Optional<Option<T>> {
     #[must_use]
     pub fn outcome(&self) -> OfOption<T> {
         OfOption::NEW
@@ -304,14 +317,14 @@ impl<R: Value> Whole<R> {
     }
 }
 
-impl<T, E> NoParts<Result<T, E>> {
+impl<T, E> NoResult<Result<T, E>> {
     #[must_use]
     pub fn outcome(&self) -> Refused<Result<T, E>, T> {
         Refused(PhantomData)
     }
 }
 
-impl<T> NoParts<Option<T>> {
+impl<T> NoOption<Option<T>> {
     #[must_use]
     pub fn outcome(&self) -> Refused<Option<T>, T> {
         Refused(PhantomData)
