@@ -198,6 +198,8 @@ pub struct Refused<T: ?Sized>(PhantomData<T>);
 /// What was found out about an argument: the type that must be a key, and its part.
 pub trait View {
     type Of: ?Sized;
+    /// The type, if it borrows and is not seen as what it borrows; else `()`.
+    type Borrowing: ?Sized;
     type Part: Part;
     fn part(self) -> Self::Part;
 }
@@ -206,9 +208,17 @@ macro_rules! views {
     ($($view:ty),*) => {$(
         impl<T: ?Sized + Key> View for $view {
             type Of = T;
+            type Borrowing = ();
             type Part = Self;
             #[inline]
             fn part(self) -> Self {
+                self
+            }
+        }
+        impl<T: ?Sized> $view {
+            /// The view of a type that is known to borrow.
+            #[inline]
+            pub fn borrowing(self) -> Self {
                 self
             }
         }
@@ -216,19 +226,73 @@ macro_rules! views {
 }
 views!(One<'_, T>, Maybe<'_, T>, Many<'_, '_, T>);
 
+/// An argument that is seen as it is.
+pub struct Plain<'a, T: ?Sized>(One<'a, T>);
+
+impl<'a, T: ?Sized> Plain<'a, T> {
+    #[inline]
+    pub fn borrowing(self) -> Deep<'a, T> {
+        Deep(self.0)
+    }
+}
+
+impl<'a, T: ?Sized + Key> View for Plain<'a, T> {
+    type Of = T;
+    type Borrowing = ();
+    type Part = One<'a, T>;
+    #[inline]
+    fn part(self) -> One<'a, T> {
+        self.0
+    }
+}
+
+/// The same of one that borrows.
+pub struct Deep<'a, T: ?Sized>(One<'a, T>);
+
+impl<'a, T: ?Sized + Key> View for Deep<'a, T> {
+    type Of = T;
+    type Borrowing = T;
+    type Part = One<'a, T>;
+    fn part(self) -> One<'a, T> {
+        self.0
+    }
+}
+
+impl<T: ?Sized> Refused<T> {
+    #[must_use]
+    pub fn borrowing(self) -> Self {
+        self
+    }
+}
+
 impl<T: ?Sized> View for Refused<T> {
     type Of = T;
+    type Borrowing = ();
     type Part = Unusable;
     fn part(self) -> Unusable {
         Unusable(())
     }
 }
 
+/// What a key can follow. A type's lifetimes do not take part in method lookup, so that one that borrows
+/// is found to be a key, and would be refused only by the borrow checker, which cannot say why.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` borrows deeper than a cache key can follow",
+    label = "a key follows `&T`, `Option<&T>`, `Cow<T>`, lists of `&T`, and tuples of these",
+    note = "leave the argument out of the key: `#[cached(skip(argument))]`",
+    note = "or compute an owned key from the arguments: `#[cached(key = ...)]`"
+)]
+pub trait Followed {}
+
+#[diagnostic::do_not_recommend]
+impl Followed for () {}
+
 /// An argument as a part of the key; the one place where a type that cannot be a key is an error.
 #[inline]
 pub fn key<V: View>(view: V) -> V::Part
 where
     V::Of: Key,
+    V::Borrowing: Followed,
 {
     view.part()
 }
@@ -341,8 +405,8 @@ impl<'a, T: ?Sized + Key> ByCow<'a, Cow<'_, T>> {
 
 impl<'a, T: ?Sized + Key> ByValue<'a, T> {
     #[inline]
-    pub fn view(&self) -> One<'a, T> {
-        One(self.argument())
+    pub fn view(&self) -> Plain<'a, T> {
+        Plain(One(self.argument()))
     }
 }
 

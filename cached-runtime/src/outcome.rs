@@ -1,8 +1,8 @@
 //! What a function returns, told apart by type: of a `Result` the `Ok` is stored, of an `Option` the
 //! `Some`, of anything else all of it.
 //!
-//! `Ret::<R>::new().outcome()` is resolved by method lookup as in the `key` module, from `Ret` by way of
-//! `Whole` to `NoWhole`.
+//! `Ret::<fn() -> R>::NEW.outcome()` is resolved by method lookup as in the `key` module, from `Ret` by
+//! way of `Whole` to `NoWhole`.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -254,24 +254,20 @@ impl<R, T> Found for Refused<R, T> {
 macro_rules! wrappers {
     ($($(#[$doc:meta])* $outer:ident around $inner:ident;)*) => {$(
         $(#[$doc])*
-        pub struct $outer<R>($inner<R>);
-        #[expect(clippy::new_without_default, reason = "written by the attribute alone")]
-        impl<R> $outer<R> {
-            #[must_use]
-            pub const fn new() -> Self {
-                Self($inner::new())
-            }
+        pub struct $outer<F>($inner<F>);
+        impl<F> $outer<F> {
+            pub const NEW: Self = Self($inner::NEW);
         }
-        impl<R> Deref for $outer<R> {
-            type Target = $inner<R>;
-            fn deref(&self) -> &$inner<R> {
+        impl<F> Deref for $outer<F> {
+            type Target = $inner<F>;
+            fn deref(&self) -> &$inner<F> {
                 &self.0
             }
         }
     )*};
 }
 wrappers! {
-    /// A return type; the outermost of the wrappers that `outcome` is looked up in.
+    /// What returns it; the outermost of the wrappers that `outcome` is looked up in.
     Ret around Unshared;
     Unshared around Optional;
     Optional around Whole;
@@ -279,59 +275,55 @@ wrappers! {
     NoResult around NoOption;
     NoOption around NoWhole;
 }
-pub struct NoWhole<R>(PhantomData<fn() -> R>);
+pub struct NoWhole<F>(PhantomData<F>);
 
-#[expect(clippy::new_without_default, reason = "written by the attribute alone")]
-impl<R> NoWhole<R> {
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(PhantomData)
-    }
+impl<F> NoWhole<F> {
+    pub const NEW: Self = Self(PhantomData);
 }
 
-impl<T: Value, E: Value> Ret<Result<T, E>> {
+impl<T: Value, E: Value> Ret<fn() -> Result<T, E>> {
     #[must_use]
     pub fn outcome(&self) -> OfResult<T, E> {
         OfResult::NEW
     }
 }
 
-impl<T: Value, E> Unshared<Result<T, E>> {
+impl<T: Value, E> Unshared<fn() -> Result<T, E>> {
     #[must_use]
     pub fn outcome(&self) -> OfUnshared<T, E> {
         OfUnshared::NEW
     }
 }
 
-impl<T: Value> Optional<Option<T>> {
+impl<T: Value> Optional<fn() -> Option<T>> {
     #[must_use]
     pub fn outcome(&self) -> OfOption<T> {
         OfOption::NEW
     }
 }
 
-impl<R: Value> Whole<R> {
+impl<R: Value> Whole<fn() -> R> {
     #[must_use]
     pub fn outcome(&self) -> OfPlain<R> {
         OfPlain::NEW
     }
 }
 
-impl<T, E> NoResult<Result<T, E>> {
+impl<T, E> NoResult<fn() -> Result<T, E>> {
     #[must_use]
     pub fn outcome(&self) -> Refused<Result<T, E>, T> {
         Refused(PhantomData)
     }
 }
 
-impl<T> NoOption<Option<T>> {
+impl<T> NoOption<fn() -> Option<T>> {
     #[must_use]
     pub fn outcome(&self) -> Refused<Option<T>, T> {
         Refused(PhantomData)
     }
 }
 
-impl<R> NoWhole<R> {
+impl<R> NoWhole<fn() -> R> {
     #[must_use]
     pub fn outcome(&self) -> Refused<R, R> {
         Refused(PhantomData)
@@ -420,7 +412,7 @@ mod tests {
 
     macro_rules! stores {
         ($($returned:expr => $type:ty, $expected:expr;)*) => {$({
-            let outcome = value(Ret::<$type>::new().outcome());
+            let outcome = value(Ret::<fn() -> $type>::NEW.outcome());
             let returned: $type = $returned;
             assert_eq!(outcome.stored(&returned).map(|v| format!("{v:?}")), $expected.map(str::to_owned));
         })*};
@@ -442,11 +434,11 @@ mod tests {
 
     #[test]
     fn the_whole_is_stored_where_asked_for() {
-        let outcome = cache_err(value(Ret::<Alias<u8>>::new().outcome()));
+        let outcome = cache_err(value(Ret::<fn() -> Alias<u8>>::NEW.outcome()));
         let failed = Err("e".to_owned());
         assert_eq!(outcome.stored(&failed), Some(&failed));
         assert!(outcome.is_negative(&failed) && !outcome.is_negative(&Ok(1)));
-        let outcome = cache_none(value(Ret::<Row<u8>>::new().outcome()));
+        let outcome = cache_none(value(Ret::<fn() -> Row<u8>>::NEW.outcome()));
         assert_eq!(outcome.stored(&None), Some(&None));
         assert!(outcome.is_negative(&None) && !outcome.is_negative(&Some(1)));
     }
