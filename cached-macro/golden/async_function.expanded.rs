@@ -2,7 +2,7 @@ async fn page(slug: &str) -> Result<Page, Error> {
     let step = ::cached_runtime::__rt::begin(
         page::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<Result<Page, Error>>::new().outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> Result<Page, Error>>::NEW.outcome(),
         ),
         ::core::marker::PhantomData::<()>,
         (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&slug).view()),),
@@ -19,9 +19,9 @@ async fn page(slug: &str) -> Result<Page, Error> {
     }
 }
 ///Controls what [`page()`](page()) has cached.
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 struct page {}
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl page {
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
@@ -40,7 +40,8 @@ impl page {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<Result<Page, Error>>::new().outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> Result<Page, Error>>::NEW
+                        .outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (

@@ -1,15 +1,17 @@
 impl Repo {
     async fn load(&self, id: u64) -> Row {
-        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
-            ::core::concat!(::core::module_path!(), "::load"),
-            ::cached_runtime::__rt::Policy::new(),
-        );
         let step = ::cached_runtime::__rt::begin(
-            &__FUNCTION,
+            {
+                static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+                    ::core::concat!(::core::module_path!(), "::load"),
+                    ::cached_runtime::__rt::Policy::new(),
+                );
+                &__FUNCTION
+            },
             ::cached_runtime::__rt::value(
-                ::cached_runtime::__rt::Ret::<Row>::new().outcome(),
+                ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.outcome(),
             ),
-            ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
+            ::cached_runtime::__rt::type_of(&|| {}),
             (
                 ::cached_runtime::__rt::key(
                     ::cached_runtime::__rt::Arg::new(&(self.id)).view(),

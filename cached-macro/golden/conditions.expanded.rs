@@ -3,7 +3,7 @@ fn item(id: u64, force: bool) -> Item {
         ::cached_runtime::__rt::Lookup::new().bypass_if(id == 0).refresh_if(force),
         item::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<Item>::new().outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.outcome(),
         ),
         ::core::marker::PhantomData::<()>,
         (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
@@ -14,9 +14,9 @@ fn item(id: u64, force: bool) -> Item {
     }
 }
 ///Controls what [`item()`](item()) has cached.
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 struct item {}
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl item {
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
@@ -34,7 +34,7 @@ impl item {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<Item>::new().outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (

@@ -2,7 +2,7 @@ pub fn item(id: u64, lang: &str) -> Result<Item, Error> {
     let step = ::cached_runtime::__rt::begin(
         item::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<Result<Item, Error>>::new().outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> Result<Item, Error>>::NEW.outcome(),
         ),
         ::core::marker::PhantomData::<()>,
         (
@@ -18,9 +18,9 @@ pub fn item(id: u64, lang: &str) -> Result<Item, Error> {
     }
 }
 ///Controls what [`item()`](item()) has cached.
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 pub struct item {}
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl item {
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
@@ -40,7 +40,8 @@ impl item {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<Result<Item, Error>>::new().outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> Result<Item, Error>>::NEW
+                        .outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (

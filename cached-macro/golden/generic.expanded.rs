@@ -5,7 +5,7 @@ where
     let step = ::cached_runtime::__rt::begin(
         show::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<String>::new().outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> String>::NEW.outcome(),
         ),
         ::core::marker::PhantomData::<(::core::marker::PhantomData<T>,)>,
         (
@@ -21,9 +21,9 @@ where
     }
 }
 ///Controls what [`show()`](show()) has cached.
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 struct show {}
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl show {
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
@@ -44,7 +44,7 @@ impl show {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<String>::new().outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> String>::NEW.outcome(),
                 ),
                 ::core::marker::PhantomData::<(::core::marker::PhantomData<T>,)>,
                 (

@@ -1,16 +1,18 @@
 impl Repo {
     fn load(&self, id: u64) -> Option<Row> {
-        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
-            ::core::concat!(::core::module_path!(), "::load"),
-            ::cached_runtime::__rt::Policy::new()
-                .timeout(::core::time::Duration::new(300u64, 0u32)),
-        );
         let step = ::cached_runtime::__rt::begin(
-            &__FUNCTION,
+            {
+                static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+                    ::core::concat!(::core::module_path!(), "::load"),
+                    ::cached_runtime::__rt::Policy::new()
+                        .timeout(::core::time::Duration::new(300u64, 0u32)),
+                );
+                &__FUNCTION
+            },
             ::cached_runtime::__rt::value(
-                ::cached_runtime::__rt::Ret::<Option<Row>>::new().outcome(),
+                ::cached_runtime::__rt::Ret::<fn() -> Option<Row>>::NEW.outcome(),
             ),
-            ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
+            ::cached_runtime::__rt::type_of(&|| {}),
             (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
         );
         match step {

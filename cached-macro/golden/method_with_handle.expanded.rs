@@ -3,7 +3,7 @@ impl Repo {
         let step = ::cached_runtime::__rt::begin(
             Self::__load_cache_function(),
             ::cached_runtime::__rt::value(
-                ::cached_runtime::__rt::Ret::<Row>::new().outcome(),
+                ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.outcome(),
             ),
             ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
             (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
@@ -16,7 +16,7 @@ impl Repo {
         }
     }
     #[doc(hidden)]
-    #[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+    #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
     fn __load_cache_function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
             ::core::concat!(::core::module_path!(), "::load"),
@@ -25,7 +25,7 @@ impl Repo {
         &__FUNCTION
     }
     ///The handle of what [`load`](Self::load) has cached for these arguments.
-    #[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+    #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
     pub fn load_cache(
         &self,
         id: u64,
@@ -36,7 +36,7 @@ impl Repo {
         Self::__load_cache_function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<Row>::new().outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.outcome(),
                 ),
                 ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
                 (

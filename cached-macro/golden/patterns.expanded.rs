@@ -2,7 +2,7 @@ fn area(arg0: (u32, u32), mut scale: u32, arg2: u8) -> u32 {
     let step = ::cached_runtime::__rt::begin(
         area::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<u32>::new().outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> u32>::NEW.outcome(),
         ),
         ::core::marker::PhantomData::<()>,
         (
@@ -21,18 +21,16 @@ fn area(arg0: (u32, u32), mut scale: u32, arg2: u8) -> u32 {
         ::cached_runtime::__rt::Step::Run(call) => {
             call.run(move || -> u32 {
                 let (width, height) = arg0;
-                {
-                    scale += 1;
-                    width * height * scale
-                }
+                scale += 1;
+                width * height * scale
             })
         }
     }
 }
 ///Controls what [`area()`](area()) has cached.
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 struct area {}
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl area {
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
@@ -52,7 +50,7 @@ impl area {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<u32>::new().outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> u32>::NEW.outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (

@@ -1,7 +1,9 @@
 fn item(id: u64) -> Item {
     let step = prelude::cache::__rt::begin(
         item::__function(),
-        prelude::cache::__rt::value(prelude::cache::__rt::Ret::<Item>::new().outcome()),
+        prelude::cache::__rt::value(
+            prelude::cache::__rt::Ret::<fn() -> Item>::NEW.outcome(),
+        ),
         ::core::marker::PhantomData::<()>,
         (prelude::cache::__rt::key(prelude::cache::__rt::Arg::new(&id).view()),),
     );
@@ -11,9 +13,9 @@ fn item(id: u64) -> Item {
     }
 }
 ///Controls what [`item()`](item()) has cached.
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 struct item {}
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl item {
     fn __function() -> &'static prelude::cache::__rt::Function {
         static __FUNCTION: prelude::cache::__rt::Function = prelude::cache::__rt::Function::new(
@@ -28,7 +30,7 @@ impl item {
         Self::__function()
             .entry(
                 prelude::cache::__rt::value(
-                    prelude::cache::__rt::Ret::<Item>::new().outcome(),
+                    prelude::cache::__rt::Ret::<fn() -> Item>::NEW.outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (prelude::cache::__rt::key(prelude::cache::__rt::Arg::new(&id).view()),),

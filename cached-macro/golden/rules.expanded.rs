@@ -3,7 +3,7 @@ fn item(id: u64) -> Result<Item, Error> {
         item::__function(),
         ::cached_runtime::__rt::cache_err(
             ::cached_runtime::__rt::value(
-                ::cached_runtime::__rt::Ret::<Result<Item, Error>>::new().outcome(),
+                ::cached_runtime::__rt::Ret::<fn() -> Result<Item, Error>>::NEW.outcome(),
             ),
         ),
         ::core::marker::PhantomData::<()>,
@@ -20,9 +20,9 @@ fn item(id: u64) -> Result<Item, Error> {
     }
 }
 ///Controls what [`item()`](item()) has cached.
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 struct item {}
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl item {
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
@@ -46,7 +46,7 @@ impl item {
             .entry(
                 ::cached_runtime::__rt::cache_err(
                     ::cached_runtime::__rt::value(
-                        ::cached_runtime::__rt::Ret::<Result<Item, Error>>::new()
+                        ::cached_runtime::__rt::Ret::<fn() -> Result<Item, Error>>::NEW
                             .outcome(),
                     ),
                 ),

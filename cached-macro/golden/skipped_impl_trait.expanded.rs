@@ -2,7 +2,7 @@ fn load(db: &impl Db, id: u64) -> Row {
     let step = ::cached_runtime::__rt::begin(
         load::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<Row>::new().outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.outcome(),
         ),
         ::cached_runtime::__rt::both(
             ::core::marker::PhantomData::<()>,
@@ -18,9 +18,9 @@ fn load(db: &impl Db, id: u64) -> Row {
     }
 }
 ///Controls what [`load()`](load()) has cached.
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 struct load {}
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl load {
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
@@ -38,7 +38,7 @@ impl load {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<Row>::new().outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.outcome(),
                 ),
                 ::cached_runtime::__rt::both(
                     ::core::marker::PhantomData::<()>,

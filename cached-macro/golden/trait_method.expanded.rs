@@ -1,15 +1,17 @@
 impl<T: Source> Load for Vec<T> {
     fn load<const N: usize>(&self, ids: [u64; N]) -> String {
-        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
-            ::core::concat!(::core::module_path!(), "::load"),
-            ::cached_runtime::__rt::Policy::new(),
-        );
         let step = ::cached_runtime::__rt::begin(
-            &__FUNCTION,
+            {
+                static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+                    ::core::concat!(::core::module_path!(), "::load"),
+                    ::cached_runtime::__rt::Policy::new(),
+                );
+                &__FUNCTION
+            },
             ::cached_runtime::__rt::value(
-                ::cached_runtime::__rt::Ret::<String>::new().outcome(),
+                ::cached_runtime::__rt::Ret::<fn() -> String>::NEW.outcome(),
             ),
-            ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
+            ::cached_runtime::__rt::type_of(&|| {}),
             (
                 ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&N).view()),
                 ::cached_runtime::__rt::key(

@@ -2,7 +2,7 @@ pub unsafe fn read(address: usize) -> u8 {
     let step = ::cached_runtime::__rt::begin(
         read::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<u8>::new().outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> u8>::NEW.outcome(),
         ),
         ::core::marker::PhantomData::<()>,
         (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&address).view()),),
@@ -17,9 +17,9 @@ pub unsafe fn read(address: usize) -> u8 {
     }
 }
 ///Controls what [`read()`](read()) has cached.
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 pub struct read {}
-#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)]
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl read {
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
@@ -37,7 +37,7 @@ impl read {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<u8>::new().outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> u8>::NEW.outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (

@@ -1,9 +1,9 @@
 //! Arguments under a `#[cfg]`. Whether they are there is not known to the macro, so that it leaves the
 //! decision to the compiler: one function with the argument, one without, each under its condition.
 
-use proc_macro2::TokenStream;
-use quote::quote;
-use syn::{Attribute, FnArg, Meta, Path};
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
+use syn::{Attribute, FnArg, Meta, Pat, Path};
 
 use crate::signature::Function;
 
@@ -21,7 +21,19 @@ pub(crate) fn distribute(krate: &Path, arguments: &TokenStream, function: &Funct
         let condition = attributes(input).iter().find_map(condition)?;
         Some((at, condition))
     })?;
+    let name = match &function.signature.inputs[at] {
+        FnArg::Receiver(receiver) => Some(Ident::from(receiver.self_token)),
+        FnArg::Typed(argument) => match &*argument.pat {
+            Pat::Ident(name) => Some(name.ident.clone()),
+            _ => None,
+        },
+    };
     let variant = |condition: TokenStream, is_there: bool| {
+        // What is not there need not be skipped.
+        let arguments = match &name {
+            Some(name) if !is_there => without_skipped(arguments, name),
+            _ => arguments.clone(),
+        };
         let Function { attributes: outer, visibility, body, signature } = function;
         let mut signature = signature.clone();
         signature.inputs = signature
@@ -40,6 +52,36 @@ pub(crate) fn distribute(krate: &Path, arguments: &TokenStream, function: &Funct
     };
     let (with, without) = (variant(condition.clone(), true), variant(quote!(not(#condition)), false));
     Some(quote!(#with #without))
+}
+
+/// The attribute's arguments without a name in its `skip(…)`.
+fn without_skipped(arguments: &TokenStream, name: &Ident) -> TokenStream {
+    let mut options: Vec<TokenStream> = split(arguments);
+    for option in &mut options {
+        let tokens: Vec<TokenTree> = option.clone().into_iter().collect();
+        if let [TokenTree::Ident(skip), TokenTree::Group(list)] = &tokens[..]
+            && skip == "skip"
+        {
+            let names = split(&list.stream());
+            let others: Vec<_> = names.iter().filter(|it| *name != it.to_string()).collect();
+            *option = if others.is_empty() { TokenStream::new() } else { quote!(#skip(#(#others),*)) };
+        }
+    }
+    options.retain(|option| !option.is_empty());
+    quote!(#(#options),*)
+}
+
+/// What stands between commas.
+fn split(tokens: &TokenStream) -> Vec<TokenStream> {
+    let mut parts = vec![TokenStream::new()];
+    for token in tokens.clone() {
+        match (&token, parts.last_mut()) {
+            (TokenTree::Punct(comma), _) if comma.as_char() == ',' => parts.push(TokenStream::new()),
+            (_, Some(last)) => token.to_tokens(last),
+            _ => {}
+        }
+    }
+    parts
 }
 
 fn attributes(input: &FnArg) -> &[Attribute] {

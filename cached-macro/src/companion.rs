@@ -4,15 +4,14 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, GenericParam, Generics, Type};
 
-use crate::expand::{
-    declaration, identity, join_identity, outcome, type_identity, with_patterns_by_reference,
-};
+use crate::expand::{of_its_own, outcome, type_identity, with_patterns_by_reference};
 use crate::plan::{Companion, Plan};
 use crate::signature::Argument;
 
 /// Lints that concern how the user writes, not what is emitted here.
-fn quiet() -> TokenStream {
-    quote!(#[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery)])
+fn quiet(plan: &Plan) -> TokenStream {
+    let deprecated = plan.is_deprecated().then(|| quote!(deprecated,));
+    quote!(#[allow(warnings, nonstandard_style, #deprecated clippy::all, clippy::pedantic, clippy::nursery)])
 }
 
 // Input: `fn item(id: u64) -> R`. Output:
@@ -26,10 +25,10 @@ fn quiet() -> TokenStream {
 //     }
 pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
     let (private, krate) = (plan.private(), &plan.krate);
-    let (visibility, quiet) = (&plan.function.visibility, quiet());
+    let (visibility, quiet) = (&plan.function.visibility, quiet(plan));
     let attributes: Vec<_> = plan.function.attributes.iter().filter(|it| concerns_companion(it)).collect();
     let summary = format!("Controls what [`{0}()`]({0}()) has cached.", plan.function.signature.ident);
-    let declaration = declaration(plan);
+    let of_its_own = of_its_own(plan);
     let methods = methods(plan);
     let (asyncness, suffix, wait) = twins(plan);
     let (clear, stats) = (format_ident!("clear{suffix}"), format_ident!("stats{suffix}"));
@@ -42,10 +41,7 @@ pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
         #(#attributes)*
         #quiet
         impl #name {
-            fn __function() -> &'static #private::Function {
-                #declaration
-                &__FUNCTION
-            }
+            fn __function() -> &'static #private::Function #of_its_own
 
             #methods
 
@@ -145,7 +141,7 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
         "The handle of what [`{0}`](Self::{0}) has cached for these arguments.",
         function.signature.ident
     );
-    let (accessor, declaration, quiet) = (accessor(name), declaration(plan), quiet());
+    let (accessor, of_its_own, quiet) = (accessor(name), of_its_own(plan), quiet(plan));
     let Keyed { parameters, bindings, generics, turbofish } = Keyed::all(plan);
     let (parameter_list, _, bounds) = generics.split_for_impl();
     let (method, handle, entry) = (&function.signature.ident, handle_type(plan), entry(plan));
@@ -170,10 +166,7 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
         #(#attributes)*
         #[doc(hidden)]
         #quiet
-        fn #accessor() -> &'static #private::Function {
-            #declaration
-            &__FUNCTION
-        }
+        fn #accessor() -> &'static #private::Function #of_its_own
 
         #(#attributes)*
         #[doc = #summary]
@@ -214,11 +207,9 @@ fn handle_type(plan: &Plan) -> TokenStream {
 fn entry(plan: &Plan) -> TokenStream {
     let (function, identity) = if let Companion::Handle(name) = &plan.companion {
         let accessor = accessor(name);
-        (quote!(Self::#accessor()), identity(plan))
+        (quote!(Self::#accessor()), type_identity(plan, |_| true))
     } else {
-        let skipped = plan.skipped_impl_traits();
-        let skipped = skipped.map(|(_, ty, _)| quote!(::core::marker::PhantomData::<#ty>));
-        (quote!(Self::__function()), join_identity(plan, type_identity(plan), skipped))
+        (quote!(Self::__function()), type_identity(plan, |argument| !plan.is_skipped(argument)))
     };
     let (outcome, key, rules) = (outcome(plan), plan.key(), &plan.rules);
     let call = with_patterns_by_reference(plan, quote!(#function.entry(#outcome, #identity, #key)));
@@ -248,9 +239,8 @@ impl Keyed {
     /// The parameters that the key is made of.
     fn new(plan: &Plan) -> Self {
         let mut generics = plan.function.signature.generics.clone();
-        for (_, _, parameters) in plan.skipped_impl_traits() {
-            generics.params.extend(parameters.into_iter().map(GenericParam::Type));
-        }
+        let skipped = plan.impl_traits().filter(|it| plan.is_skipped(it.argument));
+        generics.params.extend(skipped.flat_map(|it| it.parameters).map(GenericParam::Type));
         Self::of(plan, generics, |argument| !plan.is_skipped(argument))
     }
 

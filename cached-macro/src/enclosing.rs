@@ -1,18 +1,27 @@
-//! Whether a function stands in an impl or a trait.
+//! What a function stands in.
 //!
-//! A function with `self`, or that mentions `Self`, does. Of any other the macro is shown no more than
-//! the function itself, so that it looks at what stands around the attribute in its file. Where there
-//! is no file to be read, the function is taken for a free one.
+//! The macro is shown no more than the function itself, so that it looks at what stands around the
+//! attribute in its file. That does not tell where there is no file to be read, nor within a macro.
 
-/// Whether the attribute that is being expanded stands directly in an impl or a trait.
-pub(crate) fn is_in_impl() -> bool {
+/// What a function stands in directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A module or a block.
+    Outside,
+    /// An impl of a type.
+    Impl,
+    /// A trait, or an impl of one.
+    Trait,
+}
+
+/// Where the attribute that is being expanded stands, if that can be seen.
+pub(crate) fn place() -> Option<Place> {
     if !proc_macro::is_available() {
-        return false;
+        return None;
     }
     let here = proc_macro::Span::call_site();
-    let text = here.local_file().and_then(|file| std::fs::read_to_string(file).ok());
-    let before = text.as_deref().and_then(|text| before(text, here.line(), here.column()));
-    before.is_some_and(ends_in_impl)
+    let text = std::fs::read_to_string(here.local_file()?).ok()?;
+    place_after(before(&text, here.line(), here.column())?)
 }
 
 /// The text before a line and a column, both from 1, the column in characters.
@@ -23,43 +32,85 @@ fn before(text: &str, line: usize, column: usize) -> Option<&str> {
 }
 
 /// A delimiter that is open.
-#[derive(Default)]
 struct Open<'a> {
-    /// Whether it is the brace of an impl or a trait.
-    is_impl: bool,
-    /// The word that says what the item is that is being read within.
-    kind: Option<&'a str>,
+    /// What its content stands in.
+    place: Option<Place>,
+    /// The item that is being read within.
+    item: Option<Item<'a>>,
 }
 
-fn ends_in_impl(text: &str) -> bool {
+/// The start of an item.
+struct Item<'a> {
+    /// The word that says what it is.
+    kind: &'a str,
+    /// How many `<` are open; braces within them are an expression.
+    angles: usize,
+    /// Whether it is an impl of a trait.
+    is_for: bool,
+}
+
+impl Item<'_> {
+    /// What stands in its braces, if it is an impl or a trait.
+    fn place(&self) -> Option<Place> {
+        match self.kind {
+            "trait" => Some(Place::Trait),
+            "impl" if self.is_for => Some(Place::Trait),
+            "impl" => Some(Place::Impl),
+            _ => None,
+        }
+    }
+
+    fn read(&mut self, token: &str, last: &str) {
+        match token {
+            "<" => self.angles += 1,
+            ">" => self.angles = self.angles.saturating_sub(1),
+            // That of `dyn for<'a> Trait<'a>` and of `where for<'a> T: Trait<'a>` is another one.
+            "for" if self.angles == 0 && (is_word(last) || [">", ")"].contains(&last)) => {
+                self.is_for |= !["dyn", "where"].contains(&last);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the end of a text stands in.
+fn place_after(text: &str) -> Option<Place> {
     const BEFORE_THE_KIND: [&str; 5] = ["pub", "unsafe", "default", "auto", "const"];
     let mut around = Vec::new();
-    let mut innermost = Open::default();
-    // Braces after one of these are an expression, such as a generic argument.
+    let mut innermost = Open { place: Some(Place::Outside), item: None };
     let mut last = "";
     for token in (Tokens { rest: text }) {
         match token {
             "{" | "(" | "[" => {
-                let is_impl = token == "{" && matches!(innermost.kind, Some("impl" | "trait"));
-                let is_impl = is_impl && !["<", "="].contains(&last);
-                around.push(std::mem::replace(&mut innermost, Open { is_impl, kind: None }));
+                let item = innermost.item.as_ref().filter(|item| token == "{" && item.angles == 0);
+                let place = match item.and_then(Item::place) {
+                    // What a macro makes of it cannot be seen.
+                    None if ["!", "=>"].contains(&last) => None,
+                    None => Some(Place::Outside),
+                    place => place,
+                };
+                around.push(std::mem::replace(&mut innermost, Open { place, item: None }));
             }
             "}" | ")" | "]" => {
-                let was_impl = innermost.is_impl;
-                innermost = around.pop().unwrap_or_default();
-                if was_impl || (token == "}" && !matches!(innermost.kind, Some("impl" | "trait"))) {
-                    innermost.kind = None;
+                let was_body = matches!(innermost.place, Some(Place::Impl | Place::Trait));
+                innermost = around.pop()?;
+                let is_header = innermost.item.as_ref().is_some_and(|item| item.place().is_some());
+                if was_body || (token == "}" && !is_header) {
+                    innermost.item = None;
                 }
             }
-            ";" => innermost.kind = None,
-            word if innermost.kind.is_none() && is_word(word) && !BEFORE_THE_KIND.contains(&word) => {
-                innermost.kind = Some(word);
-            }
-            _ => {}
+            ";" => innermost.item = None,
+            _ => match &mut innermost.item {
+                Some(item) => item.read(token, last),
+                None if is_word(token) && !BEFORE_THE_KIND.contains(&token) => {
+                    innermost.item = Some(Item { kind: token, angles: 0, is_for: false });
+                }
+                None => {}
+            },
         }
         last = token;
     }
-    innermost.is_impl
+    innermost.place
 }
 
 fn is_word(token: &str) -> bool {
@@ -155,6 +206,8 @@ impl<'a> Iterator for Tokens<'a> {
                 if !["r", "br", "cr"].contains(&word) || !self.skip_raw() {
                     return Some(word);
                 }
+            } else if ["->", "=>"].iter().any(|arrow| self.rest.starts_with(arrow)) {
+                return Some(self.take(2));
             } else {
                 let mark = self.take(first.len_utf8());
                 match first {
@@ -174,31 +227,44 @@ mod tests {
 
     #[test]
     fn what_stands_around_a_function_is_found() {
+        let (outside, of_type, of_trait) = (Some(Place::Outside), Some(Place::Impl), Some(Place::Trait));
         for (text, expected) in [
-            ("", false),
-            ("impl A {", true),
-            ("pub unsafe trait B: C {", true),
-            ("impl<T> A<T> for B where T: C {\n fn f() {}\n", true),
-            ("#[derive(A)] impl B { const C: [u8; 1] = [1];", true),
-            ("impl A {} fn f() {", false),
-            ("impl A { fn f() {", false),
-            ("fn f() -> impl A {", false),
-            ("mod m { impl A {", true),
-            ("impl A {} mod m {", false),
-            ("macro_rules! m { ($t:ty) => { impl $t {", true),
-            ("macro_rules! m { ($t:ty) => {", false),
-            ("impl A<{ 1 }> for B {", true),
-            ("impl A for B where C: D, {", true),
-            ("struct A { b: u8 } impl A {", true),
-            ("struct A; impl A { fn f() { let b = '{'; } }", false),
-            ("// impl A {\n", false),
-            ("/* impl A { /* */ */ mod m {", false),
-            ("const A: &str = \"impl B {\\\" \";", false),
-            ("const A: &str = r#\"impl B {\" \"#; impl C {", true),
-            ("const A: char = '\\''; impl<'a> B<'a> {", true),
-            ("fn r#impl() {", false),
+            ("", outside),
+            ("impl A {", of_type),
+            ("pub unsafe trait B: C {", of_trait),
+            ("impl<T> A<T> for B where T: C {\n fn f() {}\n", of_trait),
+            ("#[derive(A)] impl B { const C: [u8; 1] = [1];", of_type),
+            ("impl A {} fn f() {", outside),
+            ("impl A { fn f() {", outside),
+            ("fn f() -> impl A {", outside),
+            ("mod m { impl A {", of_type),
+            ("impl A {} mod m {", outside),
+            ("macro_rules! m { ($t:ty) => { impl $t {", of_type),
+            ("macro_rules! m { ($t:ty) => {", None),
+            ("m! {", None),
+            ("m! { impl A {", of_type),
+            ("impl A<{ 1 }> for B {", of_trait),
+            ("impl<T, const N: usize> A<T, { N }> {", of_type),
+            ("impl<T, const N: usize> A<T, { N }>", outside),
+            ("impl<F: Fn(u8) -> B> A<F, { 1 }> for C<[u8; { 2 }]> {", of_trait),
+            ("impl A where B: for<'a> C<'a>, {", of_type),
+            ("impl A where for<'a> B: C<'a> {", of_type),
+            ("impl dyn for<'a> A<'a> {", of_type),
+            ("impl<A, B> Fn(A) for B {", of_trait),
+            ("impl A for B {} impl B {", of_type),
+            ("impl A for B where C: D, {", of_trait),
+            ("struct A { b: u8 } impl A {", of_type),
+            ("struct A; impl A { fn f() { let b = '{'; } }", outside),
+            ("// impl A {\n", outside),
+            ("/* impl A { /* */ */ mod m {", outside),
+            ("const A: &str = \"impl B {\\\" \";", outside),
+            ("const A: &str = r#\"impl B {\" \"#; impl C {", of_type),
+            ("const A: char = '\\''; impl<'a> B<'a> {", of_type),
+            ("fn r#impl() {", outside),
+            ("impl A { fn f() -> B<C> {", outside),
+            ("} fn f() {", None),
         ] {
-            assert_eq!(ends_in_impl(text), expected, "{text}");
+            assert_eq!(place_after(text), expected, "{text}");
         }
     }
 

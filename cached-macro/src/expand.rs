@@ -1,11 +1,11 @@
 //! A plan as tokens: the static, and one call into the runtime.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 
 use crate::companion;
-use crate::plan::{Companion, Key, Plan, at, ends, type_parameters};
-use crate::signature::Argument;
+use crate::plan::{Companion, ImplTraits, Key, Plan, at, ends, type_parameters};
+use crate::signature::{Argument, by_reference};
 
 pub(crate) fn expand(plan: &Plan) -> TokenStream {
     let function = function(plan);
@@ -20,8 +20,8 @@ pub(crate) fn expand(plan: &Plan) -> TokenStream {
 // Input:                            Output:
 //
 //     fn f(id: u64) -> R {              fn f(id: u64) -> R {
-//         BODY                              static __FUNCTION: Function = …;
-//     }                                     let step = begin(&__FUNCTION, OUTCOME, IDENTITY, KEY);
+//         BODY                              let step = begin(STATIC, OUTCOME, IDENTITY, KEY);
+//     }
 //                                           match step {
 //                                               Step::Return(value) => value,
 //                                               Step::Run(call) => call.run(move || -> R { BODY }),
@@ -32,27 +32,29 @@ fn function(plan: &Plan) -> TokenStream {
     let attributes = &plan.function.attributes;
     let visibility = &plan.function.visibility;
     let signature = &plan.function.signature;
-    let (declaration, function) = match &plan.companion {
-        Companion::Type(name) => (None, quote!(#name::__function())),
+    let function = match &plan.companion {
+        Companion::Type(name) => quote!(#name::__function()),
         Companion::Handle(name) => {
             let accessor = companion::accessor(name);
-            (None, quote!(Self::#accessor()))
+            quote!(Self::#accessor())
         }
-        Companion::Nothing => (Some(declaration(plan)), quote!(&__FUNCTION)),
+        Companion::Nothing => of_its_own(plan),
     };
     let begin = plan.lookup.as_ref().map_or_else(|| quote!(#private::begin), |_| quote!(#private::begin_if));
     let lookup = plan.lookup.as_ref().map(|lookup| quote!(#private::Lookup::new()#lookup,));
     let (outcome, identity, key) = (outcome(plan), identity(plan), plan.key());
     let step = quote!(#begin(#lookup #function, #outcome, #identity, #key));
     let step = with_patterns_by_reference(plan, step);
-    let allow = plan.has_underscored().then(|| quote!(#[allow(clippy::used_underscore_binding)]));
+    let underscored = plan.has_underscored().then(|| quote!(clippy::used_underscore_binding,));
+    let deprecated = plan.is_deprecated().then(|| quote!(deprecated));
+    let allow =
+        (underscored.is_some() || deprecated.is_some()).then(|| quote!(#[allow(#underscored #deprecated)]));
     let rules = &plan.rules;
     let run = run(plan);
     // Names made here are not the user's, whatever those are.
     quote_spanned! {Span::mixed_site()=>
         #(#attributes)*
         #visibility #signature {
-            #declaration
             #allow
             let step = #step;
             match step {
@@ -63,13 +65,14 @@ fn function(plan: &Plan) -> TokenStream {
     }
 }
 
-/// The static of the function.
-pub(crate) fn declaration(plan: &Plan) -> TokenStream {
+/// The static of the function, in a block that nothing of the user's is in but the policy.
+pub(crate) fn of_its_own(plan: &Plan) -> TokenStream {
     let private = plan.private();
     let (name, policy) = (&plan.name, &plan.policy);
-    quote! {
+    quote! {{
         static __FUNCTION: #private::Function = #private::Function::new(#name, #private::Policy::new()#policy);
-    }
+        &__FUNCTION
+    }}
 }
 
 /// How what is returned is taken apart, at the return type.
@@ -78,7 +81,8 @@ pub(crate) fn outcome(plan: &Plan) -> TokenStream {
     let (first, last) = ends(&returned);
     let private = at(first, plan.private());
     let found = quote_spanned!(last=> .outcome());
-    let outcome = quote_spanned!(first=> #private::value(#private::Ret::<#returned>::new()#found));
+    // As the return type of a function that takes nothing it must name all of its lifetimes.
+    let outcome = quote_spanned!(first=> #private::value(#private::Ret::<fn() -> #returned>::NEW #found));
     match &plan.whole {
         Some(whole) => {
             let private = at(whole.span().resolved_at(Span::mixed_site()), plan.private());
@@ -89,56 +93,68 @@ pub(crate) fn outcome(plan: &Plan) -> TokenStream {
 }
 
 /// What tells the tables of a generic function apart, beside the types of key and value.
-pub(crate) fn identity(plan: &Plan) -> TokenStream {
-    let skipped = plan.skipped_impl_traits().map(|(Argument { binding, .. }, ..)| {
+fn identity(plan: &Plan) -> TokenStream {
+    if let Companion::Nothing = plan.companion {
+        // The type of a closure has all generic parameters around it, those of an impl too.
         let private = plan.private();
-        quote!(#private::type_of(&#binding))
-    });
-    join_identity(plan, type_identity(plan), skipped)
+        return quote!(#private::type_of(&|| {}));
+    }
+    type_identity(plan, |_| true)
 }
 
-pub(crate) fn join_identity(
-    plan: &Plan,
-    types: TokenStream,
-    others: impl Iterator<Item = TokenStream>,
-) -> TokenStream {
+/// The same where no closure can stand for it, as it is spelled in several places; there, not every
+/// argument need be at hand.
+pub(crate) fn type_identity(plan: &Plan, is_there: impl Fn(&Argument) -> bool) -> TokenStream {
     let private = plan.private();
-    others.fold(types, |identity, other| quote!(#private::both(#identity, #other)))
-}
-
-pub(crate) fn type_identity(plan: &Plan) -> TokenStream {
     let of_self = plan.is_method.then(|| Ident::new("Self", Span::mixed_site()));
     let types = type_parameters(&plan.function).cloned().chain(of_self);
-    quote!(::core::marker::PhantomData::<(#(::core::marker::PhantomData<#types>,)*)>)
+    let types = quote!(::core::marker::PhantomData::<(#(::core::marker::PhantomData<#types>,)*)>);
+    plan.impl_traits().fold(types, |identity, ImplTraits { argument, named, .. }| {
+        let binding = &argument.binding;
+        let other = if is_there(argument) {
+            quote!(#private::type_of(&#binding))
+        } else {
+            quote!(::core::marker::PhantomData::<#named>)
+        };
+        quote!(#private::both(#identity, #other))
+    })
 }
 
 /// Binds the names in patterns by reference for the expressions of options.
 pub(crate) fn with_patterns_by_reference(plan: &Plan, expression: TokenStream) -> TokenStream {
     let has_expressions = plan.lookup.is_some() || matches!(plan.key, Key::Expression(_));
-    let patterns: Vec<_> =
-        plan.arguments.iter().filter_map(|it| Some((it.pattern.as_ref()?, &it.binding))).collect();
+    let patterns = plan.arguments.iter().filter_map(|it| Some((it.binding_pattern()?, &it.binding)));
+    let patterns: Vec<_> = patterns
+        .map(|(pattern, binding)| {
+            let (pattern, mut names) = by_reference(pattern);
+            // That the names are used is up to the body.
+            names.retain(|name| !name.to_string().starts_with('_'));
+            quote!(let #pattern = &#binding; #(let _ = #names;)*)
+        })
+        .collect();
     if patterns.is_empty() || !has_expressions {
         return expression;
     }
-    let (patterns, bindings): (Vec<_>, Vec<_>) = patterns.into_iter().unzip();
-    quote! {{
-        #(#[allow(unused_variables)] let #patterns = &#bindings;)*
-        #expression
-    }}
+    quote!({ #(#patterns)* #expression })
 }
 
 /// The body, as what the runtime runs on a miss.
 fn run(plan: &Plan) -> TokenStream {
     let returned = plan.function.returned();
-    let body = plan.function.body.to_token_stream();
-    let body =
-        if plan.function.is_unsafe() { quote!({ #[allow(unused_unsafe)] unsafe #body }) } else { body };
     let patterns = plan.arguments.iter().filter_map(|argument| {
-        let Argument { pattern, binding, .. } = argument;
-        pattern.as_ref().map(|pattern| quote!(let #pattern = #binding;))
+        let (pattern, binding) = (argument.binding_pattern()?, &argument.binding);
+        Some(quote!(let #pattern = #binding;))
     });
-    let patterns: Vec<_> = patterns.collect();
-    let body = if patterns.is_empty() { body } else { quote!({ #(#patterns)* #body }) };
+    let mut body = plan.function.body.to_token_stream();
+    let patterns: TokenStream = patterns.collect();
+    if !patterns.is_empty() {
+        // Braces of its own within these would be unnecessary ones.
+        let statements = plan.function.body.as_ref().map(Group::stream);
+        body = quote!({ #patterns #statements });
+    }
+    if plan.function.is_unsafe() {
+        body = quote!({ #[allow(unused_unsafe)] unsafe #body });
+    }
     if plan.function.is_async() {
         quote!(.run_async(async move || -> #returned #body).await)
     } else {

@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod borrows;
 mod cfg;
+mod checks;
 mod companion;
 mod enclosing;
 mod errors;
@@ -13,6 +15,7 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
+use enclosing::Place;
 use errors::Errors;
 use options::Options;
 use plan::Plan;
@@ -24,11 +27,11 @@ use syn::parse_quote;
 /// Its documentation is where it is used from: `cached_runtime::cached`.
 #[proc_macro_attribute]
 pub fn cached(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    attribute(&arguments.into(), &item.into(), enclosing::is_in_impl).into()
+    attribute(&arguments.into(), &item.into(), enclosing::place).into()
 }
 
-/// The attribute; `is_in_impl` is asked where the function itself does not tell.
-fn attribute(arguments: &TokenStream, item: &TokenStream, is_in_impl: fn() -> bool) -> TokenStream {
+/// The attribute; `place` is asked where the function itself does not tell.
+fn attribute(arguments: &TokenStream, item: &TokenStream, place: fn() -> Option<Place>) -> TokenStream {
     let mut errors = Errors::default();
     let Ok(function) = syn::parse2::<Function>(item.clone()) else {
         errors.at_span(first_span(item), "`#[cached]` goes on a function");
@@ -40,10 +43,21 @@ fn attribute(arguments: &TokenStream, item: &TokenStream, is_in_impl: fn() -> bo
     if let Some(variants) = cfg::distribute(&krate, arguments, &function) {
         return variants;
     }
-    let is_method = function.receiver().is_some() || function.mentions_self_type() || is_in_impl();
+    let is_method = function.receiver().is_some()
+        || function.signature_mentions_self_type()
+        || place().map_or_else(|| function.body_mentions_self_type(), |place| place != Place::Outside);
+    if let Some(handle) = &options.handle
+        && is_method
+        && place() == Some(Place::Trait)
+    {
+        errors.at(&handle.name, NO_HANDLE);
+    }
     let plan = Plan::new(function, options, is_method, &mut errors);
     if errors.is_empty() { expand::expand(&plan) } else { with_errors(errors, item) }
 }
+
+const NO_HANDLE: &str = "a trait's method can have no `handle`, as that is one more method: \
+     put the body into a method of the type itself, with `#[cached(handle = ...)]`, and call it from here";
 
 /// The item as it was, so that nothing else in the crate breaks, and what is wrong with it.
 fn with_errors(errors: Errors, item: &TokenStream) -> TokenStream {

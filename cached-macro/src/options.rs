@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
@@ -90,11 +90,11 @@ impl Options {
             while !input.is_empty() {
                 if let Err(error) = options.parse_one(input, errors) {
                     errors.add(error);
-                    skip_to_comma(input);
+                    rest(input);
                 }
                 if !input.is_empty() && input.parse::<Token![,]>().is_err() {
                     errors.add(input.error("expected `,` between options"));
-                    skip_to_comma(input);
+                    rest(input);
                     let _ = input.parse::<Token![,]>();
                 }
             }
@@ -109,8 +109,13 @@ impl Options {
     fn parse_one(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
         if input.peek(Lit) {
             let value: Lit = input.parse()?;
-            let message =
-                format!("an option has a name: did you mean `timeout = {}`?", value.to_token_stream());
+            let message = match (&value, as_time(&value)) {
+                (_, Some(time)) => format!("an option has a name: did you mean `timeout = \"{time}\"`?"),
+                (Lit::Int(number), _) if number.suffix().is_empty() => {
+                    format!("an option has a name: did you mean `timeout = {number}`?")
+                }
+                _ => "an option has a name, such as `timeout = \"5m\"`".to_owned(),
+            };
             return Err(syn::Error::new_spanned(value, message));
         }
         if !input.peek(Ident::peek_any) {
@@ -125,7 +130,7 @@ impl Options {
             "capacity" => set(&mut self.capacity, name, input, errors, capacity),
             "weigh" => set(&mut self.weigh, name, input, errors, expression),
             "skip" => set(&mut self.skip, name, input, errors, names),
-            "key" => set(&mut self.key, name, input, errors, expression),
+            "key" => set(&mut self.key, name, input, errors, key),
             "name" => set(&mut self.name, name, input, errors, identity),
             "cache_err" => set(&mut self.cache_err, name, input, errors, flag),
             "cache_none" => set(&mut self.cache_none, name, input, errors, flag),
@@ -138,7 +143,7 @@ impl Options {
             other => {
                 errors.at(&name, unknown(other));
                 // Its value is nobody's fault.
-                skip_to_comma(input);
+                rest(input);
                 Ok(())
             }
         }
@@ -149,12 +154,30 @@ fn unknown(name: &str) -> String {
     if NOT_YET_AVAILABLE.contains(&name) {
         return format!("`{name}` is not available yet in this version of cached-runtime");
     }
-    match nearest(name, AVAILABLE.into_iter().chain(NOT_YET_AVAILABLE)) {
-        Some(near) => format!("unknown option `{name}`; did you mean `{near}`?"),
+    let lower = name.to_lowercase();
+    if let Some(near) = meant(&lower) {
+        return format!("unknown option `{name}`; did you mean `{near}`?");
+    }
+    match nearest(&lower, NOT_YET_AVAILABLE) {
+        Some(near) => format!(
+            "unknown option `{name}`; `{near}` is not available yet in this version of cached-runtime"
+        ),
         None => format!(
             "unknown option `{name}`; the options are {}",
             AVAILABLE.map(|it| format!("`{it}`")).join(", ")
         ),
+    }
+}
+
+/// The option that others call by this name, or that is spelled nearly so.
+fn meant(name: &str) -> Option<&'static str> {
+    match name {
+        "ttl" | "ttl_secs" | "time" | "time_to_live" | "max_age" | "expire" | "expires" | "expiry" => {
+            Some("timeout")
+        }
+        "tti" | "time_to_idle" => Some("idle_timeout"),
+        "size" | "max_size" | "max_entries" | "max_capacity" => Some("capacity"),
+        _ => nearest(name, AVAILABLE),
     }
 }
 
@@ -175,28 +198,64 @@ fn set<T>(
     Ok(())
 }
 
-fn skip_to_comma(input: ParseStream<'_>) {
-    while !input.is_empty() && !input.peek(Token![,]) {
-        let _ = input.parse::<proc_macro2::TokenTree>();
+/// `=`, with a value after it.
+fn equals(name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
+    let ends = |input: ParseStream<'_>| input.is_empty() || input.peek(Token![,]);
+    let error = |message: &str| {
+        let message = format!("`{name}` {message}: `{name} = {}`", example(name));
+        Err(syn::Error::new_spanned(name, message))
+    };
+    if !ends(input) && (!input.peek(Token![=]) || input.peek(Token![==]) || input.peek(Token![=>])) {
+        return error("takes its value after a `=`");
     }
+    let _ = input.parse::<Token![=]>();
+    if ends(input) { error("needs a value") } else { Ok(()) }
 }
 
 /// `= EXPRESSION`
 fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
-    if !input.peek(Token![=]) {
-        return Err(syn::Error::new_spanned(
-            name,
-            format!("`{name}` needs a value: `{name} = {}`", example(name)),
-        ));
+    equals(name, input)?;
+    let expression = input.parse()?;
+    if let Expr::Lit(ExprLit { lit, .. }) = bare(&expression)
+        && has_unit(lit)
+    {
+        let time = as_time(lit).filter(|_| name.to_string().ends_with("timeout"));
+        let example = time.map_or_else(|| example(name).to_owned(), |time| format!("\"{time}\""));
+        let what = if matches!(lit, Lit::Str(_)) { "a string has no suffix" } else { "a number has no unit" };
+        let message = format!("{what}: write `{name} = {example}`");
+        return Err(syn::Error::new_spanned(expression, message));
     }
-    input.parse::<Token![=]>()?;
-    if input.is_empty() || input.peek(Token![,]) {
-        return Err(syn::Error::new_spanned(
-            name,
-            format!("`{name}` needs a value: `{name} = {}`", example(name)),
-        ));
+    Ok(expression)
+}
+
+/// Whether something stands behind a literal that is no type of Rust's, as in `5m`.
+fn has_unit(literal: &Lit) -> bool {
+    const TYPES: [&str; 13] =
+        ["", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize"];
+    match literal {
+        Lit::Int(number) => !TYPES.contains(&number.suffix()),
+        Lit::Str(text) => !text.suffix().is_empty(),
+        _ => false,
     }
-    input.parse()
+}
+
+/// A literal with a unit as the text of a length of time.
+fn as_time(literal: &Lit) -> Option<String> {
+    let text = match literal {
+        Lit::Int(number) => format!("{}{}", number.base10_digits(), number.suffix()),
+        Lit::Str(text) => text.value(),
+        _ => return None,
+    };
+    humantime::parse_duration(&text).is_ok_and(|time| !time.is_zero()).then_some(text)
+}
+
+/// What is left of a value.
+fn rest(input: ParseStream<'_>) -> TokenStream {
+    let mut rest = TokenStream::new();
+    while !input.is_empty() && !input.peek(Token![,]) {
+        rest.extend(input.parse::<TokenTree>());
+    }
+    rest
 }
 
 fn example(name: &Ident) -> &'static str {
@@ -210,6 +269,8 @@ fn example(name: &Ident) -> &'static str {
         "cache_if" => "|v| v.is_complete()",
         "handle" => "NAME",
         "crate" => "path::to::cached_runtime",
+        "cache_err" | "cache_none" => "true",
+        "single_flight" => "false",
         _ => "condition",
     }
 }
@@ -298,7 +359,7 @@ fn capacity(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
 }
 
 fn flag(name: &Ident, input: ParseStream<'_>) -> syn::Result<bool> {
-    if !input.peek(Token![=]) {
+    if input.is_empty() || input.peek(Token![,]) {
         return Ok(true);
     }
     let expression = expression(name, input)?;
@@ -317,33 +378,121 @@ fn identity(name: &Ident, input: ParseStream<'_>) -> syn::Result<LitStr> {
 }
 
 fn handle(name: &Ident, input: ParseStream<'_>) -> syn::Result<Ident> {
-    let expression = expression(name, input)?;
-    syn::parse2(expression.to_token_stream()).map_err(|_| {
-        syn::Error::new_spanned(&expression, "`handle` is a name, such as `handle = item_cache`")
-    })
+    equals(name, input)?;
+    let value = rest(input);
+    syn::parse2(value.clone())
+        .map_err(|_| syn::Error::new_spanned(value, "`handle` is a name, such as `handle = item_cache`"))
 }
 
 fn path(name: &Ident, input: ParseStream<'_>) -> syn::Result<Path> {
     // `crate` itself is no expression.
-    input.parse::<Token![=]>().map_err(|_| {
-        syn::Error::new_spanned(name, format!("`{name}` needs a value: `{name} = {}`", example(name)))
-    })?;
-    input.call(Path::parse_mod_style)
+    equals(name, input)?;
+    let value = rest(input);
+    Path::parse_mod_style.parse2(value.clone()).map_err(|_| {
+        syn::Error::new_spanned(value, "`crate` is a path without quotes, such as `crate = crate::cache`")
+    })
+}
+
+/// The key; a literal is a mistake, that of quotes around it.
+fn key(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
+    let expression = expression(name, input)?;
+    let Expr::Lit(ExprLit { lit, .. }) = bare(&expression) else { return Ok(expression) };
+    let quoted = if let Lit::Str(text) = lit { text.value() } else { String::new() };
+    let inner = quoted.trim().strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
+    let inner = inner.unwrap_or(&quoted).trim();
+    let example = if syn::parse_str::<Expr>(inner).is_ok() { inner } else { example(name) };
+    let message = format!("a literal is the same key for every call: write `key = {example}`");
+    Err(syn::Error::new_spanned(expression, message))
 }
 
 /// `(a, b)`
 fn names(name: &Ident, input: ParseStream<'_>) -> syn::Result<Vec<Ident>> {
+    const MESSAGE: &str = "`skip` names arguments: `skip(db, self)`";
     if !input.peek(syn::token::Paren) {
-        if input.peek(Token![=]) {
-            skip_to_comma(input);
-        }
-        return Err(syn::Error::new_spanned(name, "`skip` names arguments: `skip(db, self)`"));
+        return Err(syn::Error::new_spanned(name, MESSAGE));
     }
     let content;
     parenthesized!(content in input);
-    let names = content.parse_terminated(|input| input.call(Ident::parse_any), Token![,])?;
+    let list: TokenStream = content.parse()?;
+    let parser = |input: ParseStream<'_>| input.parse_terminated(Ident::parse_any, Token![,]);
+    let names = parser.parse2(list.clone()).map_err(|_| syn::Error::new_spanned(list, MESSAGE))?;
     if names.is_empty() {
         return Err(syn::Error::new_spanned(name, "`skip` names at least one argument: `skip(db, self)`"));
     }
     Ok(names.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors_of(attribute: &str) -> String {
+        let mut errors = Errors::default();
+        Options::parse(attribute.parse().expect("it is tokens"), &mut errors);
+        errors.into_tokens().to_string()
+    }
+
+    #[test]
+    fn one_fault_is_one_error_that_teaches() {
+        for (attribute, expected) in [
+            ("5m", r#"did you mean `timeout = \"5m\"`"#),
+            ("\"5m\"", r#"did you mean `timeout = \"5m\"`"#),
+            ("300", "did you mean `timeout = 300`"),
+            ("5k", r#"such as `timeout = \"5m\"`"#),
+            ("timeout = 300ms", r#"write `timeout = \"300ms\"`"#),
+            ("timeout = 1_000ms", r#"write `timeout = \"1000ms\"`"#),
+            ("timeout = \"5m\"s", r#"write `timeout = \"5m\"`"#),
+            ("timeout = 5x", r#"write `timeout = \"5m\"`"#),
+            ("capacity = 10k", "write `capacity = 10_000`"),
+            ("jitter = \"10%\"x", r#"write `jitter = \"10%\"`"#),
+            ("timeout == 5", r#"after a `=`: `timeout = \"5m\"`"#),
+            ("timeout => 5", r#"after a `=`: `timeout = \"5m\"`"#),
+            ("timeout: 5", r#"after a `=`: `timeout = \"5m\"`"#),
+            ("timeout(5)", r#"after a `=`: `timeout = \"5m\"`"#),
+            ("cache_err: true", "after a `=`: `cache_err = true`"),
+            ("handle = fn", "`handle = item_cache`"),
+            ("handle = a.b", "`handle = item_cache`"),
+            ("handle", "needs a value: `handle = NAME`"),
+            ("crate = \"cached_runtime\"", "`crate = crate::cache`"),
+            ("skip(\"n\")", "`skip(db, self)`"),
+            ("skip(&n)", "`skip(db, self)`"),
+            ("skip(n.id)", "`skip(db, self)`"),
+            ("skip(n m)", "`skip(db, self)`"),
+            ("skip()", "`skip(db, self)`"),
+            ("skip = n", "`skip(db, self)`"),
+            ("key = \"n\"", "write `key = n`"),
+            ("key = \"{ (n, m) }\"", "write `key = (n, m)`"),
+            ("key = \"all of them\"", "write `key = (id, name)`"),
+            ("key = 7", "write `key = (id, name)`"),
+        ] {
+            let errors = errors_of(attribute);
+            assert_eq!(errors.matches("compile_error").count(), 1, "{attribute}: {errors}");
+            assert!(errors.contains(expected), "{attribute}: {errors}");
+            assert_eq!(errors_of(&format!("{attribute}, name = \"n\"")), errors);
+        }
+    }
+
+    #[test]
+    fn numbers_may_have_a_type() {
+        for attribute in ["timeout = 300u64", "capacity = 10_000usize", "idle_timeout = 5_u8"] {
+            assert_eq!(errors_of(attribute), "", "{attribute}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_others_lead_to_ours_and_nothing_to_what_is_not_there() {
+        for (near, names) in [
+            ("timeout", "ttl ttl_secs time time_to_live max_age expire TIMEOUT Timeout timout"),
+            ("capacity", "size max_size max_entries max_capacity"),
+            ("idle_timeout", "time_to_idle tti"),
+        ] {
+            for name in names.split(' ') {
+                let expected = format!("unknown option `{name}`; did you mean `{near}`?");
+                assert_eq!(unknown(name), expected);
+            }
+        }
+        assert!(unknown("bakend").contains("`backend` is not available yet"));
+        assert!(unknown("stale_if_error").contains("not available yet"));
+        assert!(unknown("banana").contains("the options are"));
+    }
 }

@@ -8,7 +8,9 @@ use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Expr, GenericParam, Path, Type, TypeImplTrait, TypeParam, parse_quote};
 
-use crate::errors::{Errors, nearest};
+use crate::borrows::{Depth, depth};
+use crate::checks;
+use crate::errors::Errors;
 use crate::options::{Given, Options, Time};
 use crate::signature::{self, Argument, Function};
 
@@ -58,9 +60,11 @@ impl Plan {
     ) -> Self {
         signature::check(&function, errors);
         let arguments = signature::name_arguments(&mut function.signature);
-        let skipped = skipped(&function, &arguments, &options, errors);
-        check_mutable(&function, &arguments, &skipped, &options, errors);
-        check_combinations(&options, errors);
+        let skipped = checks::skipped(&function, &arguments, &options, errors);
+        checks::mutable(&function, &arguments, &skipped, &options, errors);
+        checks::depth_of_key(&arguments, &skipped, &options, errors);
+        checks::combinations(&options, errors);
+        checks::constants(&function, &arguments, &options, errors);
         let name = options.name.as_ref().map_or_else(
             || {
                 let name = format!("::{}", function.signature.ident);
@@ -68,6 +72,9 @@ impl Plan {
             },
             |name| name.value.to_token_stream(),
         );
+        if !is_method {
+            checks::put(&skipped, &options, errors);
+        }
         let companion = match (&options.handle, is_method) {
             (Some(handle), false) => Companion::Type(handle.value.clone()),
             (None, false) => Companion::Type(function.signature.ident.clone()),
@@ -109,21 +116,36 @@ impl Plan {
 
     /// Whether the key mentions an argument whose name says that nobody mentions it.
     pub(crate) fn has_underscored(&self) -> bool {
-        let mut mentioned = self.arguments.iter().filter(|argument| !self.is_skipped(argument));
+        let identifying = self.impl_traits().map(|it| it.argument);
+        let mut mentioned =
+            self.arguments.iter().filter(|argument| !self.is_skipped(argument)).chain(identifying);
         mentioned.any(|argument| argument.binding.to_string().starts_with('_'))
     }
 
-    /// The bounds of the `impl Trait`s in skipped arguments, which are part of what tells tables apart.
-    pub(crate) fn skipped_impl_traits(&self) -> impl Iterator<Item = (&Argument, Type, Vec<TypeParam>)> {
+    pub(crate) fn is_deprecated(&self) -> bool {
+        self.function.attributes.iter().any(|attribute| attribute.path().is_ident("deprecated"))
+    }
+
+    /// The arguments with an `impl Trait`, whose type is part of what tells tables apart.
+    pub(crate) fn impl_traits(&self) -> impl Iterator<Item = ImplTraits<'_>> {
         let mut number = 0;
-        self.arguments.iter().filter(|argument| self.is_skipped(argument)).filter_map(move |argument| {
-            let mut ty = argument.ty.clone();
-            let mut named = NameImplTraits { parameters: Vec::new(), number: &mut number };
-            named.visit_type_mut(&mut ty);
-            let parameters = named.parameters;
-            (!parameters.is_empty()).then_some((argument, ty, parameters))
+        self.arguments.iter().filter_map(move |argument| {
+            let mut named = argument.ty.clone();
+            let mut found = NameImplTraits { parameters: Vec::new(), number: &mut number };
+            found.visit_type_mut(&mut named);
+            let parameters = found.parameters;
+            (!parameters.is_empty()).then_some(ImplTraits { argument, named, parameters })
         })
     }
+}
+
+/// An argument with an `impl Trait`.
+pub(crate) struct ImplTraits<'a> {
+    pub(crate) argument: &'a Argument,
+    /// Its type, with a name for each `impl Trait`.
+    pub(crate) named: Type,
+    /// The names, with their bounds.
+    pub(crate) parameters: Vec<TypeParam>,
 }
 
 /// Gives every `impl Trait` in a type a name.
@@ -158,91 +180,6 @@ pub(crate) fn const_parameters(function: &Function) -> impl Iterator<Item = &Ide
         GenericParam::Const(parameter) => Some(&parameter.ident),
         _ => None,
     })
-}
-
-/// The names given to `skip`, each of which must be an argument.
-fn skipped(
-    function: &Function,
-    arguments: &[Argument],
-    options: &Options,
-    errors: &mut Errors,
-) -> Vec<Ident> {
-    let Some(skip) = &options.skip else { return Vec::new() };
-    let receiver = function.receiver().map(|_| "self".to_owned());
-    let known: Vec<String> =
-        receiver.into_iter().chain(arguments.iter().map(|it| it.binding.to_string())).collect();
-    let mut skipped: Vec<Ident> = Vec::new();
-    for name in &skip.value {
-        let text = name.to_string();
-        if skipped.contains(name) {
-            errors.at(name, format!("`{text}` is skipped twice"));
-        } else if known.contains(&text) {
-            skipped.push(name.clone());
-        } else if text == "self" {
-            errors.at(name, "this function has no `self`");
-        } else {
-            let message = match nearest(&text, known.iter().map(String::as_str)) {
-                Some(near) => format!("there is no argument `{text}`; did you mean `{near}`?"),
-                None => format!("there is no argument `{text}`"),
-            };
-            errors.at(name, message);
-        }
-    }
-    skipped
-}
-
-const MUTABLE: &str = "`&mut` cannot be part of a cache key: a cached call would not change what it points to. \
-     If the result does not depend on it, leave it out with `skip(...)`; if it does, compute a `key = ...` from it";
-
-fn check_mutable(
-    function: &Function,
-    arguments: &[Argument],
-    skipped: &[Ident],
-    options: &Options,
-    errors: &mut Errors,
-) {
-    if options.key.is_some() {
-        return;
-    }
-    if let Some(receiver) = function.receiver()
-        && signature::is_mutable_reference(receiver)
-        && !skipped.iter().any(|it| it == "self")
-    {
-        errors.at(receiver, MUTABLE);
-    }
-    for argument in arguments {
-        if signature::is_mutable(&argument.ty) && !skipped.contains(&argument.binding) {
-            errors.at(&argument.ty, MUTABLE);
-        }
-    }
-}
-
-/// Notes options that contradict one another, or lack what they need.
-fn check_combinations(options: &Options, errors: &mut Errors) {
-    if let (Some(_), Some(skip)) = (&options.key, &options.skip) {
-        errors.at(&skip.name, "`key` already replaces all arguments, so that there is nothing to `skip`");
-    }
-    if let (Some(err), Some(none)) = (&options.cache_err, &options.cache_none)
-        && err.value
-        && none.value
-    {
-        errors.at(&none.name, "a function returns a `Result` or an `Option`, so that only one of `cache_err` and `cache_none` can apply");
-    }
-    let stores_negatives = [&options.cache_err, &options.cache_none].into_iter().flatten().any(|it| it.value);
-    if let Some(negative) = &options.negative_timeout
-        && !stores_negatives
-    {
-        errors.at(
-            &negative.name,
-            "`negative_timeout` is for stored errors and `None`s: it needs `cache_err` or `cache_none`",
-        );
-    }
-    if let Some(jitter) = &options.jitter
-        && options.timeout.is_none()
-        && options.negative_timeout.is_none()
-    {
-        errors.at(&jitter.name, "`jitter` shortens the `timeout`: it needs one");
-    }
 }
 
 fn duration(duration: Duration) -> TokenStream {
@@ -363,10 +300,19 @@ impl Plan {
 
     /// One part; what must be a key and is not is underlined at `place`.
     fn part(&self, check: &str, value: impl ToTokens, place: impl ToTokens) -> TokenStream {
+        self.viewed(check, value, place, quote!(.view()))
+    }
+
+    fn viewed(
+        &self,
+        check: &str,
+        value: impl ToTokens,
+        place: impl ToTokens,
+        view: TokenStream,
+    ) -> TokenStream {
         let (first, last) = ends(&place);
         let private = at(first, self.private());
-        let check = Ident::new(check, first);
-        let view = quote_spanned!(last=> .view());
+        let (check, view) = (Ident::new(check, first), at(last, view));
         quote_spanned!(first=> #private::#check(#private::Arg::new(&#value)#view))
     }
 
@@ -381,6 +327,9 @@ impl Plan {
             }
             Type::Paren(inner) => self.parts_of(value, &inner.elem, parts),
             Type::Group(inner) => self.parts_of(value, &inner.elem, parts),
+            _ if depth(ty) == Depth::Unknown => {
+                parts.push(self.viewed("key", value, ty, quote!(.view().borrowing())));
+            }
             _ => parts.push(self.part("key", value, ty)),
         }
     }

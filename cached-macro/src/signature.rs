@@ -3,13 +3,14 @@
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::{Parse, ParseStream};
-use syn::visit::{self, Visit};
+use syn::visit::Visit;
+use syn::visit_mut::{self, VisitMut};
 use syn::{
-    Attribute, FnArg, Ident, Lifetime, ParenthesizedGenericArguments, Pat, Receiver, ReceiverKind,
-    ReturnType, Safety, Signature, Token, TraitBound, Type, TypeFnPtr, TypeImplTrait, TypeNever,
-    TypeReference, Visibility,
+    Attribute, FnArg, Ident, Pat, PatIdent, Receiver, ReceiverKind, ReturnType, Safety, Signature, Token,
+    Type, TypeImplTrait, TypeNever, Visibility,
 };
 
+use crate::borrows::borrows;
 use crate::errors::Errors;
 
 /// A function with its body unread: what is wrong in there, the compiler says better.
@@ -60,11 +61,14 @@ impl Function {
         }
     }
 
-    /// Whether `Self` is written anywhere, so that the function is in an impl or a trait.
-    pub(crate) fn mentions_self_type(&self) -> bool {
-        let mut tokens = self.signature.to_token_stream();
-        tokens.extend(self.body.as_ref().map(ToTokens::to_token_stream));
-        mentions(tokens, "Self")
+    /// Whether `Self` is written in the signature, so that the function is in an impl or a trait.
+    pub(crate) fn signature_mentions_self_type(&self) -> bool {
+        mentions(self.signature.to_token_stream(), "Self")
+    }
+
+    /// Whether it is in the body, where it may be that of an impl in there.
+    pub(crate) fn body_mentions_self_type(&self) -> bool {
+        mentions(self.body.to_token_stream(), "Self")
     }
 }
 
@@ -80,9 +84,43 @@ fn mentions(tokens: TokenStream, word: &str) -> bool {
 pub(crate) struct Argument {
     /// What the argument is bound to: its own name, or one made for its pattern.
     pub(crate) binding: Ident,
-    /// The pattern, unless it is a plain name; `_` needs none.
+    /// The pattern, unless it is a plain name.
     pub(crate) pattern: Option<Pat>,
     pub(crate) ty: Type,
+}
+
+impl Argument {
+    /// The pattern, if it binds anything.
+    pub(crate) fn binding_pattern(&self) -> Option<&Pat> {
+        self.pattern.as_ref().filter(|pattern| !matches!(pattern, Pat::Wild(_)))
+    }
+
+    /// The names that the function knows the argument by.
+    pub(crate) fn names(&self) -> Vec<Ident> {
+        self.pattern.as_ref().map_or_else(|| vec![self.binding.clone()], |pattern| by_reference(pattern).1)
+    }
+}
+
+/// A pattern for a reference to what it is for, and the names in it.
+pub(crate) fn by_reference(pattern: &Pat) -> (Pat, Vec<Ident>) {
+    struct Names(Vec<Ident>);
+    impl VisitMut for Names {
+        fn visit_pat_mut(&mut self, pattern: &mut Pat) {
+            while let Pat::Reference(reference) = pattern {
+                *pattern = (*reference.pat).clone();
+            }
+            visit_mut::visit_pat_mut(self, pattern);
+        }
+
+        fn visit_pat_ident_mut(&mut self, name: &mut PatIdent) {
+            (name.by_ref, name.mutability) = (None, None);
+            self.0.push(name.ident.clone());
+            visit_mut::visit_pat_ident_mut(self, name);
+        }
+    }
+    let (mut pattern, mut names) = (pattern.clone(), Names(Vec::new()));
+    names.visit_pat_mut(&mut pattern);
+    (pattern, names.0)
 }
 
 /// The arguments; those with patterns are given names, in the signature too.
@@ -97,7 +135,7 @@ pub(crate) fn name_arguments(signature: &mut Signature) -> Vec<Argument> {
             }
             pattern => {
                 let name = Ident::new(&format!("arg{number}"), Span::mixed_site());
-                let pattern = Some(pattern.clone()).filter(|pattern| !matches!(pattern, Pat::Wild(_)));
+                let pattern = Some(pattern.clone());
                 *argument.pat = syn::parse_quote!(#name);
                 (name, pattern)
             }
@@ -129,38 +167,22 @@ pub(crate) fn check(function: &Function, errors: &mut Errors) {
         );
     }
     if let ReturnType::Type(_, ty) = &signature.output {
+        for borrow in borrows(ty) {
+            errors.at(
+                borrow,
+                "a cached value outlives the call, so that it cannot borrow: return an owned value, such as `String` for `&str`, or an `Arc`",
+            );
+        }
         Returned { errors }.visit_type(ty);
     }
 }
 
-/// Finds what cannot be stored in a return type.
+/// Finds what has no name to be stored under in a return type.
 struct Returned<'a> {
     errors: &'a mut Errors,
 }
 
-impl Returned<'_> {
-    fn borrows(&mut self, tokens: impl ToTokens) {
-        self.errors.at(
-            tokens,
-            "a cached value outlives the call, so that it cannot borrow: return an owned value, such as `String` for `&str`, or an `Arc`",
-        );
-    }
-}
-
 impl<'ast> Visit<'ast> for Returned<'_> {
-    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
-        match &reference.lifetime {
-            Some(lifetime) if lifetime.ident == "static" => visit::visit_type(self, &reference.elem),
-            _ => self.borrows(reference),
-        }
-    }
-
-    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
-        if lifetime.ident != "static" {
-            self.borrows(lifetime);
-        }
-    }
-
     fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
         self.errors.at(
             ty,
@@ -170,15 +192,6 @@ impl<'ast> Visit<'ast> for Returned<'_> {
 
     fn visit_type_never(&mut self, ty: &'ast TypeNever) {
         self.errors.at(ty, "a function that never returns has nothing to cache");
-    }
-
-    // The lifetimes in these are the callers' of a function, not the value's.
-    fn visit_parenthesized_generic_arguments(&mut self, _: &'ast ParenthesizedGenericArguments) {}
-    fn visit_type_fn_ptr(&mut self, _: &'ast TypeFnPtr) {}
-    fn visit_trait_bound(&mut self, bound: &'ast TraitBound) {
-        if bound.lifetimes.is_none() {
-            visit::visit_trait_bound(self, bound);
-        }
     }
 }
 

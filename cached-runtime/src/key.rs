@@ -1,10 +1,10 @@
 //! Keys: arguments seen by reference, hashed and compared without a copy, owned only to be stored.
 //!
 //! The attribute wraps each argument as `key(Arg::new(&x).view())`. Which `view` is meant is decided
-//! by method lookup: it looks through the wrappers `Arg` → `ByReference` → `ByValue` → `NoReference`
-//! → `NoValue` in this order and takes the first whose bounds hold. So borrowed types are seen as
-//! what they borrow, and a type that cannot be a key still gets a view, one that fails in `key` with
-//! the message of [`Key`] and nowhere else.
+//! by method lookup: it looks through a chain of wrappers, from `Arg` by way of `ByReference` and
+//! `ByValue` to `NoValue`, and takes the first whose bounds hold. So borrowed types are seen as what
+//! they borrow, and a type that cannot be a key still gets a view, one that fails in `key` with the
+//! message of [`Key`] and nowhere else.
 
 use std::borrow::{Borrow, Cow};
 use std::hash::{Hash, Hasher};
@@ -45,7 +45,7 @@ impl<T> Key for T where T: ?Sized + Hash + Eq + ToOwned<Owned: Send + Sync + 'st
     note = "if it depends on a part of it: `#[cached(key = (self.id, ...))]`",
     note = "if it depends on all of it: derive `Hash`, `PartialEq`, `Eq` and `Clone` for the type"
 )]
-pub trait SelfKey: Key {}
+pub trait SelfKey {}
 
 #[diagnostic::do_not_recommend]
 impl<T: ?Sized + Key> SelfKey for T {}
@@ -198,6 +198,8 @@ pub struct Refused<T: ?Sized>(PhantomData<T>);
 /// What was found out about an argument: the type that must be a key, and its part.
 pub trait View {
     type Of: ?Sized;
+    /// The type, if it borrows and is not seen as what it borrows; else `()`.
+    type Borrowing: ?Sized;
     type Part: Part;
     fn part(self) -> Self::Part;
 }
@@ -206,9 +208,17 @@ macro_rules! views {
     ($($view:ty),*) => {$(
         impl<T: ?Sized + Key> View for $view {
             type Of = T;
+            type Borrowing = ();
             type Part = Self;
             #[inline]
             fn part(self) -> Self {
+                self
+            }
+        }
+        impl<T: ?Sized> $view {
+            /// The view of a type that is known to borrow.
+            #[inline]
+            pub fn borrowing(self) -> Self {
                 self
             }
         }
@@ -216,19 +226,73 @@ macro_rules! views {
 }
 views!(One<'_, T>, Maybe<'_, T>, Many<'_, '_, T>);
 
+/// An argument that is seen as it is.
+pub struct Plain<'a, T: ?Sized>(One<'a, T>);
+
+impl<'a, T: ?Sized> Plain<'a, T> {
+    #[inline]
+    pub fn borrowing(self) -> Deep<'a, T> {
+        Deep(self.0)
+    }
+}
+
+impl<'a, T: ?Sized + Key> View for Plain<'a, T> {
+    type Of = T;
+    type Borrowing = ();
+    type Part = One<'a, T>;
+    #[inline]
+    fn part(self) -> One<'a, T> {
+        self.0
+    }
+}
+
+/// The same of one that borrows.
+pub struct Deep<'a, T: ?Sized>(One<'a, T>);
+
+impl<'a, T: ?Sized + Key> View for Deep<'a, T> {
+    type Of = T;
+    type Borrowing = T;
+    type Part = One<'a, T>;
+    fn part(self) -> One<'a, T> {
+        self.0
+    }
+}
+
+impl<T: ?Sized> Refused<T> {
+    #[must_use]
+    pub fn borrowing(self) -> Self {
+        self
+    }
+}
+
 impl<T: ?Sized> View for Refused<T> {
     type Of = T;
+    type Borrowing = ();
     type Part = Unusable;
     fn part(self) -> Unusable {
         Unusable(())
     }
 }
 
+/// What a key can follow. A type's lifetimes do not take part in method lookup, so that one that borrows
+/// is found to be a key, and would be refused only by the borrow checker, which cannot say why.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` borrows deeper than a cache key can follow",
+    label = "a key follows `&T`, `Option<&T>`, `Cow<T>`, lists of `&T`, and tuples of these",
+    note = "leave the argument out of the key: `#[cached(skip(argument))]`",
+    note = "or compute an owned key from the arguments: `#[cached(key = ...)]`"
+)]
+pub trait Followed {}
+
+#[diagnostic::do_not_recommend]
+impl Followed for () {}
+
 /// An argument as a part of the key; the one place where a type that cannot be a key is an error.
 #[inline]
 pub fn key<V: View>(view: V) -> V::Part
 where
     V::Of: Key,
+    V::Borrowing: Followed,
 {
     view.part()
 }
@@ -242,22 +306,18 @@ where
     view.part()
 }
 
-/// An argument by reference; the outermost of the wrappers that `view` is looked up in.
-pub struct Arg<'a, T: ?Sized>(ByReference<'a, T>);
-pub struct ByReference<'a, T: ?Sized>(ByValue<'a, T>);
-pub struct ByValue<'a, T: ?Sized>(NoReference<'a, T>);
-pub struct NoReference<'a, T: ?Sized>(NoValue<'a, T>);
-pub struct NoValue<'a, T: ?Sized>(&'a T);
-
-impl<'a, T: ?Sized> Arg<'a, T> {
-    #[inline]
-    pub fn new(argument: &'a T) -> Self {
-        Self(ByReference(ByValue(NoReference(NoValue(argument)))))
-    }
-}
-
-macro_rules! falls_back {
-    ($($outer:ident to $inner:ident),*) => {$(
+// Each wrapper has one `view`: were there several, the compiler would name all of them for a type that
+// it does not know.
+macro_rules! wrappers {
+    ($($(#[$doc:meta])* $outer:ident around $inner:ident;)*) => {$(
+        $(#[$doc])*
+        pub struct $outer<'a, T: ?Sized>($inner<'a, T>);
+        impl<'a, T: ?Sized> $outer<'a, T> {
+            #[inline]
+            pub fn new(argument: &'a T) -> Self {
+                Self($inner::new(argument))
+            }
+        }
         impl<'a, T: ?Sized> Deref for $outer<'a, T> {
             type Target = $inner<'a, T>;
             #[inline]
@@ -267,61 +327,86 @@ macro_rules! falls_back {
         }
     )*};
 }
-falls_back!(Arg to ByReference, ByReference to ByValue, ByValue to NoReference, NoReference to NoValue);
+wrappers! {
+    /// An argument by reference; the outermost of the wrappers that `view` is looked up in.
+    Arg around OfList;
+    OfList around OfArray;
+    OfArray around OfReference;
+    OfReference around ByReference;
+    ByReference around ByOption;
+    ByOption around ByCow;
+    ByCow around ByValue;
+    ByValue around NoReference;
+    NoReference around NoOption;
+    NoOption around NoValue;
+}
+pub struct NoValue<'a, T: ?Sized>(&'a T);
+
+impl<'a, T: ?Sized> NoValue<'a, T> {
+    #[inline]
+    pub fn new(argument: &'a T) -> Self {
+        Self(argument)
+    }
+
+    #[inline]
+    fn argument(&self) -> &'a T {
+        self.0
+    }
+}
 
 impl<'a, 'b, T: ?Sized + Key> Arg<'a, &'b [&'b T]> {
     #[inline]
     pub fn view(&self) -> Many<'a, 'b, T> {
-        Many(self.0.0.0.0.0)
+        Many(self.argument())
     }
 }
 
-impl<'a, 'b, T: ?Sized + Key> Arg<'a, Vec<&'b T>> {
+impl<'a, 'b, T: ?Sized + Key> OfList<'a, Vec<&'b T>> {
     #[inline]
     pub fn view(&self) -> Many<'a, 'b, T> {
-        Many(self.0.0.0.0.0)
+        Many(self.argument())
     }
 }
 
-impl<'a, 'b, T: ?Sized + Key, const N: usize> Arg<'a, [&'b T; N]> {
+impl<'a, 'b, T: ?Sized + Key, const N: usize> OfArray<'a, [&'b T; N]> {
     #[inline]
     pub fn view(&self) -> Many<'a, 'b, T> {
-        Many(self.0.0.0.0.0)
+        Many(self.argument())
     }
 }
 
-impl<'a, 'b, T: ?Sized + Key> Arg<'a, &'b &'b T> {
+impl<'a, 'b, T: ?Sized + Key> OfReference<'a, &'b &'b T> {
     #[inline]
     pub fn view(&self) -> One<'a, T> {
-        One(self.0.0.0.0.0)
+        One(self.argument())
     }
 }
 
 impl<'a, T: ?Sized + Key> ByReference<'a, &T> {
     #[inline]
     pub fn view(&self) -> One<'a, T> {
-        One(self.0.0.0.0)
+        One(self.argument())
     }
 }
 
-impl<'a, T: ?Sized + Key> ByReference<'a, Option<&T>> {
+impl<'a, T: ?Sized + Key> ByOption<'a, Option<&T>> {
     #[inline]
     pub fn view(&self) -> Maybe<'a, T> {
-        Maybe(*self.0.0.0.0)
+        Maybe(*self.argument())
     }
 }
 
-impl<'a, T: ?Sized + Key> ByReference<'a, Cow<'_, T>> {
+impl<'a, T: ?Sized + Key> ByCow<'a, Cow<'_, T>> {
     #[inline]
     pub fn view(&self) -> One<'a, T> {
-        One(self.0.0.0.0)
+        One(self.argument())
     }
 }
 
 impl<'a, T: ?Sized + Key> ByValue<'a, T> {
     #[inline]
-    pub fn view(&self) -> One<'a, T> {
-        One(self.0.0.0)
+    pub fn view(&self) -> Plain<'a, T> {
+        Plain(One(self.argument()))
     }
 }
 
@@ -332,7 +417,7 @@ impl<T: ?Sized> NoReference<'_, &T> {
     }
 }
 
-impl<T: ?Sized> NoReference<'_, Option<&T>> {
+impl<T: ?Sized> NoOption<'_, Option<&T>> {
     #[inline]
     pub fn view(&self) -> Refused<T> {
         Refused(PhantomData)

@@ -1,8 +1,8 @@
 //! What a function returns, told apart by type: of a `Result` the `Ok` is stored, of an `Option` the
 //! `Some`, of anything else all of it.
 //!
-//! `Ret::<R>::new().outcome()` is resolved by method lookup as in the `key` module: `Ret` → `Apart`
-//! → `Whole` → `NoParts` → `NoWhole`.
+//! `Ret::<fn() -> R>::NEW.outcome()` is resolved by method lookup as in the `key` module, from `Ret` by
+//! way of `Whole` to `NoWhole`.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -249,76 +249,81 @@ impl<R, T> Found for Refused<R, T> {
     }
 }
 
-/// A return type; the outermost of the wrappers that `outcome` is looked up in.
-pub struct Ret<R>(Apart<R>);
-pub struct Apart<R>(Whole<R>);
-pub struct Whole<R>(NoParts<R>);
-pub struct NoParts<R>(NoWhole<R>);
-pub struct NoWhole<R>(PhantomData<fn() -> R>);
-
-impl<R> Ret<R> {
-    #[expect(clippy::new_without_default, reason = "written by the attribute alone")]
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(Apart(Whole(NoParts(NoWhole(PhantomData)))))
-    }
-}
-
-macro_rules! falls_back {
-    ($($outer:ident to $inner:ident),*) => {$(
-        impl<R> Deref for $outer<R> {
-            type Target = $inner<R>;
-            fn deref(&self) -> &$inner<R> {
+// Each wrapper has one `outcome`: were there several, the compiler would name all of them for a type that
+// it does not know.
+macro_rules! wrappers {
+    ($($(#[$doc:meta])* $outer:ident around $inner:ident;)*) => {$(
+        $(#[$doc])*
+        pub struct $outer<F>($inner<F>);
+        impl<F> $outer<F> {
+            pub const NEW: Self = Self($inner::NEW);
+        }
+        impl<F> Deref for $outer<F> {
+            type Target = $inner<F>;
+            fn deref(&self) -> &$inner<F> {
                 &self.0
             }
         }
     )*};
 }
-falls_back!(Ret to Apart, Apart to Whole, Whole to NoParts, NoParts to NoWhole);
+wrappers! {
+    /// What returns it; the outermost of the wrappers that `outcome` is looked up in.
+    Ret around Unshared;
+    Unshared around Optional;
+    Optional around Whole;
+    Whole around NoResult;
+    NoResult around NoOption;
+    NoOption around NoWhole;
+}
+pub struct NoWhole<F>(PhantomData<F>);
 
-impl<T: Value, E: Value> Ret<Result<T, E>> {
+impl<F> NoWhole<F> {
+    pub const NEW: Self = Self(PhantomData);
+}
+
+impl<T: Value, E: Value> Ret<fn() -> Result<T, E>> {
     #[must_use]
     pub fn outcome(&self) -> OfResult<T, E> {
         OfResult::NEW
     }
 }
 
-impl<T: Value, E> Apart<Result<T, E>> {
+impl<T: Value, E> Unshared<fn() -> Result<T, E>> {
     #[must_use]
     pub fn outcome(&self) -> OfUnshared<T, E> {
         OfUnshared::NEW
     }
 }
 
-impl<T: Value> Apart<Option<T>> {
+impl<T: Value> Optional<fn() -> Option<T>> {
     #[must_use]
     pub fn outcome(&self) -> OfOption<T> {
         OfOption::NEW
     }
 }
 
-impl<R: Value> Whole<R> {
+impl<R: Value> Whole<fn() -> R> {
     #[must_use]
     pub fn outcome(&self) -> OfPlain<R> {
         OfPlain::NEW
     }
 }
 
-impl<T, E> NoParts<Result<T, E>> {
+impl<T, E> NoResult<fn() -> Result<T, E>> {
     #[must_use]
     pub fn outcome(&self) -> Refused<Result<T, E>, T> {
         Refused(PhantomData)
     }
 }
 
-impl<T> NoParts<Option<T>> {
+impl<T> NoOption<fn() -> Option<T>> {
     #[must_use]
     pub fn outcome(&self) -> Refused<Option<T>, T> {
         Refused(PhantomData)
     }
 }
 
-impl<R> NoWhole<R> {
+impl<R> NoWhole<fn() -> R> {
     #[must_use]
     pub fn outcome(&self) -> Refused<R, R> {
         Refused(PhantomData)
@@ -407,7 +412,7 @@ mod tests {
 
     macro_rules! stores {
         ($($returned:expr => $type:ty, $expected:expr;)*) => {$({
-            let outcome = value(Ret::<$type>::new().outcome());
+            let outcome = value(Ret::<fn() -> $type>::NEW.outcome());
             let returned: $type = $returned;
             assert_eq!(outcome.stored(&returned).map(|v| format!("{v:?}")), $expected.map(str::to_owned));
         })*};
@@ -429,11 +434,11 @@ mod tests {
 
     #[test]
     fn the_whole_is_stored_where_asked_for() {
-        let outcome = cache_err(value(Ret::<Alias<u8>>::new().outcome()));
+        let outcome = cache_err(value(Ret::<fn() -> Alias<u8>>::NEW.outcome()));
         let failed = Err("e".to_owned());
         assert_eq!(outcome.stored(&failed), Some(&failed));
         assert!(outcome.is_negative(&failed) && !outcome.is_negative(&Ok(1)));
-        let outcome = cache_none(value(Ret::<Row<u8>>::new().outcome()));
+        let outcome = cache_none(value(Ret::<fn() -> Row<u8>>::NEW.outcome()));
         assert_eq!(outcome.stored(&None), Some(&None));
         assert!(outcome.is_negative(&None) && !outcome.is_negative(&Some(1)));
     }

@@ -124,6 +124,18 @@ fn patterns_mut_wildcards_and_raw_names_are_arguments_like_others() {
 }
 
 #[test]
+fn what_is_bound_in_a_pattern_may_be_used_by_options() {
+    #[cached(key = (a, b), bypass_if = *c == 0)]
+    fn sum((mut a, &b): (u32, &u32), ref c: u32) -> u32 {
+        a += 1;
+        a + b + c
+    }
+    let _own = testing::isolated();
+    assert_eq!((sum((1, &2), 3), sum((1, &2), 4), sum((1, &2), 0)), (7, 7, 4));
+    assert_eq!(sum::peek((1, &2), 3), Some(7));
+}
+
+#[test]
 fn any_name_may_be_an_argument_s() {
     #[cached]
     #[expect(clippy::too_many_arguments)]
@@ -141,7 +153,16 @@ fn any_name_may_be_an_argument_s() {
     ) -> u8 {
         key + inner + cache + self_ + call + step + function + value + hint + arg0
     }
+    struct Method;
+    impl Method {
+        #[cached(skip(self))]
+        #[expect(non_snake_case, reason = "named like the static")]
+        fn named(&self, __FUNCTION: u8, step: u8) -> u8 {
+            __FUNCTION + step
+        }
+    }
     let _own = testing::isolated();
+    assert_eq!((Method.named(1, 1), Method.named(2, 1)), (2, 3));
     assert_eq!(named(1, 1, 1, 1, 1, 1, 1, 1, 1, 1), 10);
     named::put(2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 7);
     assert_eq!(named(2, 2, 2, 2, 2, 2, 2, 2, 2, 2), 7);
@@ -158,7 +179,17 @@ fn an_argument_may_be_there_under_a_condition() {
     ) -> String {
         format!("{id} {verbose}")
     }
+    #[cached(skip(gone), timeout = 60)]
+    fn skipping_what_is_gone(#[cfg(any())] gone: &f64, id: u8) -> u8 {
+        id
+    }
+    #[cached(timeout = 60, skip(gone, verbose))]
+    fn skipping_more(#[cfg(any())] gone: &f64, verbose: f64, id: u8) -> f64 {
+        f64::from(id) + verbose
+    }
     let _own = testing::isolated();
+    assert_eq!((skipping_what_is_gone(1), skipping_what_is_gone(2)), (1, 2));
+    assert_eq!(skipping_more(0.5, 1).to_bits(), skipping_more(0.7, 1).to_bits());
     assert_eq!(conditional(1_u8, true), "1 true");
     assert_eq!(conditional(1_u8, false), "1 true");
 }
@@ -243,6 +274,158 @@ fn generic_functions_keep_their_instantiations_apart() {
     assert_eq!((label::peek::<Foot>(1), label::peek::<Metre>(1)), (None, Some("1 m".into())));
     assert!(skipped::invalidate::<Foot>(1));
     assert_eq!(skipped::stats().entries, 1);
+}
+
+#[test]
+fn what_an_impl_trait_is_tells_calls_apart_in_the_companion_too() {
+    trait Kind {
+        fn kind(&self) -> &'static str;
+    }
+    impl Kind for str {
+        fn kind(&self) -> &'static str {
+            "str"
+        }
+    }
+    impl Kind for String {
+        fn kind(&self) -> &'static str {
+            "String"
+        }
+    }
+    /// Both are kept as a `String`.
+    #[cached]
+    fn kind(thing: &(impl Kind + Key + ?Sized)) -> &'static str {
+        thing.kind()
+    }
+    #[cached(key = n)]
+    fn beside_the_key(thing: &(impl Kind + ?Sized), n: u8) -> String {
+        format!("{}{n}", thing.kind())
+    }
+    #[cached(skip(one))]
+    fn one_of_two(one: &(impl Kind + ?Sized), two: &(impl Kind + Key + ?Sized)) -> [&'static str; 2] {
+        [one.kind(), two.kind()]
+    }
+    struct Method;
+    impl Method {
+        #[cached(skip(self), handle = kind_cache)]
+        fn kind(&self, thing: &(impl Kind + Key + ?Sized)) -> &'static str {
+            thing.kind()
+        }
+    }
+    let _own = testing::isolated();
+    let owned = String::from("a");
+    for _ in 0..2 {
+        assert_eq!((kind("a"), kind(&owned)), ("str", "String"));
+        assert_eq!((Method.kind("a"), Method.kind(&owned)), ("str", "String"));
+        assert_eq!((beside_the_key("a", 1), beside_the_key(&owned, 1)), ("str1".into(), "String1".into()));
+        assert_eq!(
+            (one_of_two("a", &owned), one_of_two(&owned, "a")),
+            (["str", "String"], ["String", "str"])
+        );
+    }
+    assert!(kind::invalidate("a"));
+    assert_eq!((kind::peek("a"), kind::peek(&owned)), (None, Some("String")));
+    assert!(Method.kind_cache(&owned).invalidate());
+    assert_eq!((Method.kind_cache("a").peek(), Method.kind_cache(&owned).peek()), (Some("str"), None));
+    assert!(beside_the_key::invalidate(&owned, 1));
+    assert_eq!(beside_the_key::peek("a", 1), Some("str1".into()));
+    assert!(one_of_two::invalidate::<str>(&owned));
+    assert_eq!(one_of_two::stats().entries, 1);
+}
+
+#[test]
+fn the_parameters_of_an_impl_of_a_generic_trait_tell_calls_apart() {
+    trait Unit {
+        const NAME: &'static str;
+    }
+    struct Metre;
+    struct Foot;
+    impl Unit for Metre {
+        const NAME: &'static str = "m";
+    }
+    impl Unit for Foot {
+        const NAME: &'static str = "ft";
+    }
+    trait Label<U: Unit> {
+        fn label(&self, n: u32) -> String;
+        fn make(n: u32) -> String;
+        #[cached(skip(self))]
+        fn by_default(&self, n: u32) -> String {
+            format!("{n} {}", U::NAME)
+        }
+    }
+    struct Labels;
+    impl<U: Unit> Label<U> for Labels {
+        #[cached(skip(self))]
+        fn label(&self, n: u32) -> String {
+            format!("{n} {}", U::NAME)
+        }
+        #[cached]
+        fn make(n: u32) -> String {
+            format!("{n} {}", U::NAME)
+        }
+    }
+    fn all<U: Unit>() -> [String; 3]
+    where
+        Labels: Label<U>,
+    {
+        [Labels.label(1), <Labels as Label<U>>::make(1), Labels.by_default(1)]
+    }
+    let _own = testing::isolated();
+    for _ in 0..2 {
+        assert_eq!(all::<Metre>(), ["1 m", "1 m", "1 m"]);
+        assert_eq!(all::<Foot>(), ["1 ft", "1 ft", "1 ft"]);
+    }
+}
+
+#[test]
+fn names_of_borrowed_types_are_seen_through() {
+    type Text<'a> = Cow<'a, str>;
+    type Maybe<T> = Option<T>;
+    type Name<'a> = &'a str;
+    #[cached]
+    fn all(text: Text<'_>, maybe: Maybe<&str>, name: Name<'_>, pair: (Text<'_>, u8)) -> usize {
+        text.len() + maybe.map_or(0, str::len) + name.len() + pair.0.len()
+    }
+    let _own = testing::isolated();
+    for _ in 0..2 {
+        assert_eq!(all("a".into(), Some("b"), "c", ("d".to_owned().into(), 1)), 4);
+    }
+    assert_eq!(all::stats().hits, 1);
+}
+
+#[test]
+fn a_free_function_may_have_an_impl_in_its_body() {
+    #[cached]
+    fn outer(n: u32) -> u32 {
+        struct Inner(u32);
+        impl Inner {
+            fn new(n: u32) -> Self {
+                Self(n)
+            }
+        }
+        Inner::new(n).0 + 1
+    }
+    let _own = testing::isolated();
+    assert_eq!((outer(1), outer::peek(1)), (2, Some(2)));
+}
+
+struct Chunks<T, const N: usize>(T);
+
+impl<T: Copy, const N: usize> Chunks<T, { N }> {
+    #[cached]
+    fn size(n: usize) -> usize {
+        n * N
+    }
+
+    fn first(&self) -> T {
+        self.0
+    }
+}
+
+#[test]
+fn braces_in_the_header_of_an_impl_do_not_end_it() {
+    let _own = testing::isolated();
+    assert_eq!((Chunks::<u8, 2>::size(3), Chunks::<u8, 4>::size(3), Chunks::<u8, 1>(7).first()), (6, 12, 7));
 }
 
 #[derive(Clone, Hash, PartialEq, Eq)]

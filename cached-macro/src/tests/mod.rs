@@ -6,6 +6,8 @@ mod mutations;
 use proc_macro2::TokenStream;
 use syn::{Item, Meta};
 
+use crate::enclosing::Place;
+
 /// What an item under `#[cached]` expands to.
 fn expand(item: &str) -> TokenStream {
     let tokens: TokenStream = item.parse().expect("it is Rust");
@@ -15,7 +17,7 @@ fn expand(item: &str) -> TokenStream {
         Meta::List(list) => list.tokens,
         _ => TokenStream::new(),
     };
-    crate::attribute(&arguments, &quote::quote!(#item), || false)
+    crate::attribute(&arguments, &quote::quote!(#item), || Some(Place::Outside))
 }
 
 /// Many items, as a file would have them.

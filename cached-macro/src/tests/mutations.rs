@@ -3,6 +3,7 @@
 use proc_macro2::{Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 
 use crate::attribute;
+use crate::enclosing::Place;
 
 const ATTRIBUTES: &[&str] = &[
     "",
@@ -78,8 +79,9 @@ fn parse(text: &str) -> TokenStream {
 
 /// Expands, and checks what every expansion must be.
 fn check(arguments: &TokenStream, function: &TokenStream, function_is_rust: bool) {
-    for is_in_impl in [|| false, || true] {
-        let expansion = attribute(arguments, function, is_in_impl);
+    let places = [|| None, || Some(Place::Outside), || Some(Place::Impl), || Some(Place::Trait)];
+    for place in places {
+        let expansion = attribute(arguments, function, place);
         let refused = expansion.to_string().contains("compile_error");
         if refused {
             let rest = expansion.to_string();

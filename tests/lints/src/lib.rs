@@ -11,6 +11,12 @@
     elided_lifetimes_in_paths,
     let_underscore_drop,
     unused_results,
+    nonstandard_style,
+    non_camel_case_types,
+    unused,
+    unused_braces,
+    deprecated,
+    unnameable_types,
     clippy::all,
     clippy::pedantic,
     clippy::nursery
@@ -69,6 +75,33 @@ where
     format!("{things:?} {a} {b} {times}")
 }
 
+/// A deprecated function.
+#[deprecated(note = "there is a better one")]
+#[cached]
+#[must_use]
+pub fn former(n: u8) -> u8 {
+    n
+}
+
+/// Takes its arguments apart.
+#[cached(key = (a, _b), refresh_if = *a == 0)]
+#[must_use]
+pub fn pair((mut a, _b): (u8, u8), _unit: &impl Fn() -> u8, (_, unused): (u8, u8)) -> u8 {
+    a += unused;
+    a
+}
+
+#[cached(skip(_make))]
+fn made(_make: &impl Fn() -> u8, (n, _): (u8, u8)) -> u8 {
+    n
+}
+
+/// Uses what is private.
+#[must_use]
+pub fn uses(n: u8) -> u8 {
+    made(&|| n, (n, n))
+}
+
 /// A type with methods.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 pub struct Repo {
@@ -106,6 +139,14 @@ impl Repo {
     #[must_use]
     pub fn count(&self, name: &str) -> usize {
         name.len() + usize::from(self.id > 0)
+    }
+
+    /// A deprecated method with a handle.
+    #[deprecated(note = "there is a better one")]
+    #[cached(skip(self), handle = former_cache)]
+    #[must_use]
+    pub fn former(&self, (n, _): (u8, u8)) -> u8 {
+        n
     }
 
     /// A public `async` method with a handle.

@@ -1,0 +1,158 @@
+//! What borrows in a type, and what the runtime can follow of it.
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::visit::{self, Visit};
+use syn::{
+    GenericArgument, Lifetime, ParenthesizedGenericArguments, PathArguments, TraitBound, Type, TypeFnPtr,
+    TypeImplTrait, TypePath, TypeReference,
+};
+
+/// Whether an argument borrows no deeper than the runtime follows, which is decided by type in there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    Followed,
+    Deeper,
+    /// It may be another name of what can be followed.
+    Unknown,
+}
+
+pub(crate) fn depth(ty: &Type) -> Depth {
+    let ty = bare(ty);
+    let behind = behind(ty);
+    if borrows(behind.unwrap_or(ty)).is_empty() {
+        Depth::Followed
+    } else if behind.is_none() && matches!(ty, Type::Path(_)) {
+        Depth::Unknown
+    } else {
+        Depth::Deeper
+    }
+}
+
+/// The `T` of `&T`, `&&T`, `&[&T]`, `[&T; N]`, `Vec<&T>`, `Option<&T>` and `Cow<T>`, as in the runtime's
+/// `key` module.
+fn behind(ty: &Type) -> Option<&Type> {
+    match ty {
+        Type::Reference(TypeReference { elem, .. }) => Some(match bare(elem) {
+            Type::Slice(slice) => referent(&slice.elem).unwrap_or(elem),
+            elem => referent(elem).unwrap_or(elem),
+        }),
+        Type::Array(array) => referent(&array.elem),
+        Type::Path(TypePath { path, .. }) => {
+            let last = path.segments.last()?;
+            let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+            let argument = arguments.args.iter().find_map(|argument| match argument {
+                GenericArgument::Type(ty) => Some(ty),
+                _ => None,
+            })?;
+            match last.ident.to_string().as_str() {
+                "Vec" | "Option" => referent(argument),
+                "Cow" => Some(argument),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn referent(ty: &Type) -> Option<&Type> {
+    match bare(ty) {
+        Type::Reference(reference) => Some(&reference.elem),
+        _ => None,
+    }
+}
+
+/// A type without the groups and parentheses around it.
+fn bare(ty: &Type) -> &Type {
+    match ty {
+        Type::Paren(inner) => bare(&inner.elem),
+        Type::Group(inner) => bare(&inner.elem),
+        other => other,
+    }
+}
+
+/// The references and the lifetimes in a type that are not `'static`.
+pub(crate) fn borrows(ty: &Type) -> Vec<TokenStream> {
+    let mut found = Borrows(Vec::new());
+    found.visit_type(ty);
+    found.0
+}
+
+struct Borrows(Vec<TokenStream>);
+
+impl<'ast> Visit<'ast> for Borrows {
+    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+        match &reference.lifetime {
+            Some(lifetime) if lifetime.ident == "static" => self.visit_type(&reference.elem),
+            _ => self.0.push(reference.to_token_stream()),
+        }
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        if lifetime.ident != "static" {
+            self.0.push(lifetime.to_token_stream());
+        }
+    }
+
+    // The lifetimes in these are the callers' of a function, not the value's.
+    fn visit_parenthesized_generic_arguments(&mut self, _: &'ast ParenthesizedGenericArguments) {}
+    fn visit_type_fn_ptr(&mut self, _: &'ast TypeFnPtr) {}
+    fn visit_trait_bound(&mut self, bound: &'ast TraitBound) {
+        if bound.lifetimes.is_none() {
+            visit::visit_trait_bound(self, bound);
+        }
+    }
+
+    // What these are is not written here.
+    fn visit_type_impl_trait(&mut self, _: &'ast TypeImplTrait) {}
+    fn visit_type_path(&mut self, path: &'ast TypePath) {
+        if path.qself.is_none() {
+            visit::visit_type_path(self, path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_borrows_deeper_than_the_runtime_follows_is_found() {
+        for (ty, expected) in [
+            ("u64", Depth::Followed),
+            ("&str", Depth::Followed),
+            ("&'a str", Depth::Followed),
+            ("&&str", Depth::Followed),
+            ("&[&str]", Depth::Followed),
+            ("&[String]", Depth::Followed),
+            ("&Option<String>", Depth::Followed),
+            ("Vec<&str>", Depth::Followed),
+            ("::std::vec::Vec<&'a str>", Depth::Followed),
+            ("[&str; 2]", Depth::Followed),
+            ("Option<&str>", Depth::Followed),
+            ("Option<&[u8]>", Depth::Followed),
+            ("std::borrow::Cow<'_, str>", Depth::Followed),
+            ("Vec<(&'static str, u32)>", Depth::Followed),
+            ("&[Option<&'static str>]", Depth::Followed),
+            ("Arc<dyn Fn(&str) -> &str>", Depth::Followed),
+            ("&(impl Key + 'a)", Depth::Followed),
+            ("<T as Trait<'a>>::Item", Depth::Followed),
+            ("&[Option<&str>]", Depth::Deeper),
+            ("&&[&str]", Depth::Deeper),
+            ("&&&str", Depth::Deeper),
+            ("&Vec<&str>", Depth::Deeper),
+            ("&Option<&str>", Depth::Deeper),
+            ("&Cow<'_, str>", Depth::Deeper),
+            ("&Query<'_>", Depth::Deeper),
+            ("Option<&[&str]>", Depth::Deeper),
+            ("Vec<&Query<'_>>", Depth::Deeper),
+            ("[(&str, &str); 2]", Depth::Deeper),
+            ("Option<Cow<'_, str>>", Depth::Unknown),
+            ("Vec<(&str, u32)>", Depth::Unknown),
+            ("Query<'_>", Depth::Unknown),
+            ("Box<&str>", Depth::Unknown),
+        ] {
+            assert_eq!(depth(&syn::parse_str(ty).expect("a type")), expected, "{ty}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Options that do not fit the function, or one another.
+
+use proc_macro2::Ident;
+use syn::visit::Visit;
+use syn::{Expr, ExprBlock, ExprClosure, ExprPath, Type};
+
+use crate::borrows::{Depth, depth};
+use crate::errors::{Errors, nearest};
+use crate::options::{Given, Options, Time};
+use crate::signature::{self, Argument, Function};
+
+/// The names given to `skip`, each of which must be an argument.
+pub(crate) fn skipped(
+    function: &Function,
+    arguments: &[Argument],
+    options: &Options,
+    errors: &mut Errors,
+) -> Vec<Ident> {
+    let Some(skip) = &options.skip else { return Vec::new() };
+    let receiver = function.receiver().map(|_| "self".to_owned());
+    let named = arguments.iter().filter(|argument| argument.pattern.is_none());
+    let known: Vec<String> = receiver.into_iter().chain(named.map(|it| it.binding.to_string())).collect();
+    let in_patterns: Vec<Ident> =
+        arguments.iter().filter(|argument| argument.pattern.is_some()).flat_map(Argument::names).collect();
+    let mut skipped: Vec<Ident> = Vec::new();
+    for name in &skip.value {
+        let text = name.to_string();
+        if skipped.contains(name) {
+            errors.at(name, format!("`{text}` is skipped twice"));
+        } else if known.contains(&text) {
+            skipped.push(name.clone());
+        } else if text == "self" {
+            errors.at(name, "this function has no `self`");
+        } else if text == "_" || in_patterns.contains(name) {
+            errors.at(name, NO_NAME);
+        } else {
+            let message = match nearest(&text, known.iter().map(String::as_str)) {
+                Some(near) => format!("there is no argument `{text}`; did you mean `{near}`?"),
+                None => format!("there is no argument `{text}`"),
+            };
+            errors.at(name, message);
+        }
+    }
+    skipped
+}
+
+const NO_NAME: &str = "an argument that is a pattern, or `_`, has no name to skip it by: \
+     give it one, and take it apart in the body";
+
+const MUTABLE: &str = "`&mut` cannot be part of a cache key: a cached call would not change what it points to. \
+     If the result does not depend on it, leave it out with `skip(...)`; if it does, compute a `key = ...` from it";
+
+pub(crate) fn mutable(
+    function: &Function,
+    arguments: &[Argument],
+    skipped: &[Ident],
+    options: &Options,
+    errors: &mut Errors,
+) {
+    if options.key.is_some() {
+        return;
+    }
+    if let Some(receiver) = function.receiver()
+        && signature::is_mutable_reference(receiver)
+        && !skipped.iter().any(|it| it == "self")
+    {
+        errors.at(receiver, MUTABLE);
+    }
+    for argument in arguments {
+        if signature::is_mutable(&argument.ty) && !skipped.contains(&argument.binding) {
+            errors.at(&argument.ty, MUTABLE);
+        }
+    }
+}
+
+const DEEPER: &str = "this borrows deeper than a cache key can follow, which is through `&T`, `Option<&T>`, `Cow<T>`, \
+     lists of `&T`, and tuples of these. Leave the argument out of the key with `skip(...)`, or compute an \
+     owned `key = ...` from it";
+
+pub(crate) fn depth_of_key(
+    arguments: &[Argument],
+    skipped: &[Ident],
+    options: &Options,
+    errors: &mut Errors,
+) {
+    let in_key = |argument: &&Argument| options.key.is_none() && !skipped.contains(&argument.binding);
+    for argument in arguments.iter().filter(in_key).filter(|argument| !signature::is_mutable(&argument.ty)) {
+        for ty in parts_of_type(&argument.ty) {
+            if depth(ty) == Depth::Deeper {
+                errors.at(ty, DEEPER);
+            }
+        }
+    }
+}
+
+/// Notes options that contradict one another, or lack what they need.
+pub(crate) fn combinations(options: &Options, errors: &mut Errors) {
+    if let (Some(_), Some(skip)) = (&options.key, &options.skip) {
+        errors.at(&skip.name, "`key` already replaces all arguments, so that there is nothing to `skip`");
+    }
+    if let (Some(err), Some(none)) = (&options.cache_err, &options.cache_none)
+        && err.value
+        && none.value
+    {
+        errors.at(&none.name, "a function returns a `Result` or an `Option`, so that only one of `cache_err` and `cache_none` can apply");
+    }
+    let stores_negatives = [&options.cache_err, &options.cache_none].into_iter().flatten().any(|it| it.value);
+    if let Some(negative) = &options.negative_timeout
+        && !stores_negatives
+    {
+        errors.at(
+            &negative.name,
+            "`negative_timeout` is for stored errors and `None`s: it needs `cache_err` or `cache_none`",
+        );
+    }
+    if let Some(jitter) = &options.jitter
+        && options.timeout.is_none()
+        && options.negative_timeout.is_none()
+    {
+        errors.at(&jitter.name, "`jitter` shortens the `timeout`: it needs one");
+    }
+}
+
+/// Notes what is to hold for all calls and mentions an argument of one.
+pub(crate) fn constants(function: &Function, arguments: &[Argument], options: &Options, errors: &mut Errors) {
+    let mut names: Vec<Ident> = arguments.iter().flat_map(Argument::names).collect();
+    names.extend(function.receiver().map(|receiver| Ident::from(receiver.self_token)));
+    let capacity = options.capacity.as_ref().map(|capacity| (&capacity.name, &capacity.value));
+    let times = [&options.idle_timeout, &options.negative_timeout].into_iter().flatten();
+    let times = times.filter_map(|given| match &given.value {
+        Time::Expression(expression) => Some((&given.name, expression)),
+        _ => None,
+    });
+    for (option, expression) in capacity.into_iter().chain(times) {
+        if let Some(found) = mentioned(&names, expression) {
+            let message = format!(
+                "`{option}` holds for all calls: it must be a constant, and `{found}` is an argument"
+            );
+            errors.at(found, message);
+        }
+    }
+}
+
+/// Notes a timeout that needs what the companion is not given.
+pub(crate) fn put(skipped: &[Ident], options: &Options, errors: &mut Errors) {
+    if let Some(Given { value: Time::Expression(expression), .. }) = &options.timeout
+        && let Some(found) = mentioned(skipped, expression)
+    {
+        let message = format!(
+            "`{found}` is skipped, so that the companion's `put` does not have it: \
+             compute the timeout from the value, as in `timeout = |v| v.max_age()`, or do not skip it"
+        );
+        errors.at(found, message);
+    }
+}
+
+/// The first of some names that is in an expression.
+fn mentioned(names: &[Ident], expression: &Expr) -> Option<Ident> {
+    let mut mentioned = Mentioned { names, found: None };
+    mentioned.visit_expr(expression);
+    mentioned.found
+}
+
+struct Mentioned<'a> {
+    names: &'a [Ident],
+    found: Option<Ident>,
+}
+
+impl Visit<'_> for Mentioned<'_> {
+    fn visit_expr_path(&mut self, path: &ExprPath) {
+        let name = path.path.get_ident().filter(|name| self.names.contains(name));
+        self.found = self.found.take().or_else(|| name.cloned());
+    }
+
+    // What is bound in there may have the same name.
+    fn visit_expr_block(&mut self, _: &ExprBlock) {}
+    fn visit_expr_closure(&mut self, _: &ExprClosure) {}
+}
+
+/// The types that a key is made of: a tuple takes part with its elements.
+fn parts_of_type(ty: &Type) -> Vec<&Type> {
+    match ty {
+        Type::Tuple(tuple) => tuple.elems.iter().flat_map(parts_of_type).collect(),
+        Type::Paren(inner) => parts_of_type(&inner.elem),
+        Type::Group(inner) => parts_of_type(&inner.elem),
+        _ => vec![ty],
+    }
+}

@@ -1,0 +1,10 @@
+use cached_runtime::cached;
+
+#[cached(bakend = "redis://127.0.0.1")]
+fn f(id: u64) -> u64 {
+    id
+}
+
+fn main() {
+    f(1);
+}
