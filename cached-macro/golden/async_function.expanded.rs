@@ -2,10 +2,10 @@ async fn page(slug: &str) -> Result<Page, Error> {
     let step = ::cached_runtime::__rt::begin(
         page::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<fn() -> Result<Page, Error>>::NEW.outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> Result<Page, Error>>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&slug).view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&slug).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -41,12 +41,12 @@ impl page {
             .entry(
                 ::cached_runtime::__rt::value(
                     ::cached_runtime::__rt::Ret::<fn() -> Result<Page, Error>>::NEW
-                        .outcome(),
+                        .__outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&slug).view(),
+                        ::cached_runtime::__rt::Arg::new(&slug).__view(),
                     ),
                 ),
             )

@@ -9,15 +9,15 @@ impl Repo {
                 &__FUNCTION
             },
             ::cached_runtime::__rt::value(
-                ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.outcome(),
+                ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.__outcome(),
             ),
             ::cached_runtime::__rt::type_of(&|| {}),
             (
                 ::cached_runtime::__rt::key(
-                    ::cached_runtime::__rt::Arg::new(&(self.id)).view(),
+                    ::cached_runtime::__rt::Arg::new(&(self.id)).__view(),
                 ),
                 ::cached_runtime::__rt::key(
-                    ::cached_runtime::__rt::Arg::new(&(id)).view(),
+                    ::cached_runtime::__rt::Arg::new(&(id)).__view(),
                 ),
             ),
         );

@@ -3,10 +3,10 @@ fn item(id: u64, force: bool) -> Item {
         ::cached_runtime::__rt::Lookup::new().bypass_if(id == 0).refresh_if(force),
         item::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -34,12 +34,12 @@ impl item {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).view(),
+                        ::cached_runtime::__rt::Arg::new(&id).__view(),
                     ),
                 ),
             )

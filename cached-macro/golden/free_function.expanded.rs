@@ -2,12 +2,12 @@ pub fn item(id: u64, lang: &str) -> Result<Item, Error> {
     let step = ::cached_runtime::__rt::begin(
         item::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<fn() -> Result<Item, Error>>::NEW.outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> Result<Item, Error>>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
         (
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&lang).view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&lang).__view()),
         ),
     );
     match step {
@@ -41,15 +41,15 @@ impl item {
             .entry(
                 ::cached_runtime::__rt::value(
                     ::cached_runtime::__rt::Ret::<fn() -> Result<Item, Error>>::NEW
-                        .outcome(),
+                        .__outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).view(),
+                        ::cached_runtime::__rt::Arg::new(&id).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&lang).view(),
+                        ::cached_runtime::__rt::Arg::new(&lang).__view(),
                     ),
                 ),
             )

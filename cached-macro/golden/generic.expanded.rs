@@ -5,12 +5,14 @@ where
     let step = ::cached_runtime::__rt::begin(
         show::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<fn() -> String>::NEW.outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> String>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<(::core::marker::PhantomData<T>,)>,
         (
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&N).view()),
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&thing).view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&N).__view()),
+            ::cached_runtime::__rt::key(
+                ::cached_runtime::__rt::Arg::new(&thing).__view(),
+            ),
         ),
     );
     match step {
@@ -44,15 +46,15 @@ impl show {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<fn() -> String>::NEW.outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> String>::NEW.__outcome(),
                 ),
                 ::core::marker::PhantomData::<(::core::marker::PhantomData<T>,)>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&N).view(),
+                        ::cached_runtime::__rt::Arg::new(&N).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&thing).view(),
+                        ::cached_runtime::__rt::Arg::new(&thing).__view(),
                     ),
                 ),
             )

@@ -10,10 +10,14 @@ impl Repo {
                 &__FUNCTION
             },
             ::cached_runtime::__rt::value(
-                ::cached_runtime::__rt::Ret::<fn() -> Option<Row>>::NEW.outcome(),
+                ::cached_runtime::__rt::Ret::<fn() -> Option<Row>>::NEW.__outcome(),
             ),
             ::cached_runtime::__rt::type_of(&|| {}),
-            (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
+            (
+                ::cached_runtime::__rt::key(
+                    ::cached_runtime::__rt::Arg::new(&id).__view(),
+                ),
+            ),
         );
         match step {
             ::cached_runtime::__rt::Step::Return(value) => value,

@@ -3,10 +3,14 @@ impl Repo {
         let step = ::cached_runtime::__rt::begin(
             Self::__load_cache_function(),
             ::cached_runtime::__rt::value(
-                ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.outcome(),
+                ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.__outcome(),
             ),
             ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
-            (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
+            (
+                ::cached_runtime::__rt::key(
+                    ::cached_runtime::__rt::Arg::new(&id).__view(),
+                ),
+            ),
         );
         match step {
             ::cached_runtime::__rt::Step::Return(value) => value,
@@ -36,12 +40,12 @@ impl Repo {
         Self::__load_cache_function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.__outcome(),
                 ),
                 ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).view(),
+                        ::cached_runtime::__rt::Arg::new(&id).__view(),
                     ),
                 ),
             )

@@ -2,18 +2,20 @@ fn area(arg0: (u32, u32), mut scale: u32, arg2: u8) -> u32 {
     let step = ::cached_runtime::__rt::begin(
         area::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<fn() -> u32>::NEW.outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> u32>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
         (
             ::cached_runtime::__rt::key(
-                ::cached_runtime::__rt::Arg::new(&arg0.0).view(),
+                ::cached_runtime::__rt::Arg::new(&arg0.0).__view(),
             ),
             ::cached_runtime::__rt::key(
-                ::cached_runtime::__rt::Arg::new(&arg0.1).view(),
+                ::cached_runtime::__rt::Arg::new(&arg0.1).__view(),
             ),
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&scale).view()),
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&arg2).view()),
+            ::cached_runtime::__rt::key(
+                ::cached_runtime::__rt::Arg::new(&scale).__view(),
+            ),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&arg2).__view()),
         ),
     );
     match step {
@@ -50,21 +52,21 @@ impl area {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<fn() -> u32>::NEW.outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> u32>::NEW.__outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&arg0.0).view(),
+                        ::cached_runtime::__rt::Arg::new(&arg0.0).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&arg0.1).view(),
+                        ::cached_runtime::__rt::Arg::new(&arg0.1).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&scale).view(),
+                        ::cached_runtime::__rt::Arg::new(&scale).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&arg2).view(),
+                        ::cached_runtime::__rt::Arg::new(&arg2).__view(),
                     ),
                 ),
             )

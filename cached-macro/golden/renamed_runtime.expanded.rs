@@ -2,10 +2,10 @@ fn item(id: u64) -> Item {
     let step = prelude::cache::__rt::begin(
         item::__function(),
         prelude::cache::__rt::value(
-            prelude::cache::__rt::Ret::<fn() -> Item>::NEW.outcome(),
+            prelude::cache::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
-        (prelude::cache::__rt::key(prelude::cache::__rt::Arg::new(&id).view()),),
+        (prelude::cache::__rt::key(prelude::cache::__rt::Arg::new(&id).__view()),),
     );
     match step {
         prelude::cache::__rt::Step::Return(value) => value,
@@ -30,10 +30,14 @@ impl item {
         Self::__function()
             .entry(
                 prelude::cache::__rt::value(
-                    prelude::cache::__rt::Ret::<fn() -> Item>::NEW.outcome(),
+                    prelude::cache::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
-                (prelude::cache::__rt::key(prelude::cache::__rt::Arg::new(&id).view()),),
+                (
+                    prelude::cache::__rt::key(
+                        prelude::cache::__rt::Arg::new(&id).__view(),
+                    ),
+                ),
             )
             .handle(())
     }

@@ -3,11 +3,12 @@ fn item(id: u64) -> Result<Item, Error> {
         item::__function(),
         ::cached_runtime::__rt::cache_err(
             ::cached_runtime::__rt::value(
-                ::cached_runtime::__rt::Ret::<fn() -> Result<Item, Error>>::NEW.outcome(),
+                ::cached_runtime::__rt::Ret::<fn() -> Result<Item, Error>>::NEW
+                    .__outcome(),
             ),
         ),
         ::core::marker::PhantomData::<()>,
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -47,13 +48,13 @@ impl item {
                 ::cached_runtime::__rt::cache_err(
                     ::cached_runtime::__rt::value(
                         ::cached_runtime::__rt::Ret::<fn() -> Result<Item, Error>>::NEW
-                            .outcome(),
+                            .__outcome(),
                     ),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).view(),
+                        ::cached_runtime::__rt::Arg::new(&id).__view(),
                     ),
                 ),
             )

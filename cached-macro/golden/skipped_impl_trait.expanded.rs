@@ -2,13 +2,13 @@ fn load(db: &impl Db, id: u64) -> Row {
     let step = ::cached_runtime::__rt::begin(
         load::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.__outcome(),
         ),
         ::cached_runtime::__rt::both(
             ::core::marker::PhantomData::<()>,
             ::cached_runtime::__rt::type_of(&db),
         ),
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -38,7 +38,7 @@ impl load {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.__outcome(),
                 ),
                 ::cached_runtime::__rt::both(
                     ::core::marker::PhantomData::<()>,
@@ -46,7 +46,7 @@ impl load {
                 ),
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).view(),
+                        ::cached_runtime::__rt::Arg::new(&id).__view(),
                     ),
                 ),
             )

@@ -9,13 +9,15 @@ impl<T: Source> Load for Vec<T> {
                 &__FUNCTION
             },
             ::cached_runtime::__rt::value(
-                ::cached_runtime::__rt::Ret::<fn() -> String>::NEW.outcome(),
+                ::cached_runtime::__rt::Ret::<fn() -> String>::NEW.__outcome(),
             ),
             ::cached_runtime::__rt::type_of(&|| {}),
             (
-                ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&N).view()),
                 ::cached_runtime::__rt::key(
-                    ::cached_runtime::__rt::Arg::new(&ids).view(),
+                    ::cached_runtime::__rt::Arg::new(&N).__view(),
+                ),
+                ::cached_runtime::__rt::key(
+                    ::cached_runtime::__rt::Arg::new(&ids).__view(),
                 ),
             ),
         );

@@ -2,10 +2,14 @@ pub unsafe fn read(address: usize) -> u8 {
     let step = ::cached_runtime::__rt::begin(
         read::__function(),
         ::cached_runtime::__rt::value(
-            ::cached_runtime::__rt::Ret::<fn() -> u8>::NEW.outcome(),
+            ::cached_runtime::__rt::Ret::<fn() -> u8>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&address).view()),),
+        (
+            ::cached_runtime::__rt::key(
+                ::cached_runtime::__rt::Arg::new(&address).__view(),
+            ),
+        ),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -37,12 +41,12 @@ impl read {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
-                    ::cached_runtime::__rt::Ret::<fn() -> u8>::NEW.outcome(),
+                    ::cached_runtime::__rt::Ret::<fn() -> u8>::NEW.__outcome(),
                 ),
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&address).view(),
+                        ::cached_runtime::__rt::Arg::new(&address).__view(),
                     ),
                 ),
             )

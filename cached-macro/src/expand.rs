@@ -80,7 +80,7 @@ pub(crate) fn outcome(plan: &Plan) -> TokenStream {
     let returned = plan.function.returned();
     let (first, last) = ends(&returned);
     let private = at(first, plan.private());
-    let found = quote_spanned!(last=> .outcome());
+    let found = quote_spanned!(last=> .__outcome());
     // As the return type of a function that takes nothing it must name all of its lifetimes.
     let outcome = quote_spanned!(first=> #private::value(#private::Ret::<fn() -> #returned>::NEW #found));
     match &plan.whole {

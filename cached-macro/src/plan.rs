@@ -300,7 +300,7 @@ impl Plan {
 
     /// One part; what must be a key and is not is underlined at `place`.
     fn part(&self, check: &str, value: impl ToTokens, place: impl ToTokens) -> TokenStream {
-        self.viewed(check, value, place, quote!(.view()))
+        self.viewed(check, value, place, quote!(.__view()))
     }
 
     fn viewed(
@@ -328,7 +328,7 @@ impl Plan {
             Type::Paren(inner) => self.parts_of(value, &inner.elem, parts),
             Type::Group(inner) => self.parts_of(value, &inner.elem, parts),
             _ if depth(ty) == Depth::Unknown => {
-                parts.push(self.viewed("key", value, ty, quote!(.view().borrowing())));
+                parts.push(self.viewed("key", value, ty, quote!(.__view().borrowing())));
             }
             _ => parts.push(self.part("key", value, ty)),
         }

@@ -1,6 +1,6 @@
 //! Keys: arguments seen by reference, hashed and compared without a copy, owned only to be stored.
 //!
-//! The attribute wraps each argument as `key(Arg::new(&x).view())`. Which `view` is meant is decided
+//! The attribute wraps each argument as `key(Arg::new(&x).__view())`. Which `__view` is meant is decided
 //! by method lookup: it looks through a chain of wrappers, from `Arg` by way of `ByReference` and
 //! `ByValue` to `NoValue`, and takes the first whose bounds hold. So borrowed types are seen as what
 //! they borrow, and a type that cannot be a key still gets a view, one that fails in `key` with the
@@ -306,7 +306,7 @@ where
     view.part()
 }
 
-// Each wrapper has one `view`: were there several, the compiler would name all of them for a type that
+// Each wrapper has one `__view`: were there several, the compiler would name all of them for a type that
 // it does not know.
 macro_rules! wrappers {
     ($($(#[$doc:meta])* $outer:ident around $inner:ident;)*) => {$(
@@ -328,7 +328,7 @@ macro_rules! wrappers {
     )*};
 }
 wrappers! {
-    /// An argument by reference; the outermost of the wrappers that `view` is looked up in.
+    /// An argument by reference; the outermost of the wrappers that `__view` is looked up in.
     Arg around OfList;
     OfList around OfArray;
     OfArray around OfReference;
@@ -356,77 +356,77 @@ impl<'a, T: ?Sized> NoValue<'a, T> {
 
 impl<'a, 'b, T: ?Sized + Key> Arg<'a, &'b [&'b T]> {
     #[inline]
-    pub fn view(&self) -> Many<'a, 'b, T> {
+    pub fn __view(&self) -> Many<'a, 'b, T> {
         Many(self.argument())
     }
 }
 
 impl<'a, 'b, T: ?Sized + Key> OfList<'a, Vec<&'b T>> {
     #[inline]
-    pub fn view(&self) -> Many<'a, 'b, T> {
+    pub fn __view(&self) -> Many<'a, 'b, T> {
         Many(self.argument())
     }
 }
 
 impl<'a, 'b, T: ?Sized + Key, const N: usize> OfArray<'a, [&'b T; N]> {
     #[inline]
-    pub fn view(&self) -> Many<'a, 'b, T> {
+    pub fn __view(&self) -> Many<'a, 'b, T> {
         Many(self.argument())
     }
 }
 
 impl<'a, 'b, T: ?Sized + Key> OfReference<'a, &'b &'b T> {
     #[inline]
-    pub fn view(&self) -> One<'a, T> {
+    pub fn __view(&self) -> One<'a, T> {
         One(self.argument())
     }
 }
 
 impl<'a, T: ?Sized + Key> ByReference<'a, &T> {
     #[inline]
-    pub fn view(&self) -> One<'a, T> {
+    pub fn __view(&self) -> One<'a, T> {
         One(self.argument())
     }
 }
 
 impl<'a, T: ?Sized + Key> ByOption<'a, Option<&T>> {
     #[inline]
-    pub fn view(&self) -> Maybe<'a, T> {
+    pub fn __view(&self) -> Maybe<'a, T> {
         Maybe(*self.argument())
     }
 }
 
 impl<'a, T: ?Sized + Key> ByCow<'a, Cow<'_, T>> {
     #[inline]
-    pub fn view(&self) -> One<'a, T> {
+    pub fn __view(&self) -> One<'a, T> {
         One(self.argument())
     }
 }
 
 impl<'a, T: ?Sized + Key> ByValue<'a, T> {
     #[inline]
-    pub fn view(&self) -> Plain<'a, T> {
+    pub fn __view(&self) -> Plain<'a, T> {
         Plain(One(self.argument()))
     }
 }
 
 impl<T: ?Sized> NoReference<'_, &T> {
     #[inline]
-    pub fn view(&self) -> Refused<T> {
+    pub fn __view(&self) -> Refused<T> {
         Refused(PhantomData)
     }
 }
 
 impl<T: ?Sized> NoOption<'_, Option<&T>> {
     #[inline]
-    pub fn view(&self) -> Refused<T> {
+    pub fn __view(&self) -> Refused<T> {
         Refused(PhantomData)
     }
 }
 
 impl<T: ?Sized> NoValue<'_, T> {
     #[inline]
-    pub fn view(&self) -> Refused<T> {
+    pub fn __view(&self) -> Refused<T> {
         Refused(PhantomData)
     }
 }
@@ -469,7 +469,7 @@ mod tests {
     macro_rules! same {
         ($($one:expr, $other:expr;)*) => {$({
             let (one, other) = ($one, $other);
-            let (view, other) = (key(Arg::new(&one).view()), key(Arg::new(&other).view()));
+            let (view, other) = (key(Arg::new(&one).__view()), key(Arg::new(&other).__view()));
             assert!(view.matches(&view.own()), stringify!($one));
             assert_eq!(hash_of(&view), hash_of_owned(&view), stringify!($one));
             assert!(!view.matches(&other.own()), stringify!($one));
@@ -500,14 +500,14 @@ mod tests {
     #[test]
     fn borrowed_and_owned_arguments_hash_alike() {
         let owned = String::from("a");
-        let borrowed = key(Arg::new(&"a").view());
-        assert_eq!(hash_of(&borrowed), hash_of(&key(Arg::new(&owned).view())));
+        let borrowed = key(Arg::new(&"a").__view());
+        assert_eq!(hash_of(&borrowed), hash_of(&key(Arg::new(&owned).__view())));
         assert!(borrowed.matches(&owned));
     }
 
     #[test]
     fn parts_do_not_run_into_one_another() {
-        let hash = |a: &str, b: &str| hash_of(&(key(Arg::new(&a).view()), key(Arg::new(&b).view())));
+        let hash = |a: &str, b: &str| hash_of(&(key(Arg::new(&a).__view()), key(Arg::new(&b).__view())));
         assert_ne!(hash("1:y:2", "3"), hash("1", "2:y:3"));
         assert_ne!(hash("", "a"), hash("a", ""));
     }

@@ -68,7 +68,7 @@ pub use function::FunctionInfo;
 pub use handle::{AsyncHandle, Handle};
 pub use key::Key;
 #[doc(hidden)]
-pub use key::SelfKey;
+pub use key::{Followed, SelfKey};
 #[doc(hidden)]
 pub use outcome::{Cloneable, IsOption, IsResult, Shareable};
 pub use policy::Policy;

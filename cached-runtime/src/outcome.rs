@@ -1,7 +1,7 @@
 //! What a function returns, told apart by type: of a `Result` the `Ok` is stored, of an `Option` the
 //! `Some`, of anything else all of it.
 //!
-//! `Ret::<fn() -> R>::NEW.outcome()` is resolved by method lookup as in the `key` module, from `Ret` by
+//! `Ret::<fn() -> R>::NEW.__outcome()` is resolved by method lookup as in the `key` module, from `Ret` by
 //! way of `Whole` to `NoWhole`.
 
 use std::convert::Infallible;
@@ -58,7 +58,7 @@ pub trait Found: Copy {
     /// The type that must be a [`Value`].
     type Of;
     type Outcome: Outcome;
-    fn outcome(self) -> Self::Outcome;
+    fn __outcome(self) -> Self::Outcome;
 }
 
 /// The outcome of a function; the one place where a type that cannot be stored is an error.
@@ -66,7 +66,7 @@ pub fn value<F: Found>(found: F) -> F::Outcome
 where
     F::Of: Cloneable + Shareable,
 {
-    found.outcome()
+    found.__outcome()
 }
 
 macro_rules! zero_sized {
@@ -220,7 +220,7 @@ macro_rules! usable {
         impl<$($param $(: $bound)?),*> Found for $name<$($param),*> {
             type Of = $of;
             type Outcome = Self;
-            fn outcome(self) -> Self {
+            fn __outcome(self) -> Self {
                 self
             }
         }
@@ -244,12 +244,12 @@ impl<R, T> Copy for Refused<R, T> {}
 impl<R, T> Found for Refused<R, T> {
     type Of = T;
     type Outcome = Unusable<R, T>;
-    fn outcome(self) -> Unusable<R, T> {
+    fn __outcome(self) -> Unusable<R, T> {
         Unusable::NEW
     }
 }
 
-// Each wrapper has one `outcome`: were there several, the compiler would name all of them for a type that
+// Each wrapper has one `__outcome`: were there several, the compiler would name all of them for a type that
 // it does not know.
 macro_rules! wrappers {
     ($($(#[$doc:meta])* $outer:ident around $inner:ident;)*) => {$(
@@ -267,7 +267,7 @@ macro_rules! wrappers {
     )*};
 }
 wrappers! {
-    /// What returns it; the outermost of the wrappers that `outcome` is looked up in.
+    /// What returns it; the outermost of the wrappers that `__outcome` is looked up in.
     Ret around Unshared;
     Unshared around Optional;
     Optional around Whole;
@@ -283,49 +283,49 @@ impl<F> NoWhole<F> {
 
 impl<T: Value, E: Value> Ret<fn() -> Result<T, E>> {
     #[must_use]
-    pub fn outcome(&self) -> OfResult<T, E> {
+    pub fn __outcome(&self) -> OfResult<T, E> {
         OfResult::NEW
     }
 }
 
 impl<T: Value, E> Unshared<fn() -> Result<T, E>> {
     #[must_use]
-    pub fn outcome(&self) -> OfUnshared<T, E> {
+    pub fn __outcome(&self) -> OfUnshared<T, E> {
         OfUnshared::NEW
     }
 }
 
 impl<T: Value> Optional<fn() -> Option<T>> {
     #[must_use]
-    pub fn outcome(&self) -> OfOption<T> {
+    pub fn __outcome(&self) -> OfOption<T> {
         OfOption::NEW
     }
 }
 
 impl<R: Value> Whole<fn() -> R> {
     #[must_use]
-    pub fn outcome(&self) -> OfPlain<R> {
+    pub fn __outcome(&self) -> OfPlain<R> {
         OfPlain::NEW
     }
 }
 
 impl<T, E> NoResult<fn() -> Result<T, E>> {
     #[must_use]
-    pub fn outcome(&self) -> Refused<Result<T, E>, T> {
+    pub fn __outcome(&self) -> Refused<Result<T, E>, T> {
         Refused(PhantomData)
     }
 }
 
 impl<T> NoOption<fn() -> Option<T>> {
     #[must_use]
-    pub fn outcome(&self) -> Refused<Option<T>, T> {
+    pub fn __outcome(&self) -> Refused<Option<T>, T> {
         Refused(PhantomData)
     }
 }
 
 impl<R> NoWhole<fn() -> R> {
     #[must_use]
-    pub fn outcome(&self) -> Refused<R, R> {
+    pub fn __outcome(&self) -> Refused<R, R> {
         Refused(PhantomData)
     }
 }
@@ -412,7 +412,7 @@ mod tests {
 
     macro_rules! stores {
         ($($returned:expr => $type:ty, $expected:expr;)*) => {$({
-            let outcome = value(Ret::<fn() -> $type>::NEW.outcome());
+            let outcome = value(Ret::<fn() -> $type>::NEW.__outcome());
             let returned: $type = $returned;
             assert_eq!(outcome.stored(&returned).map(|v| format!("{v:?}")), $expected.map(str::to_owned));
         })*};
@@ -434,11 +434,11 @@ mod tests {
 
     #[test]
     fn the_whole_is_stored_where_asked_for() {
-        let outcome = cache_err(value(Ret::<fn() -> Alias<u8>>::NEW.outcome()));
+        let outcome = cache_err(value(Ret::<fn() -> Alias<u8>>::NEW.__outcome()));
         let failed = Err("e".to_owned());
         assert_eq!(outcome.stored(&failed), Some(&failed));
         assert!(outcome.is_negative(&failed) && !outcome.is_negative(&Ok(1)));
-        let outcome = cache_none(value(Ret::<fn() -> Row<u8>>::NEW.outcome()));
+        let outcome = cache_none(value(Ret::<fn() -> Row<u8>>::NEW.__outcome()));
         assert_eq!(outcome.stored(&None), Some(&None));
         assert!(outcome.is_negative(&None) && !outcome.is_negative(&Some(1)));
     }

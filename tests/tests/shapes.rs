@@ -634,3 +634,23 @@ fn nested_functions_with_the_same_name_do_not_mix() {
         assert_eq!((get(1), other::get(1)), ("this", "other"));
     }
 }
+
+#[test]
+fn a_trait_of_everything_with_names_like_ours_changes_nothing() {
+    trait Everything {
+        fn view(&self) -> u8 {
+            0
+        }
+        fn outcome(&self) -> u8 {
+            0
+        }
+    }
+    impl<T: ?Sized> Everything for T {}
+    #[cached(timeout = 60, cache_if = |n| *n > 0)]
+    fn f(n: u8, text: &str) -> Result<u8, String> {
+        Ok(n + text.view() + n.outcome())
+    }
+    let _own = testing::isolated();
+    assert_eq!((f(1, "a"), f(1, "a")), (Ok(1), Ok(1)));
+    assert_eq!(f::stats().hits, 1);
+}

@@ -111,18 +111,20 @@ fn start(duty: &mut Duty) {
 
 fn work() {
     loop {
-        remove_expired();
-        sleep();
+        let freed = remove_expired();
+        // What could not be freed, because somebody was looking at it, is tried again.
+        sleep(if freed { NEVER } else { 0 });
     }
 }
 
-fn remove_expired() {
+fn remove_expired() -> bool {
     let stores = STORES.read().clone();
     while stores.iter().map(|store| store.remove_expired(BATCH)).sum::<usize>() > 0 {}
-    free_all();
+    free_all()
 }
 
-fn sleep() {
+/// Until something expires or is to be looked at, or until a moment.
+fn sleep(until: Moment) {
     let stores = STORES.read().clone();
     let mut duty = DUTY.lock();
     let watched = look(&mut duty);
@@ -130,7 +132,11 @@ fn sleep() {
         // Whoever stores something from here on compares with this, and calls if it expires earlier.
         NEXT.store(NEVER, SeqCst);
         let next = stores.iter().filter(|store| runs(store)).map(|store| store.next_expiry()).min();
-        let next = next.unwrap_or(NEVER).min(watched).max(clock::now().saturating_add(nanoseconds(PAUSE)));
+        let next = next
+            .unwrap_or(NEVER)
+            .min(watched)
+            .min(until)
+            .max(clock::now().saturating_add(nanoseconds(PAUSE)));
         if next == NEVER {
             CALL.wait(&mut duty);
         } else {
@@ -145,24 +151,24 @@ fn sleep() {
 /// Lets the values of removed entries be dropped now rather than when this thread next looks
 /// something up, as far as nobody is looking at them.
 pub(crate) fn free() {
-    free_in(EPOCHS_UNTIL_FREE);
+    let _ = free_in(EPOCHS_UNTIL_FREE);
 }
 
-/// The same with patience for those who look something up just now.
-pub(crate) fn free_all() {
-    free_in(1000 * EPOCHS_UNTIL_FREE);
+/// The same with patience for those who look something up just now; returns whether all was freed.
+pub(crate) fn free_all() -> bool {
+    free_in(1000 * EPOCHS_UNTIL_FREE)
 }
 
 const EPOCHS_UNTIL_FREE: usize = 4;
 
-fn free_in(attempts: usize) {
+fn free_in(attempts: usize) -> bool {
     if !epoch::lives() {
-        return;
+        return false;
     }
     for attempt in 0..attempts {
         let guard = Guard::new();
         if !guard.has_garbage() {
-            return;
+            return true;
         }
         guard.accelerate();
         drop(guard);
@@ -170,6 +176,7 @@ fn free_in(attempts: usize) {
             thread::yield_now();
         }
     }
+    !Guard::new().has_garbage()
 }
 
 #[cfg(test)]
@@ -202,9 +209,9 @@ mod tests {
         let store = |n: u32, timeout: Duration| {
             let (sender, dropped) = channel();
             let reports = Reports { _sender: std::sync::Arc::new(sender) };
-            let outcome = value(Ret::<Reports>::new().outcome());
+            let outcome = value(Ret::<fn() -> Reports>::NEW.__outcome());
             let step =
-                begin_if(Lookup::new(), &FUNCTION, outcome, PhantomData::<()>, (key(Arg::new(&n).view()),));
+                begin_if(Lookup::new(), &FUNCTION, outcome, PhantomData::<()>, (key(Arg::new(&n).__view()),));
             match step {
                 Step::Return(_) => unreachable!("it is not there"),
                 Step::Run(call) => call.timeout(timeout).put(reports),
