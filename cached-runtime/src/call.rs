@@ -356,7 +356,11 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let Target { table, hash, key } = target;
         let flight = writer.flights.begin(hash, key, !self.alone);
         drop(writer);
+        // What is dropped here may call the function, and must not wait for what has only begun.
+        let entered = flight.course.enter();
         drop(fenced);
+        drop(guard);
+        drop(entered);
         let Self { state, outcome, rules, .. } = self;
         Turn::Compute(Computation {
             state,
