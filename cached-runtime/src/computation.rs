@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::call::{FlightOf, Owned, TableOf};
 use crate::clock::{Moment, nanoseconds};
 use crate::epoch::with_guard;
-use crate::flight::Ending;
+use crate::flight::{Ending, Flight};
 use crate::function::State;
 use crate::outcome::Outcome;
 use crate::store::janitor;
@@ -102,13 +102,22 @@ impl<O: Outcome, K: Owned> Drop for Computation<O, K> {
             return;
         }
         self.state.counts.abandoned.add(1);
+        let _lost = Lost(&self.flight);
         let _entered = self.flight.course.enter();
         let (table, hash, flight) = (self.table, self.hash, &self.flight);
         with_guard(|guard| {
             let key = table.lock(guard).flights.finish(hash, flight);
             drop(key);
         });
-        self.flight.end(Ending::Lost);
+    }
+}
+
+/// Those who wait go on, even if what is dropped before panics.
+struct Lost<'a, D>(&'a Flight<D>);
+
+impl<D> Drop for Lost<'_, D> {
+    fn drop(&mut self) {
+        self.0.end(Ending::Lost);
     }
 }
 
