@@ -356,18 +356,16 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let Target { table, hash, key } = target;
         let flight = writer.flights.begin(hash, key, !self.alone);
         drop(writer);
-        drop(fenced);
         let Self { state, outcome, rules, .. } = self;
-        Turn::Compute(Computation {
-            state,
-            table,
-            hash,
-            outcome,
-            rules,
-            flight,
-            started: Instant::now(),
-            landed: false,
-        })
+        let started = Instant::now();
+        let computation = Computation { state, table, hash, outcome, rules, flight, started, landed: false };
+        // What is dropped here may call the function, and must not wait for what has only begun; or
+        // panic, and then the computation is lost.
+        let entered = computation.flight.course.enter();
+        drop(fenced);
+        drop(guard);
+        drop(entered);
+        Turn::Compute(computation)
     }
 
     /// What to do after the flight that this call waited for.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::call::{FlightOf, Owned, TableOf};
 use crate::clock::{Moment, nanoseconds};
 use crate::epoch::with_guard;
-use crate::flight::Ending;
+use crate::flight::{Ending, Flight};
 use crate::function::State;
 use crate::outcome::Outcome;
 use crate::store::janitor;
@@ -56,8 +56,11 @@ impl<O: Outcome, K: Owned> Computation<O, K> {
         let counts = &self.state.counts;
         counts.computations.add(1);
         counts.compute_nanoseconds.add(nanoseconds(self.started.elapsed()));
+        // Until it has landed, a call that the rules make, or what is dropped, must not wait for it.
+        let entered = self.flight.course.enter();
         let admitted = admit(self.state, self.outcome, &self.rules, &returned);
         let stored = self.store(admitted);
+        drop(entered);
         after_store(self.state, stored);
         // Nobody can join any more.
         if self.flight.is_awaited() {
@@ -99,12 +102,22 @@ impl<O: Outcome, K: Owned> Drop for Computation<O, K> {
             return;
         }
         self.state.counts.abandoned.add(1);
+        let _lost = Lost(&self.flight);
+        let _entered = self.flight.course.enter();
         let (table, hash, flight) = (self.table, self.hash, &self.flight);
         with_guard(|guard| {
             let key = table.lock(guard).flights.finish(hash, flight);
             drop(key);
         });
-        self.flight.end(Ending::Lost);
+    }
+}
+
+/// Those who wait go on, even if what is dropped before panics.
+struct Lost<'a, D>(&'a Flight<D>);
+
+impl<D> Drop for Lost<'_, D> {
+    fn drop(&mut self) {
+        self.0.end(Ending::Lost);
     }
 }
 

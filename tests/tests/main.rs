@@ -4,6 +4,7 @@ mod companion;
 mod expiry;
 mod flights;
 mod limits;
+mod panics;
 mod reentry;
 mod shapes;
 mod tasks;

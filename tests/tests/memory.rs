@@ -5,13 +5,18 @@ use std::cell::Cell;
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use cached_runtime::cached;
+use cached_runtime::{cached, store, testing};
+use cached_tests::{eventually, watched};
 
-/// Counts the allocations and the bytes of each thread.
+/// Counts the allocations and the bytes of each thread, and the bytes of all of them.
 struct Counting;
+
+static ALL_BYTES: AtomicIsize = AtomicIsize::new(0);
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -24,11 +29,13 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
         let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size().cast_signed()));
+        ALL_BYTES.fetch_add(layout.size().cast_signed(), SeqCst);
         // SAFETY: as promised by the caller.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() - layout.size().cast_signed()));
+        ALL_BYTES.fetch_sub(layout.size().cast_signed(), SeqCst);
         // SAFETY: as promised by the caller.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -47,6 +54,32 @@ fn bytes_kept(call: impl FnOnce()) -> isize {
     let before = BYTES.get();
     call();
     BYTES.get() - before
+}
+
+/// Keeps the other tests of this process waiting: what they allocate is not what a test is about, and
+/// what they look at is not freed.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A value of which it is known how many there are.
+#[derive(Clone)]
+struct Live(#[expect(dead_code, reason = "it is there to be dropped")] Arc<Counted>);
+
+struct Counted(&'static AtomicIsize);
+
+impl Live {
+    fn new(count: &'static AtomicIsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(Arc::new(Counted(count)))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 #[derive(Clone, Hash, PartialEq, Eq)]
@@ -98,6 +131,7 @@ fn a_hit_allocates_nothing() {
     fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
         pin!(future).poll(&mut Context::from_waker(Waker::noop()))
     }
+    let _alone = alone();
     let query = Query { text: "query".to_owned() };
     let owned = Some("owned".to_owned());
     let repo = Repo { id: 1 };
@@ -125,6 +159,7 @@ fn an_idle_function_takes_less_than_a_kibibyte() {
     fn second(n: u64) -> u64 {
         n
     }
+    let _alone = alone();
     // What there is once in a process and once in a thread.
     first(1);
     let bytes = bytes_kept(|| {
@@ -139,6 +174,7 @@ fn a_million_short_flights_leave_no_memory_behind() {
     fn f(n: u64) -> u64 {
         n
     }
+    let _alone = alone();
     (0..10_000).for_each(|n| {
         f(n);
     });
@@ -157,10 +193,120 @@ fn memory_goes_with_the_entries() {
     fn f(n: u64) -> Vec<u8> {
         vec![0; usize::try_from(n).unwrap()]
     }
+    let _alone = alone();
     f(1);
     let bytes = bytes_kept(|| {
         (0..1000).for_each(|n| drop(f(n)));
         f::clear();
     });
     assert!(bytes < 64 * 1024, "{bytes} bytes");
+}
+
+#[test]
+fn a_table_of_which_everything_has_expired_takes_no_more_than_a_new_one() {
+    #[cached(timeout = 300, capacity = 1_000_000)]
+    fn f(n: u64) -> u64 {
+        n
+    }
+    #[cached(idle_timeout = 300, capacity = 1_000_000, weigh = |_| 1)]
+    fn weighed(n: u64) -> u64 {
+        n
+    }
+    watched(|| {
+        let _alone = alone();
+        let own = testing::isolated();
+        let call = |n| {
+            f(n);
+            weighed(n);
+        };
+        // What there is once.
+        call(0);
+        own.advance(Duration::from_secs(300));
+        eventually(|| f::stats().entries + weighed::stats().entries == 0);
+        let before = ALL_BYTES.load(SeqCst);
+        (0..100_000).for_each(call);
+        let full = ALL_BYTES.load(SeqCst) - before;
+        assert!(full > 2_000_000, "{full} bytes when it is full");
+        own.advance(Duration::from_secs(300));
+        eventually(|| f::stats().entries + weighed::stats().entries == 0);
+        // What this thread removed as the tables grew goes as it goes on.
+        eventually(|| {
+            f::peek(0);
+            ALL_BYTES.load(SeqCst) - before < 64 * 1024
+        });
+    });
+}
+
+#[test]
+fn evicted_values_that_are_weighed_do_not_pile_up() {
+    static LIVE: AtomicIsize = AtomicIsize::new(0);
+    #[cached(capacity = 4_000_000, weigh = |_| 1_000_000)]
+    fn f(n: u64) -> Live {
+        let _ = n;
+        Live::new(&LIVE)
+    }
+    watched(|| {
+        let _alone = alone();
+        let _own = testing::isolated();
+        for n in 0..1000 {
+            f(n);
+            f::refresh(n);
+            assert_eq!(LIVE.load(SeqCst), isize::try_from(f::stats().entries).unwrap(), "after {n}");
+        }
+        store().set_max_bytes(2_500_000);
+        assert_eq!((f::stats().entries, LIVE.load(SeqCst)), (2, 2));
+        (0..1000).for_each(|n| drop(f(n)));
+        assert_eq!((f::stats().entries, LIVE.load(SeqCst)), (2, 2));
+        assert!(f::invalidate(999));
+        assert_eq!(LIVE.load(SeqCst), 1);
+    });
+}
+
+#[test]
+fn of_the_values_that_a_worker_evicted_before_it_idles_few_are_left() {
+    static LIVE: AtomicIsize = AtomicIsize::new(0);
+    #[cached(capacity = 10)]
+    fn f(n: u64) -> Live {
+        let _ = n;
+        Live::new(&LIVE)
+    }
+    watched(|| {
+        let _alone = alone();
+        let _own = testing::isolated();
+        let mut most = 0;
+        for n in 0..1000 {
+            f(n);
+            most = most.max(LIVE.load(SeqCst));
+        }
+        // It idles from here on.
+        assert!(most <= 10 + 8, "{most} values of a table of ten");
+    });
+}
+
+#[test]
+fn values_that_many_workers_evict_are_gone_when_they_have_ended() {
+    static LIVE: AtomicIsize = AtomicIsize::new(0);
+    #[cached(capacity = 4_000_000, weigh = |_| 1_000_000)]
+    fn f(n: u64) -> Live {
+        let _ = n;
+        Live::new(&LIVE)
+    }
+    watched(|| {
+        let _alone = alone();
+        let own = testing::isolated();
+        let threads: Vec<_> = (0..8)
+            .map(|thread| {
+                let store = own.store();
+                std::thread::spawn(move || {
+                    let _entered = store.enter();
+                    (0..300).for_each(|n| drop(f(thread * 10_000 + n)));
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        eventually(|| {
+            f::peek(0);
+            LIVE.load(SeqCst) <= 4
+        });
+    });
 }
