@@ -6,6 +6,7 @@ mod caches;
 mod hit;
 mod machine;
 mod measure;
+mod miss;
 mod plot;
 mod random;
 mod report;
@@ -47,7 +48,10 @@ impl Bench {
     }
 }
 
-const BENCHES: &[Bench] = &[Bench::new("hit", "a call whose value is there", hit::run)];
+const BENCHES: &[Bench] = &[
+    Bench::new("hit", "a call whose value is there", hit::run),
+    Bench::new("miss", "a call that computes, stores and evicts", miss::run),
+];
 
 /// What the command line asks for.
 enum Request {
