@@ -6,6 +6,7 @@ mod caches;
 mod hit;
 mod machine;
 mod measure;
+mod memory;
 mod miss;
 mod plot;
 mod random;
@@ -51,6 +52,7 @@ impl Bench {
 const BENCHES: &[Bench] = &[
     Bench::new("hit", "a call whose value is there", hit::run),
     Bench::new("miss", "a call that computes, stores and evicts", miss::run),
+    Bench::new("memory", "what an entry takes", memory::run),
 ];
 
 /// What the command line asks for.
