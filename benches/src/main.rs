@@ -4,13 +4,16 @@
 
 mod caches;
 mod hit;
+mod hit_ratio;
 mod machine;
 mod measure;
 mod memory;
 mod miss;
 mod plot;
 mod random;
+mod replay;
 mod report;
+mod traces;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -53,6 +56,7 @@ const BENCHES: &[Bench] = &[
     Bench::new("hit", "a call whose value is there", hit::run),
     Bench::new("miss", "a call that computes, stores and evicts", miss::run),
     Bench::new("memory", "what an entry takes", memory::run),
+    Bench::new("hit-ratio", "how often the right entries were kept", hit_ratio::run),
 ];
 
 /// What the command line asks for.
@@ -191,7 +195,7 @@ mod tests {
         let both = Options { json: true, quick: true, ..Options::default() };
         let plot = Options { plot: Some("a/b".into()), brief: true, ..Options::default() };
         assert_eq!(parsed("hit"), Ok(("hit", Options::default())));
-        assert_eq!(parsed("hit --quick --json"), Ok(("hit", both.clone())));
+        assert_eq!(parsed("hit-ratio --quick --json"), Ok(("hit-ratio", both.clone())));
         assert_eq!(parsed("--json all --quick"), Ok(("all", both)));
         assert_eq!(parsed("--plot a/b all --brief"), Ok(("all", plot)));
         assert_eq!(parsed("hit --help"), Ok(("help", Options::default())));
