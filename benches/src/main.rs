@@ -3,6 +3,8 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
 mod caches;
+mod expiry;
+mod histogram;
 mod hit;
 mod hit_ratio;
 mod machine;
@@ -57,6 +59,7 @@ const BENCHES: &[Bench] = &[
     Bench::new("miss", "a call that computes, stores and evicts", miss::run),
     Bench::new("memory", "what an entry takes", memory::run),
     Bench::new("hit-ratio", "how often the right entries were kept", hit_ratio::run),
+    Bench::new("expiry", "how soon expired entries are freed, and what that costs", expiry::run),
 ];
 
 /// What the command line asks for.
