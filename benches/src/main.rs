@@ -4,6 +4,7 @@
 
 mod caches;
 mod expiry;
+mod growth;
 mod histogram;
 mod hit;
 mod hit_ratio;
@@ -60,6 +61,7 @@ const BENCHES: &[Bench] = &[
     Bench::new("memory", "what an entry takes", memory::run),
     Bench::new("hit-ratio", "how often the right entries were kept", hit_ratio::run),
     Bench::new("expiry", "how soon expired entries are freed, and what that costs", expiry::run),
+    Bench::new("growth", "an insert into a cache that grows", growth::run),
 ];
 
 /// What the command line asks for.
