@@ -2,6 +2,7 @@
 
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
+mod build;
 mod caches;
 mod expiry;
 mod growth;
@@ -62,6 +63,7 @@ const BENCHES: &[Bench] = &[
     Bench::new("hit-ratio", "how often the right entries were kept", hit_ratio::run),
     Bench::new("expiry", "how soon expired entries are freed, and what that costs", expiry::run),
     Bench::new("growth", "an insert into a cache that grows", growth::run),
+    Bench { can_be_quick: false, ..Bench::new("build", "what annotated functions cost a build", build::run) },
 ];
 
 /// What the command line asks for.
