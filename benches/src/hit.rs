@@ -1,30 +1,24 @@
 //! Hits: what a call costs whose value is there and fresh.
 
 use std::convert::Infallible;
-use std::hint::black_box;
-use std::io::{self, Write};
+use std::hash::Hash;
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
 
-use crate::Options;
-use crate::measure::{Case, Contender, Effort, Measured, measure};
-use crate::report::{self, Json};
+use quick_cache::Equivalent;
 
-/// Measures and prints; fails if a call was not a hit, or if nothing can be printed.
-pub(crate) fn run(options: Options, out: &mut dyn Write) -> io::Result<()> {
-    let effort = Effort::new(options.quick);
-    if !options.json {
-        let packages = ["cached-runtime", "cached", "moka", "quick_cache"];
-        writeln!(out, "{}", report::environment(&packages))?;
-        writeln!(
-            out,
-            "ns per hit, median of {} rounds; each time includes `loop`, which picks the key\n",
-            effort.rounds
-        )?;
-    }
-    let (peers, names) = (Peers::new(), names());
+use crate::caches::{self, annotated};
+use crate::measure::{Case, Contender, Effort, LOOP, Measured, measure, scaling};
+use crate::report::Findings;
+
+/// Fails if a call was not a hit.
+pub(crate) fn run(quick: bool) -> io::Result<Findings> {
+    let effort = Effort::new(quick);
+    let (peers, names) = (AllPeers::new(), names());
     let cases = cases(&peers, &names);
 
     let computed = COMPUTED.load(Relaxed);
@@ -33,7 +27,11 @@ pub(crate) fn run(options: Options, out: &mut dyn Write) -> io::Result<()> {
     if misses > 0 {
         return Err(io::Error::other(format!("{misses} calls were misses; the times are not those of hits")));
     }
-    if options.json { print_json(&measured, out) } else { print_table(&measured, out) }
+    let about = format!(
+        "ns per hit, median of {} rounds; each time includes `{LOOP}`, which picks the key",
+        effort.rounds
+    );
+    Ok(Findings { about, rows: measured.iter().map(Measured::row).collect(), footer: scaling(&measured) })
 }
 
 /// How often a body has run, whoever called it.
@@ -51,264 +49,259 @@ fn upper(text: &str) -> Arc<str> {
     text.to_uppercase().into()
 }
 
-// As in the attributes, which take literals.
-const CAPACITY: usize = 100_000;
-const TIMEOUT: Duration = Duration::from_hours(1);
+/// The functions of a number, with a capacity that is far from what they are asked for. A macro, because
+/// attributes take literals, and because what is called by a pointer is not inlined.
+macro_rules! squares {
+    ($module:ident, $capacity:tt) => {
+        mod $module {
+            use super::{Contender, LOOP, Peers, annotated, square};
+
+            annotated!($capacity, fn(number: u64) -> u64 { square(number) });
+
+            pub(super) fn peers() -> Peers<u64, u64> {
+                Peers::new($capacity)
+            }
+
+            pub(super) fn contenders(peers: &Peers<u64, u64>, keys: usize) -> Vec<Contender<'_>> {
+                vec![
+                    Contender::of_keys("ours", keys, |key| ours(key as u64)),
+                    Contender::of_keys("cached", keys, |key| cached(key as u64)),
+                    Contender::of_keys("concurrent_cached", keys, |key| concurrent_cached(key as u64)),
+                    Contender::of_keys("moka", keys, |key| peers.moka(key as u64)),
+                    Contender::of_keys("quick_cache", keys, |key| peers.quick_cache(key as u64)),
+                    Contender::of_keys(LOOP, keys, |key| key as u64),
+                ]
+            }
+        }
+    };
+}
+squares!(thousands, 100_000);
+squares!(millions, 2_000_000);
 
 #[cached_runtime::cached(timeout = 3600, capacity = 100_000)]
-fn ours_square(number: u64) -> u64 {
+async fn awaited_square(number: u64) -> u64 {
     square(number)
 }
 
-#[cached_runtime::cached(timeout = 3600, capacity = 100_000)]
-fn ours_upper(text: &str) -> Arc<str> {
-    upper(text)
+mod texts {
+    use super::{Arc, annotated, upper};
+
+    annotated!(100_000, fn(text: &str) -> Arc<str> { upper(text) });
 }
 
-#[cached::macros::cached(max_size = 100_000, ttl_secs = 3600)]
-fn cached_square(number: u64) -> u64 {
-    square(number)
+mod pairs {
+    use super::{Arc, annotated, upper};
+
+    annotated!(100_000, fn(text: &str, bytes: &[u8]) -> Arc<str> {
+        let _ = bytes;
+        upper(text)
+    });
 }
 
-#[cached::macros::cached(max_size = 100_000, ttl_secs = 3600)]
-fn cached_upper(text: &str) -> Arc<str> {
-    upper(text)
+/// A text and bytes, to be looked up without owning them.
+#[derive(Hash)]
+struct Pair<'a>(&'a str, &'a [u8]);
+
+type OwnedPair = (String, Vec<u8>);
+
+impl Pair<'_> {
+    fn compute(&self, store: impl FnOnce(OwnedPair, Arc<str>)) -> Arc<str> {
+        let value = upper(self.0);
+        store((self.0.to_owned(), self.1.to_owned()), Arc::clone(&value));
+        value
+    }
 }
 
-#[cached::macros::concurrent_cached(max_size = 100_000, ttl_secs = 3600)]
-fn concurrent_square(number: u64) -> u64 {
-    square(number)
-}
-
-#[cached::macros::concurrent_cached(max_size = 100_000, ttl_secs = 3600)]
-fn concurrent_upper(text: &str) -> Arc<str> {
-    upper(text)
+impl Equivalent<OwnedPair> for Pair<'_> {
+    fn equivalent(&self, (text, bytes): &OwnedPair) -> bool {
+        self.0 == text && self.1 == bytes
+    }
 }
 
 /// The caches that come without an attribute.
-struct Peers {
-    moka_squares: moka::sync::Cache<u64, u64>,
-    moka_texts: moka::sync::Cache<String, Arc<str>>,
-    /// Without expiry: it has none.
-    quick_squares: quick_cache::sync::Cache<u64, u64>,
-    quick_texts: quick_cache::sync::Cache<String, Arc<str>>,
+struct Peers<K, V> {
+    moka: moka::sync::Cache<K, V>,
+    quick_cache: quick_cache::sync::Cache<K, V>,
 }
 
-impl Peers {
+impl<K, V> Peers<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn new(capacity: usize) -> Self {
+        Self { moka: caches::moka(capacity), quick_cache: caches::quick_cache(capacity) }
+    }
+}
+
+impl Peers<u64, u64> {
+    fn moka(&self, number: u64) -> u64 {
+        caches::get_moka(&self.moka, &number, || square(number))
+    }
+
+    fn quick_cache(&self, number: u64) -> u64 {
+        caches::get_quick_cache(&self.quick_cache, &number, || square(number))
+    }
+}
+
+impl Peers<String, Arc<str>> {
+    fn moka(&self, text: &str) -> Arc<str> {
+        caches::get_moka(&self.moka, text, || upper(text))
+    }
+
+    fn quick_cache(&self, text: &str) -> Arc<str> {
+        caches::get_quick_cache(&self.quick_cache, text, || upper(text))
+    }
+}
+
+// Lookups that compute want a key that knows its owned form, which `Pair` cannot.
+impl Peers<OwnedPair, Arc<str>> {
+    fn moka(&self, pair: &Pair<'_>) -> Arc<str> {
+        self.moka.get(pair).unwrap_or_else(|| pair.compute(|key, value| self.moka.insert(key, value)))
+    }
+
+    fn quick_cache(&self, pair: &Pair<'_>) -> Arc<str> {
+        let insert = |key, value| self.quick_cache.insert(key, value);
+        self.quick_cache.get(pair).unwrap_or_else(|| pair.compute(insert))
+    }
+}
+
+/// The peers for each type of key and each size.
+struct AllPeers {
+    thousands: Peers<u64, u64>,
+    millions: Peers<u64, u64>,
+    texts: Peers<String, Arc<str>>,
+    pairs: Peers<OwnedPair, Arc<str>>,
+}
+
+impl AllPeers {
     fn new() -> Self {
-        let capacity = CAPACITY as u64;
-        Self {
-            moka_squares: moka::sync::Cache::builder().max_capacity(capacity).time_to_live(TIMEOUT).build(),
-            moka_texts: moka::sync::Cache::builder().max_capacity(capacity).time_to_live(TIMEOUT).build(),
-            quick_squares: quick_cache::sync::Cache::new(CAPACITY),
-            quick_texts: quick_cache::sync::Cache::new(CAPACITY),
+        let (thousands, millions) = (thousands::peers(), millions::peers());
+        Self { thousands, millions, texts: Peers::new(100_000), pairs: Peers::new(100_000) }
+    }
+}
+
+/// What a future returns that need not wait. Nothing is allocated for it, and nobody is woken.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return value;
         }
     }
-
-    // By reference, because `get_with` allocates the key even for a hit.
-    fn moka_square(&self, number: u64) -> u64 {
-        self.moka_squares.get_with_by_ref(&number, || square(number))
-    }
-
-    fn moka_upper(&self, text: &str) -> Arc<str> {
-        self.moka_texts.get_with_by_ref(text, || upper(text))
-    }
-
-    fn quick_square(&self, number: u64) -> u64 {
-        let Ok(value) =
-            self.quick_squares.get_or_insert_with(&number, || Ok::<_, Infallible>(square(number)));
-        value
-    }
-
-    fn quick_upper(&self, text: &str) -> Arc<str> {
-        let Ok(value) = self.quick_texts.get_or_insert_with(text, || Ok::<_, Infallible>(upper(text)));
-        value
-    }
 }
 
-const THREADS: [u32; 2] = [1, 2];
+const THREADS: &[u32] = &[1, 2];
 
 /// The cases of numbers, each with how many keys it asks for.
 const NUMBERS: [(&str, usize); 3] = [("u64", 1000), ("hot key", 1), ("4 hot keys", 4)];
 
-/// The keys of the case of texts.
+/// The keys of the cases of texts.
 fn names() -> Vec<String> {
     (0..1000).map(|number| format!("customer:{number}")).collect()
 }
 
-fn cases<'a>(peers: &'a Peers, names: &'a [String]) -> Vec<Case<'a>> {
-    let numbers = NUMBERS.into_iter().flat_map(|(name, keys)| {
-        THREADS.map(|threads| Case { name, threads, contenders: of_numbers(peers, keys) })
-    });
-    let texts = THREADS.map(|threads| Case { name: "str", threads, contenders: of_texts(peers, names) });
-    numbers.chain(texts).collect()
+fn cases<'a>(peers: &'a AllPeers, names: &'a [String]) -> Vec<Case<'a>> {
+    let case = |name, contenders| Case { name, threads: THREADS, contenders };
+    let numbers = NUMBERS.map(|(name, keys)| case(name, thousands::contenders(&peers.thousands, keys)));
+    let others = [
+        case("1,000,000 keys", millions::contenders(&peers.millions, 1_000_000)),
+        case("str", of_texts(&peers.texts, names)),
+        case("str, bytes", of_pairs(peers, names)),
+        Case { name: "async", threads: &[1], contenders: awaited(&peers.thousands) },
+    ];
+    numbers.into_iter().chain(others).collect()
 }
 
-fn of_numbers(peers: &Peers, keys: usize) -> Vec<Contender<'_>> {
-    vec![
-        contender("ours", keys, |key| ours_square(key as u64)),
-        contender("cached", keys, |key| cached_square(key as u64)),
-        contender("concurrent_cached", keys, |key| concurrent_square(key as u64)),
-        contender("moka", keys, |key| peers.moka_square(key as u64)),
-        contender("quick_cache", keys, |key| peers.quick_square(key as u64)),
-        contender("loop", keys, |key| key as u64),
-    ]
-}
-
-fn of_texts<'a>(peers: &'a Peers, names: &'a [String]) -> Vec<Contender<'a>> {
+fn of_texts<'a>(peers: &'a Peers<String, Arc<str>>, names: &'a [String]) -> Vec<Contender<'a>> {
     let keys = names.len();
     vec![
-        contender("ours", keys, |key| ours_upper(&names[key])),
-        contender("cached", keys, |key| cached_upper(&names[key])),
-        contender("concurrent_cached", keys, |key| concurrent_upper(&names[key])),
-        contender("moka", keys, |key| peers.moka_upper(&names[key])),
-        contender("quick_cache", keys, |key| peers.quick_upper(&names[key])),
-        contender("loop", keys, |key| names[key].as_str()),
+        Contender::of_keys("ours", keys, |key| texts::ours(&names[key])),
+        Contender::of_keys("cached", keys, |key| texts::cached(&names[key])),
+        Contender::of_keys("concurrent_cached", keys, |key| texts::concurrent_cached(&names[key])),
+        Contender::of_keys("moka", keys, |key| peers.moka(&names[key])),
+        Contender::of_keys("quick_cache", keys, |key| peers.quick_cache(&names[key])),
+        Contender::of_keys(LOOP, keys, |key| names[key].as_str()),
     ]
 }
 
-/// One who is called with random ones of so many keys, and has been called with each of them.
-fn contender<'a, V>(name: &'static str, keys: usize, call: impl Fn(usize) -> V + Sync + 'a) -> Contender<'a> {
-    for key in 0..keys {
-        black_box(call(key));
-    }
-    Contender::new(name, move |thread, operations| {
-        let mut keys = Keys::new(keys, thread);
-        for _ in 0..operations {
-            black_box(call(black_box(keys.pick())));
-        }
-    })
+/// `quick_cache` has one part of the key alone, the best that it could do; `quick_cache_pair` has both.
+fn of_pairs<'a>(peers: &'a AllPeers, names: &'a [String]) -> Vec<Contender<'a>> {
+    let keys = names.len();
+    let pair = |key: usize| Pair(&names[key], names[key].as_bytes());
+    vec![
+        Contender::of_keys("ours", keys, |key| pairs::ours(&names[key], names[key].as_bytes())),
+        Contender::of_keys("cached", keys, |key| pairs::cached(&names[key], names[key].as_bytes())),
+        Contender::of_keys("concurrent_cached", keys, |key| {
+            pairs::concurrent_cached(&names[key], names[key].as_bytes())
+        }),
+        Contender::of_keys("moka", keys, move |key| peers.pairs.moka(&pair(key))),
+        Contender::of_keys("quick_cache", keys, |key| peers.texts.quick_cache(&names[key])),
+        Contender::of_keys("quick_cache_pair", keys, move |key| peers.pairs.quick_cache(&pair(key))),
+        Contender::of_keys(LOOP, keys, pair),
+    ]
 }
 
-/// Picks one of so many keys at random: Marsaglia's xorshift, "Xorshift RNGs", 2003.
-struct Keys {
-    state: u64,
-    keys: u64,
-}
-
-impl Keys {
-    /// Every contender gets the same keys, every thread others.
-    fn new(keys: usize, thread: u32) -> Self {
-        let state = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(u64::from(thread) * 2 + 1);
-        Self { state, keys: keys as u64 }
-    }
-
-    fn pick(&mut self) -> usize {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        let key = ((self.state >> 32) * self.keys) >> 32;
-        // Less than `keys`, which came from a `usize`.
-        usize::try_from(key).unwrap_or_default()
-    }
-}
-
-fn print_json(measured: &[Measured], out: &mut dyn Write) -> io::Result<()> {
-    for case in measured {
-        let label = case.label();
-        let mut fields = vec![("bench", Json::Text("hit")), ("case", Json::Text(&label))];
-        let compared = case.times.iter().filter(|(name, _)| *name != "loop");
-        fields.extend(compared.map(|(name, time)| (*name, Json::Number(*time))));
-        fields.push(("unit", Json::Text("ns")));
-        writeln!(out, "{}", report::json(&fields))?;
-    }
-    Ok(())
-}
-
-fn print_table(measured: &[Measured], out: &mut dyn Write) -> io::Result<()> {
-    let names = measured.first().into_iter().flat_map(|case| &case.times).map(|(name, _)| *name);
-    let headings = ["case"].into_iter().chain(names).chain(["ours/quick_cache", "ours/cached"]);
-    let headings = headings.map(str::to_owned).collect();
-    let rows: Vec<_> = [headings].into_iter().chain(measured.iter().map(row)).collect();
-    writeln!(out, "{}", report::table(&rows))?;
-    write!(out, "{}", report::table(&scaling(measured)))
-}
-
-fn row(case: &Measured) -> Vec<String> {
-    let over = |peer| Some(case.time("ours")? / case.time(peer)?);
-    let times = case.times.iter().map(|(_, time)| report::number(Some(*time), 1));
-    let ratios = [over("quick_cache"), over("cached")].map(|ratio| report::number(ratio, 2));
-    [case.label()].into_iter().chain(times).chain(ratios).collect()
-}
-
-/// How many times the throughput of one thread two have: 2 at best, and for the loop, which shares
-/// nothing, less only where the machine was busy.
-fn scaling(measured: &[Measured]) -> Vec<Vec<String>> {
-    let with = |threads| measured.iter().filter(move |case| case.threads == threads);
-    let pairs = with(1).filter_map(|one| Some((one, with(2).find(|two| two.name == one.name)?)));
-    let rows = pairs.map(|(one, two)| {
-        let over = |contender| Some(one.time(contender)? / two.time(contender)?);
-        let numbers = ["ours", "loop"].map(|contender| report::number(over(contender), 2));
-        [one.name.to_owned()].into_iter().chain(numbers).collect()
-    });
-    let headings = ["throughput, 2 threads over 1", "ours", "loop"].map(str::to_owned).to_vec();
-    [headings].into_iter().chain(rows).collect()
+/// A hit of an `async` function, and in `sync` of one that is not.
+fn awaited(peers: &Peers<u64, u64>) -> Vec<Contender<'_>> {
+    let keys = 1000;
+    let square = async |key: usize| Ok::<_, Infallible>(square(key as u64));
+    vec![
+        Contender::of_keys("ours", keys, |key| at_once(awaited_square(key as u64))),
+        Contender::of_keys("sync", keys, |key| thousands::ours(key as u64)),
+        Contender::of_keys("quick_cache", keys, move |key| {
+            let Ok(value) = at_once(peers.quick_cache.get_or_insert_async(&(key as u64), square(key)));
+            value
+        }),
+        Contender::of_keys(LOOP, keys, |key| key as u64),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn measured(name: &'static str, threads: u32, ours: f64) -> Measured {
-        let times = vec![("ours", ours), ("cached", 40.0), ("quick_cache", 10.0), ("loop", 1.0)];
-        Measured { name, threads, times }
-    }
-
-    fn printed(print: fn(&[Measured], &mut dyn Write) -> io::Result<()>) -> String {
-        let mut out = Vec::new();
-        let measured = [measured("u64", 1, 20.0), measured("u64", 2, 12.5), measured("alone", 1, 4.0)];
-        print(&measured, &mut out).expect("a vector takes all");
-        String::from_utf8(out).expect("it is text")
-    }
-
-    #[test]
-    fn the_table_has_ratios_and_scaling() {
-        let expected = "\
-case            ours  cached  quick_cache  loop  ours/quick_cache  ours/cached
-u64 1 thread    20.0    40.0         10.0   1.0              2.00         0.50
-u64 2 threads   12.5    40.0         10.0   1.0              1.25         0.31
-alone 1 thread   4.0    40.0         10.0   1.0              0.40         0.10
-
-throughput, 2 threads over 1  ours  loop
-u64                           1.60  1.00
-";
-        assert_eq!(printed(print_table), expected);
-    }
-
-    #[test]
-    fn json_is_a_line_for_each_case() {
-        let printed = printed(print_json);
-        let first = printed.lines().next();
-        let expected = r#"{"bench":"hit","case":"u64 1 thread","ours":20.00,"cached":40.00,"quick_cache":10.00,"unit":"ns"}"#;
-        assert_eq!(first, Some(expected));
-        assert_eq!(printed.lines().count(), 3);
-    }
-
     #[test]
     fn all_contenders_answer_alike() {
-        let peers = Peers::new();
-        let (square, concurrent) = (cached_square(7), concurrent_square(7));
-        assert_eq!(
-            [ours_square(7), square, concurrent, peers.moka_square(7), peers.quick_square(7)],
-            [49; 5]
-        );
-        let (upper, concurrent) = (cached_upper("a"), concurrent_upper("a"));
-        for text in [ours_upper("a"), upper, concurrent, peers.moka_upper("a"), peers.quick_upper("a")] {
+        let peers = AllPeers::new();
+        let annotated = [thousands::ours(7), thousands::cached(7), thousands::concurrent_cached(7)];
+        let others = [peers.thousands.moka(7), peers.thousands.quick_cache(7), at_once(awaited_square(7))];
+        assert_eq!((annotated, others), ([49; 3], [49; 3]));
+
+        let pair = Pair("a", b"b");
+        for text in [
+            texts::ours("a"),
+            texts::cached("a"),
+            texts::concurrent_cached("a"),
+            peers.texts.moka("a"),
+            peers.texts.quick_cache("a"),
+            pairs::ours("a", b"b"),
+            pairs::cached("a", b"b"),
+            pairs::concurrent_cached("a", b"b"),
+            peers.pairs.moka(&pair),
+            peers.pairs.quick_cache(&pair),
+        ] {
             assert_eq!(&*text, "A");
         }
     }
 
     #[test]
-    fn keys_are_uniform_and_differ_between_threads() {
-        let picked = |thread| {
-            let mut keys = Keys::new(4, thread);
-            (0..4000).map(|_| keys.pick()).collect::<Vec<_>>()
-        };
-        for key in 0..4 {
-            let count = picked(0).iter().filter(|it| **it == key).count();
-            assert!((900..1100).contains(&count), "{key}: {count}");
+    fn a_pair_finds_what_is_stored_under_its_owned_form() {
+        let peers = AllPeers::new().pairs;
+        for get in [Peers::<OwnedPair, _>::moka, Peers::<OwnedPair, _>::quick_cache] {
+            let first = get(&peers, &Pair("a", b"b"));
+            assert!(Arc::ptr_eq(&first, &get(&peers, &Pair("a", b"b"))));
+            assert!(!Arc::ptr_eq(&first, &get(&peers, &Pair("ab", b""))));
         }
-        assert_ne!(picked(0), picked(1));
-        assert!(!picked(0).contains(&4));
+    }
+
+    #[test]
+    fn a_future_that_needs_more_polls_gets_them() {
+        let mut polls = 0;
+        let third = std::future::poll_fn(|_| {
+            polls += 1;
+            if polls == 3 { Poll::Ready("done") } else { Poll::Pending }
+        });
+        assert_eq!(at_once(third), "done");
     }
 }
