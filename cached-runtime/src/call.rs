@@ -361,7 +361,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let computation = Computation { state, table, hash, outcome, rules, flight, started, landed: false };
         // What is dropped here may call the function, and must not wait for what has only begun; or
         // panic, and then the computation is lost.
-        let entered = computation.flight.course.enter();
+        let entered = circle::enter(computation.flight.clone());
         drop(fenced);
         drop(guard);
         drop(entered);

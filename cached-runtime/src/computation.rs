@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::{FlightOf, Owned, TableOf};
+use crate::circle;
 use crate::clock::{Moment, nanoseconds};
 use crate::epoch::with_guard;
 use crate::flight::{Ending, Flight};
@@ -57,7 +58,7 @@ impl<O: Outcome, K: Owned> Computation<O, K> {
         counts.computations.add(1);
         counts.compute_nanoseconds.add(nanoseconds(self.started.elapsed()));
         // Until it has landed, a call that the rules make, or what is dropped, must not wait for it.
-        let entered = self.flight.course.enter();
+        let entered = circle::enter(self.flight.clone());
         let admitted = admit(self.state, self.outcome, &self.rules, &returned);
         let stored = self.store(admitted);
         drop(entered);
@@ -103,7 +104,7 @@ impl<O: Outcome, K: Owned> Drop for Computation<O, K> {
         }
         self.state.counts.abandoned.add(1);
         let _lost = Lost(&self.flight);
-        let _entered = self.flight.course.enter();
+        let _entered = circle::enter(self.flight.clone());
         let (table, hash, flight) = (self.table, self.hash, &self.flight);
         with_guard(|guard| {
             let key = table.lock(guard).flights.finish(hash, flight);
