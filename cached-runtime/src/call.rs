@@ -183,6 +183,8 @@ pub struct Call<O: Outcome, K: Owned> {
     refresh: bool,
     /// Compute without waiting for anybody.
     alone: bool,
+    /// Whether its miss has been counted.
+    counted: bool,
     outcome: O,
     rules: Rules<O::Stored>,
 }
@@ -231,6 +233,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             target,
             refresh: lookup.0 == Mode::Refresh,
             alone: !state.policy().single_flight(),
+            counted: false,
             outcome,
             rules: Rules::NONE,
         }
@@ -274,7 +277,6 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     #[cold]
     #[inline(never)]
     pub fn run(mut self, body: impl FnOnce() -> O::Returned) -> O::Returned {
-        self.count_miss();
         loop {
             match self.turn() {
                 Turn::Return(value) => return value,
@@ -296,7 +298,6 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     /// The same for a body that is awaited.
     pub async fn run_async(mut self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
-        self.count_miss();
         loop {
             match self.turn() {
                 Turn::Return(value) => return value,
@@ -316,17 +317,20 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         }
     }
 
-    fn count_miss(&self) {
-        if self.target.is_none() || !epoch::lives() {
-            self.state.counts.bypassed.add(1);
-        } else if !self.refresh {
+    /// Counts a miss once, and no earlier than when it has a flight: whoever sees so many misses knows
+    /// that so many calls wait or compute.
+    fn count_miss(&mut self) {
+        if !self.refresh && !std::mem::replace(&mut self.counted, true) {
             self.state.counts.misses.add(1);
         }
     }
 
     /// Finds out what to do next, and takes up the computation if it falls to this call.
     fn turn(mut self) -> Turn<O, K> {
-        let Some(target) = self.target.take().filter(|_| epoch::lives()) else { return Turn::Bypass };
+        let Some(target) = self.target.take().filter(|_| epoch::lives()) else {
+            self.state.counts.bypassed.add(1);
+            return Turn::Bypass;
+        };
         let guard = Guard::new();
         let mut fenced = Vec::new();
         let mut writer = target.table.lock(&guard);
@@ -338,12 +342,14 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             let now = target.table.now();
             if let Some(value) = target.table.hit(target.hash, target.is_key(), now, &guard) {
                 drop(writer);
+                self.count_miss();
                 self.state.counts.coalesced.add(1);
                 return Turn::Return(self.outcome.returned(value.clone()));
             }
             if !self.alone
                 && let Some(flight) = writer.flights.join(target.hash, target.is_key())
             {
+                self.count_miss();
                 drop(writer);
                 self.target = Some(target);
                 return match Waiting::begin(flight.course()) {
@@ -355,6 +361,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         }
         let Target { table, hash, key } = target;
         let flight = writer.flights.begin(hash, key, !self.alone);
+        self.count_miss();
         drop(writer);
         let Self { state, outcome, rules, .. } = self;
         let started = Instant::now();
