@@ -112,17 +112,18 @@ fn start(duty: &mut Duty) {
 fn work() {
     loop {
         remove_expired();
-        sleep();
+        sleep(free_all());
     }
 }
 
 fn remove_expired() {
     let stores = STORES.read().clone();
     while stores.iter().map(|store| store.remove_expired(BATCH)).sum::<usize>() > 0 {}
-    free_all();
 }
 
-fn sleep() {
+/// Until something is to be done; not for long if what was removed could not all be freed, because
+/// somebody was looking at something.
+fn sleep(all_is_freed: bool) {
     let stores = STORES.read().clone();
     let mut duty = DUTY.lock();
     let watched = look(&mut duty);
@@ -130,7 +131,9 @@ fn sleep() {
         // Whoever stores something from here on compares with this, and calls if it expires earlier.
         NEXT.store(NEVER, SeqCst);
         let next = stores.iter().filter(|store| runs(store)).map(|store| store.next_expiry()).min();
-        let next = next.unwrap_or(NEVER).min(watched).max(clock::now().saturating_add(nanoseconds(PAUSE)));
+        let soon = if all_is_freed { NEVER } else { 0 };
+        let next =
+            next.unwrap_or(NEVER).min(watched).min(soon).max(clock::now().saturating_add(nanoseconds(PAUSE)));
         if next == NEVER {
             CALL.wait(&mut duty);
         } else {
@@ -148,21 +151,21 @@ pub(crate) fn free() {
     free_in(EPOCHS_UNTIL_FREE);
 }
 
-/// The same with patience for those who look something up just now.
-pub(crate) fn free_all() {
-    free_in(1000 * EPOCHS_UNTIL_FREE);
+/// The same with patience for those who look something up just now; returns whether nothing is left.
+pub(crate) fn free_all() -> bool {
+    free_in(1000 * EPOCHS_UNTIL_FREE)
 }
 
 const EPOCHS_UNTIL_FREE: usize = 4;
 
-fn free_in(attempts: usize) {
+fn free_in(attempts: usize) -> bool {
     if !epoch::lives() {
-        return;
+        return true;
     }
     for attempt in 0..attempts {
         let guard = Guard::new();
         if !guard.has_garbage() {
-            return;
+            return true;
         }
         guard.accelerate();
         drop(guard);
@@ -170,6 +173,7 @@ fn free_in(attempts: usize) {
             thread::yield_now();
         }
     }
+    false
 }
 
 #[cfg(test)]
@@ -194,10 +198,18 @@ mod tests {
         _sender: std::sync::Arc<Sender<()>>,
     }
 
+    fn until(what: &str, condition: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !condition() {
+            assert!(begun.elapsed() < PATIENCE, "{what}");
+            thread::yield_now();
+        }
+    }
+
     /// In the store of the process, which no other test of this crate uses: nobody but what is tested
     /// wakes the janitor.
     #[test]
-    fn an_earlier_expiry_wakes_the_janitor() {
+    fn an_earlier_expiry_wakes_the_janitor_and_it_comes_back_until_all_is_freed() {
         static FUNCTION: Function = Function::new("wakes", PolicyBuilder::new());
         let store = |n: u32, timeout: Duration| {
             let (sender, dropped) = channel();
@@ -214,15 +226,27 @@ mod tests {
         let _stays = store(0, HOUR);
         for n in 1..4 {
             // It sleeps until the far one, or for longer than the test would wait.
-            let begun = Instant::now();
             let far = clock::now().saturating_add(nanoseconds(HOUR / 2));
-            while !(far..NEVER).contains(&NEXT.load(SeqCst)) {
-                assert!(begun.elapsed() < PATIENCE, "the janitor does not go to sleep");
-                thread::yield_now();
-            }
+            until("the janitor goes to sleep", || (far..NEVER).contains(&NEXT.load(SeqCst)));
             let dropped = store(n, Duration::from_millis(1));
             let gone = dropped.recv_timeout(PATIENCE);
             assert_eq!(gone, Err(std::sync::mpsc::RecvTimeoutError::Disconnected), "it slept on");
         }
+
+        // Who looks at something just then delays the drop, but does not prevent it.
+        let (looks, (go_on, gone_on)) = (channel(), channel::<()>());
+        let looking = thread::spawn(move || {
+            let _guard = Guard::new();
+            looks.0.send(()).expect("the test waits for it");
+            let _ = gone_on.recv();
+        });
+        looks.1.recv().expect("the thread runs");
+        let dropped = store(4, Duration::from_millis(1));
+        until("it is removed", || FUNCTION.state().stats().entries == 1);
+        until("the janitor goes to sleep", || (clock::now()..NEVER).contains(&NEXT.load(SeqCst)));
+        drop(go_on);
+        looking.join().expect("it ends well");
+        let gone = dropped.recv_timeout(PATIENCE);
+        assert_eq!(gone, Err(std::sync::mpsc::RecvTimeoutError::Disconnected), "it is still there");
     }
 }
