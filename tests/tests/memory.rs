@@ -303,7 +303,9 @@ fn values_that_many_workers_evict_are_gone_when_they_have_ended() {
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         eventually(|| {
             f::peek(0);
             LIVE.load(SeqCst) <= 4

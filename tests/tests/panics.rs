@@ -41,7 +41,7 @@ fn quietly() {
     ONCE.call_once(|| {
         let others = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if panic.payload_as_str() != Some(MESSAGE) {
+            if panic.payload().downcast_ref() != Some(&MESSAGE) {
                 others(panic);
             }
         }));

@@ -351,7 +351,7 @@ fn what_is_forgotten_in_the_destructor_of_a_thread_is_forgotten() {
             assert_eq!((f::peek(1), f::peek(2)), (None, Some(20)), "late: {late}");
             in_an_ending_thread(late, || assert_eq!(f(2), 20), || f::put(2, 21));
             assert_eq!(f::peek(2), Some(21), "late: {late}");
-            in_an_ending_thread(late, || assert_eq!(f(2), 21), || f::clear());
+            in_an_ending_thread(late, || assert_eq!(f(2), 21), f::clear);
             assert_eq!(f::stats().entries, 0, "late: {late}");
         }
     });

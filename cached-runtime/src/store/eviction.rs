@@ -759,7 +759,9 @@ mod tests {
             let mut memory = cache.eviction.memory.take().unwrap();
             let mut given = 0;
             while cache.entries.frequency(place) > 0 {
-                others.iter().for_each(|it| cache.entries.set_frequency(*it, 0));
+                for it in &others {
+                    cache.entries.set_frequency(*it, 0);
+                }
                 cache.eviction.second_chance(place, &mut memory, &cache.entries);
                 given += 1;
             }

@@ -712,7 +712,7 @@ mod tests {
 
         fn counts(&self) -> [u64; 3] {
             let counts = &self.table.state.counts;
-            [&counts.evictions, &counts.expirations, &counts.invalidations].map(|count| count.get())
+            [&counts.evictions, &counts.expirations, &counts.invalidations].map(crate::stats::Count::get)
         }
     }
 
