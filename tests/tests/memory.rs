@@ -212,8 +212,8 @@ fn a_table_of_which_everything_has_expired_takes_no_more_than_a_new_one() {
     fn weighed(n: u64) -> u64 {
         n
     }
+    let _alone = alone();
     watched(|| {
-        let _alone = alone();
         let own = testing::isolated();
         let call = |n| {
             f(n);
@@ -245,8 +245,8 @@ fn evicted_values_that_are_weighed_do_not_pile_up() {
         let _ = n;
         Live::new(&LIVE)
     }
+    let _alone = alone();
     watched(|| {
-        let _alone = alone();
         let _own = testing::isolated();
         for n in 0..1000 {
             f(n);
@@ -270,8 +270,8 @@ fn of_the_values_that_a_worker_evicted_before_it_idles_few_are_left() {
         let _ = n;
         Live::new(&LIVE)
     }
+    let _alone = alone();
     watched(|| {
-        let _alone = alone();
         let _own = testing::isolated();
         let mut most = 0;
         for n in 0..1000 {
@@ -291,8 +291,8 @@ fn values_that_many_workers_evict_are_gone_when_they_have_ended() {
         let _ = n;
         Live::new(&LIVE)
     }
+    let _alone = alone();
     watched(|| {
-        let _alone = alone();
         let own = testing::isolated();
         let threads: Vec<_> = (0..8)
             .map(|thread| {

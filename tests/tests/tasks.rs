@@ -14,7 +14,15 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Spawn = fn(Task) -> Task;
 
 /// Runs a test on every runtime, each time in a store of its own.
-fn everywhere<F: Future<Output = ()> + Send + 'static>(test: impl Fn(testing::Isolated, Spawn) -> F) {
+fn everywhere<F: Future<Output = ()> + Send + 'static>(
+    test: impl Fn(testing::Isolated, Spawn) -> F + Send + 'static,
+) {
+    watched(move || everywhere_unwatched(test));
+}
+
+fn everywhere_unwatched<F: Future<Output = ()> + Send + 'static>(
+    test: impl Fn(testing::Isolated, Spawn) -> F,
+) {
     let on_tokio: Spawn = |task| Box::pin(async { tokio::spawn(task).await.unwrap() });
     let on_smol: Spawn = |task| Box::pin(smol::spawn(task));
     let run = |spawn| {
