@@ -6,11 +6,11 @@ use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sdd::Guard;
 
-use crate::circle::{self, Computing, Waiting};
+use crate::circle::{self, Course, Entered, Waiting};
 use crate::computation::{Computation, Delivery, Rules, Timeout, admit, after_store};
 use crate::epoch::{self, with_guard};
 use crate::flight::{Ending, Flight};
@@ -20,7 +20,7 @@ use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::stats::Cells;
 use crate::store::janitor;
-use crate::store::table::{NewEntry, Table};
+use crate::store::table::Table;
 
 /// What to do with what may be stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,9 +122,9 @@ pub enum Step<O: Outcome, K: Owned> {
 pub trait Owned: Send + Sync + 'static {}
 impl<K: Send + Sync + 'static> Owned for K {}
 
-pub(crate) type TableOf<O, K> =
-    Table<K, <O as Outcome>::Stored, Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>>;
-pub(crate) type FlightOf<O> = Flight<Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>>;
+pub(crate) type DeliveryOf<O> = Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>;
+pub(crate) type TableOf<O, K> = Table<K, <O as Outcome>::Stored, DeliveryOf<O>>;
+pub(crate) type FlightOf<O> = Flight<DeliveryOf<O>>;
 
 /// The part of a call that is made every time: looks it up.
 #[expect(clippy::inline_always, reason = "a hit is cheaper where its value need not pass through memory")]
@@ -158,17 +158,18 @@ pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
     }
 }
 
-/// The value of a key that is there and fresh.
-#[expect(clippy::inline_always, reason = "as above")]
-#[inline(always)]
+/// The value of a key that is there and fresh. One function for all that have the same types.
+#[inline(never)]
 fn hit<G: ?Sized, P: Part, O: Outcome>(state: &'static State, key: &P) -> Option<O::Stored> {
     let cells = Cells::of_this_thread()?;
+    cells.count_call();
     let table: &TableOf<O, P::Owned> = state.table::<G, P, _, _>();
     let hash = table.hash_of(key);
     // The guard is a barrier: what can be known before it costs less before it.
     let now = table.now();
+    let candidates = table.look(hash);
     let guard = Guard::new();
-    let value = table.hit(hash, |owned| key.matches(owned), now, &guard)?.clone();
+    let value = table.hit(&candidates, hash, |owned| key.matches(owned), now, &guard)?.clone();
     table.hits.add_one(cells);
     Some(value)
 }
@@ -176,40 +177,49 @@ fn hit<G: ?Sized, P: Part, O: Outcome>(state: &'static State, key: &P) -> Option
 /// A call that was not answered from the store, or one that the companion asks about.
 pub struct Call<O: Outcome, K: Owned> {
     function: &'static Function,
-    state: &'static State,
+    pub(crate) state: &'static State,
     /// Absent if the call is to be no more than its body.
-    target: Option<Target<O, K>>,
+    pub(crate) target: Option<Target<O, K>>,
     /// Compute, whatever is stored or being computed.
     refresh: bool,
     /// Compute without waiting for anybody.
     alone: bool,
     /// Whether its miss has been counted.
     counted: bool,
-    outcome: O,
-    rules: Rules<O::Stored>,
+    pub(crate) outcome: O,
+    pub(crate) rules: Rules<O::Stored>,
 }
 
 /// What a call looks for, and where.
-struct Target<O: Outcome, K: Owned> {
-    table: &'static TableOf<O, K>,
-    hash: u64,
-    key: K,
+pub(crate) struct Target<O: Outcome, K: Owned> {
+    pub(crate) table: &'static TableOf<O, K>,
+    pub(crate) hash: u64,
+    /// Until the call computes.
+    key: Option<K>,
 }
 
 impl<O: Outcome, K: Owned> Target<O, K> {
     fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
-        |owned| self.table.same(owned, &self.key)
+        |owned| self.key.as_ref().is_some_and(|key| self.table.same(owned, key))
     }
 }
 
 /// What a call is to do next.
-enum Turn<O: Outcome, K: Owned> {
+enum Turn<O: Outcome> {
     Return(O::Returned),
     /// No more than the body.
     Bypass,
     /// The body, and then the store.
-    Compute(Computation<O, K>),
-    Wait(Call<O, K>, Arc<FlightOf<O>>, Waiting),
+    Compute(Begun<O>),
+    Wait(Arc<FlightOf<O>>, Waiting),
+}
+
+/// A computation that is known to others.
+struct Begun<O: Outcome> {
+    number: u64,
+    /// There if it was asked for.
+    flight: Option<Arc<FlightOf<O>>>,
+    entered: Entered,
 }
 
 impl<O: Outcome, K: Owned> Call<O, K> {
@@ -225,7 +235,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let state = function.state();
         let target = (lookup.0 != Mode::Bypass).then(|| {
             let table: &TableOf<O, K> = state.table::<G, P, _, _>();
-            Target { table, hash: table.hash_of(key), key: key.own() }
+            Target { table, hash: table.hash_of(key), key: Some(key.own()) }
         });
         Self {
             function,
@@ -274,24 +284,31 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 
     /// Answers the call, with `body` where it must be.
+    pub fn run(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
+        let mut body = Some(body);
+        self.run_once(&mut || match body.take() {
+            Some(body) => body(),
+            None => unreachable!("a call runs its body once"),
+        })
+    }
+
+    /// One function for all bodies of functions that have the same types.
     #[cold]
     #[inline(never)]
-    pub fn run(mut self, body: impl FnOnce() -> O::Returned) -> O::Returned {
+    fn run_once(mut self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
         loop {
-            match self.turn() {
+            match self.turn(false) {
                 Turn::Return(value) => return value,
                 Turn::Bypass => return body(),
-                Turn::Compute(computation) => {
-                    let value = {
-                        let _entered = circle::enter(computation.flight.clone());
-                        body()
-                    };
-                    return computation.land(value);
+                Turn::Compute(Begun { number, entered: _entered, .. }) => {
+                    let computation = Computation::begin(&self, number, None);
+                    return computation.land(body());
                 }
-                Turn::Wait(call, flight, _waiting) => match call.after(flight.wait()) {
-                    Ok(value) => return value,
-                    Err(call) => self = call,
-                },
+                Turn::Wait(flight, _waiting) => {
+                    if let Some(value) = self.after(flight.wait()) {
+                        return value;
+                    }
+                }
             }
         }
     }
@@ -299,92 +316,100 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     /// The same for a body that is awaited.
     pub async fn run_async(mut self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
         loop {
-            match self.turn() {
+            match self.turn(true) {
                 Turn::Return(value) => return value,
                 Turn::Bypass => return body().await,
-                Turn::Compute(computation) => {
-                    let flight = &computation.flight;
-                    let waker = Waker::from(Arc::clone(flight));
+                Turn::Compute(Begun { number, flight, entered }) => {
+                    let course = circle::current();
+                    drop(entered);
+                    let Some((flight, course)) = flight.zip(course) else {
+                        unreachable!("a computation that has begun has a course, and a flight if asked for")
+                    };
+                    let computation = Computation::begin(&self, number, Some(course.clone()));
+                    let waker = Waker::from(Arc::clone(&flight));
                     let mut body = pin!(body());
-                    let value = poll_fn(|context| flight.poll(&waker, body.as_mut(), context)).await;
+                    let value = poll_fn(|context| flight.poll(&course, &waker, body.as_mut(), context)).await;
                     return computation.land(value);
                 }
-                Turn::Wait(call, flight, _waiting) => match call.after(flight.ended().await) {
-                    Ok(value) => return value,
-                    Err(call) => self = call,
-                },
+                Turn::Wait(flight, _waiting) => {
+                    if let Some(value) = self.after(flight.ended().await) {
+                        return value;
+                    }
+                }
             }
         }
     }
 
-    /// Counts a miss once, and no earlier than when it has a flight: whoever sees so many misses knows
-    /// that so many calls wait or compute.
-    fn count_miss(&mut self) {
-        if !self.refresh && !std::mem::replace(&mut self.counted, true) {
-            self.state.counts.misses.add(1);
-        }
-    }
-
-    /// Finds out what to do next, and takes up the computation if it falls to this call.
-    fn turn(mut self) -> Turn<O, K> {
-        let Some(target) = self.target.take().filter(|_| epoch::lives()) else {
-            self.state.counts.bypassed.add(1);
-            return Turn::Bypass;
-        };
-        let guard = Guard::new();
-        let mut fenced = Vec::new();
-        let mut writer = target.table.lock(&guard);
-        if self.refresh {
-            // What began earlier must not replace what is computed from here on.
-            fenced = writer.flights.fence(target.hash, target.is_key());
-        } else {
+    /// Finds out what to do next, and takes up the computation if it falls to this call; with a flight if
+    /// it needs one by itself.
+    fn turn(&mut self, needs_flight: bool) -> Turn<O> {
+        loop {
+            let Some((target, cells)) = self.target.as_mut().zip(Cells::of_this_thread()) else {
+                self.state.rare.bypassed.add(1);
+                return Turn::Bypass;
+            };
+            let (table, hash) = (target.table, target.hash);
+            let now = table.now();
+            let guard = Guard::new();
+            let mut locked = table.lock(hash, &guard);
             // Whoever computed it may have stored it since the lookup.
-            let now = target.table.now();
-            if let Some(value) = target.table.hit(target.hash, target.is_key(), now, &guard) {
-                drop(writer);
-                self.count_miss();
-                self.state.counts.coalesced.add(1);
+            let stored = if self.refresh {
+                // What began earlier must not replace what is computed from here on.
+                locked.writer.flights.fence(hash, target.is_key());
+                None
+            } else {
+                table.hit(&table.look(hash), hash, target.is_key(), now, &guard)
+            };
+            let joined = if self.refresh || self.alone || stored.is_some() {
+                None
+            } else {
+                locked.writer.flights.join(hash, target.is_key())
+            };
+            // Counted once, and no earlier than when it has its flight: whoever sees so many misses knows
+            // that so many calls wait or compute.
+            if !self.refresh && !std::mem::replace(&mut self.counted, true) {
+                locked.writer.counts.misses += 1;
+            }
+            if let Some(value) = stored {
+                drop(locked);
+                self.state.rare.coalesced.add(1);
                 return Turn::Return(self.outcome.returned(value.clone()));
             }
-            if !self.alone
-                && let Some(flight) = writer.flights.join(target.hash, target.is_key())
-            {
-                self.count_miss();
-                drop(writer);
-                self.target = Some(target);
-                return match Waiting::begin(flight.course()) {
-                    Some(waiting) => Turn::Wait(self, flight, waiting),
+            if let Some((flight, number)) = joined {
+                drop(locked);
+                match Waiting::begin(number) {
+                    Some(waiting) => return Turn::Wait(flight, waiting),
                     // It would wait for itself.
-                    None => Self { alone: true, ..self }.turn(),
-                };
+                    None => self.alone = true,
+                }
+                continue;
             }
+            let Some(key) = target.key.take() else { unreachable!("a call computes once") };
+            let number = cells.number_computation();
+            locked.writer.flights.begin(hash, key, number, !self.alone);
+            let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
+            drop(locked);
+            // What is dropped with the guard may call the function, and must not wait for what has only
+            // begun.
+            let entered = circle::enter(Course::begin(number));
+            drop(guard);
+            return Turn::Compute(Begun { number, flight, entered });
         }
-        let Target { table, hash, key } = target;
-        let flight = writer.flights.begin(hash, key, !self.alone);
-        self.count_miss();
-        drop(writer);
-        let Self { state, outcome, rules, .. } = self;
-        let started = Instant::now();
-        let computation = Computation { state, table, hash, outcome, rules, flight, started, landed: false };
-        // What is dropped here may call the function, and must not wait for what has only begun; or
-        // panic, and then the computation is lost.
-        let entered = circle::enter(computation.flight.clone());
-        drop(fenced);
-        drop(guard);
-        drop(entered);
-        Turn::Compute(computation)
     }
 
-    /// What to do after the flight that this call waited for.
-    fn after(self, ending: &Ending<Delivery<O::Stored, O::Shared>>) -> Result<O::Returned, Self> {
+    /// What is returned after the flight that this call waited for, if anything.
+    fn after(&mut self, ending: &Ending<Delivery<O::Stored, O::Shared>>) -> Option<O::Returned> {
         let returned = match ending {
             Ending::Landed(Some(Delivery::Stored(value))) => self.outcome.returned(value.clone()),
             Ending::Landed(Some(Delivery::NotStored(value))) => self.outcome.unshare(value),
-            Ending::Landed(None) => return Err(Self { alone: true, ..self }),
-            Ending::Lost => return Err(self),
+            Ending::Landed(None) => {
+                self.alone = true;
+                return None;
+            }
+            Ending::Lost => return None,
         };
-        self.state.counts.coalesced.add(1);
-        Ok(returned)
+        self.state.rare.coalesced.add(1);
+        Some(returned)
     }
 }
 
@@ -424,19 +449,12 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
         let Some(target) = self.target.filter(|_| self.state.store.is_enabled()) else { return };
         let admitted = admit(self.state, self.outcome, &self.rules, &value);
         let Target { table, hash, key } = target;
-        let stored = with_guard(|guard| {
-            let mut writer = table.lock(guard);
-            // What is being computed must not replace the value.
-            let fenced = writer.flights.fence(hash, |it| table.same(it, &key));
-            let left = match admitted {
-                Some(admitted) => {
-                    table.insert(&mut writer, hash, admitted.with(key), guard).map(NewEntry::into_parts)
-                }
-                None => Some((Some(key), None)),
-            };
-            drop(writer);
-            drop(fenced);
-            left.is_none()
+        let (stored, ()) = with_guard(|guard| {
+            table.store(hash, admitted, guard, |writer| {
+                // What is being computed must not replace the value.
+                writer.flights.fence(hash, |it| key.as_ref().is_some_and(|key| table.same(it, key)));
+                (key, ())
+            })
         });
         after_store(self.state, stored);
     }

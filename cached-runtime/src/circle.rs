@@ -3,49 +3,44 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
 /// A running computation, and the one within whose body it began.
+#[derive(Clone)]
 pub(crate) struct Course {
-    id: u64,
-    within: Option<Arc<dyn Computing>>,
-}
-
-/// What has a course: a flight.
-pub(crate) trait Computing: Send + Sync {
-    fn course(&self) -> &Course;
+    number: u64,
+    within: Option<Arc<Course>>,
 }
 
 thread_local! {
-    /// The innermost computation whose body this thread is running.
-    static CURRENT: RefCell<Option<Arc<dyn Computing>>> = const { RefCell::new(None) };
+    /// See [`current`].
+    static CURRENT: RefCell<Option<Course>> = const { RefCell::new(None) };
 }
 
-fn current() -> Option<Arc<dyn Computing>> {
+/// The innermost computation whose body this thread is running.
+pub(crate) fn current() -> Option<Course> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
 impl Course {
-    pub(crate) fn begin() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { id: NEXT.fetch_add(1, Relaxed), within: current() }
+    /// Of the computation of this number.
+    pub(crate) fn begin(number: u64) -> Self {
+        Self { number, within: current().map(Arc::new) }
     }
 
     /// This computation and those around it, innermost first.
     fn chain(&self) -> impl Iterator<Item = u64> {
-        std::iter::successors(Some(self), |course| Some(course.within.as_deref()?.course())).map(|it| it.id)
+        std::iter::successors(Some(self), |course| course.within.as_deref()).map(|it| it.number)
     }
 }
 
 /// Makes this the current computation until the guard is dropped.
-pub(crate) fn enter(computing: Arc<dyn Computing>) -> Entered {
-    Entered(CURRENT.try_with(|current| current.replace(Some(computing))).ok().flatten())
+pub(crate) fn enter(course: Course) -> Entered {
+    Entered(CURRENT.try_with(|current| current.replace(Some(course))).ok().flatten())
 }
 
-pub(crate) struct Entered(Option<Arc<dyn Computing>>);
+pub(crate) struct Entered(Option<Course>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -58,21 +53,20 @@ static WAITING: Mutex<Option<HashMap<u64, Vec<u64>>>> = Mutex::new(None);
 
 /// Stands for the current computation's waiting for another.
 pub(crate) struct Waiting {
-    by: Option<Arc<dyn Computing>>,
+    by: Option<Course>,
     to: u64,
 }
 
 impl Waiting {
-    /// Begins to wait, unless the wait would close a circle and never end: unless `target` is one of
-    /// the computations that this thread or task is running, or waits, itself or through others, for
-    /// one of them.
-    pub(crate) fn begin(target: &Course) -> Option<Self> {
-        let to = target.id;
+    /// Begins to wait, unless the wait would close a circle and never end: unless the computation of
+    /// this number is one of those that this thread or task is running, or waits, itself or through
+    /// others, for one of them.
+    pub(crate) fn begin(to: u64) -> Option<Self> {
         let Some(by) = current() else {
             // Nobody can be waiting for who computes nothing.
             return Some(Self { by: None, to });
         };
-        let own: Vec<u64> = by.course().chain().collect();
+        let own: Vec<u64> = by.chain().collect();
         let mut waiting = WAITING.lock();
         let edges = waiting.get_or_insert_default();
         if leads_to(edges, to, &own) {
@@ -91,7 +85,7 @@ impl Drop for Waiting {
         let Some(by) = &self.by else { return };
         let mut waiting = WAITING.lock();
         let edges = waiting.get_or_insert_default();
-        for course in by.course().chain() {
+        for course in by.chain() {
             let Some(targets) = edges.get_mut(&course) else { continue };
             if let Some(at) = targets.iter().position(|target| *target == self.to) {
                 targets.swap_remove(at);
@@ -123,6 +117,9 @@ fn leads_to(edges: &HashMap<u64, Vec<u64>>, from: u64, goals: &[u64]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering::Relaxed;
+
     use super::*;
 
     #[test]
@@ -135,21 +132,14 @@ mod tests {
         }
     }
 
-    struct Body(Course);
-
-    impl Computing for Body {
-        fn course(&self) -> &Course {
-            &self.0
-        }
-    }
-
-    fn begin() -> Arc<Body> {
-        Arc::new(Body(Course::begin()))
+    fn begin() -> Course {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Course::begin(NEXT.fetch_add(1, Relaxed))
     }
 
     #[test]
     fn who_computes_nothing_may_wait_for_anybody() {
-        assert!(Waiting::begin(&begin().0).is_some());
+        assert!(Waiting::begin(begin().number).is_some());
     }
 
     #[test]
@@ -158,16 +148,16 @@ mod tests {
         let _outer = enter(outer.clone());
         let inner = begin();
         let _inner = enter(inner.clone());
-        assert!(Waiting::begin(&outer.0).is_none());
-        assert!(Waiting::begin(&inner.0).is_none());
+        assert!(Waiting::begin(outer.number).is_none());
+        assert!(Waiting::begin(inner.number).is_none());
     }
 
     #[test]
     fn nobody_waits_for_who_waits_for_them_through_others() {
         let [a, b, c] = [(); 3].map(|()| begin());
-        let wait = |by: &Arc<Body>, target: &Arc<Body>| {
+        let wait = |by: &Course, target: &Course| {
             let _entered = enter(by.clone());
-            Waiting::begin(&target.0)
+            Waiting::begin(target.number)
         };
         let a_for_b = wait(&a, &b);
         let b_for_c = wait(&b, &c);

@@ -1,7 +1,20 @@
-//! The time as the store sees it: nanoseconds since some moment before the process began, monotonic,
-//! in steps of a few milliseconds where the system has a clock that is cheaper for being coarse.
+//! The time as the store sees it: nanoseconds since shortly before it was first asked for, monotonic.
+//!
+//! To read the system's clock costs more than all the rest of a hit. While the time is asked for very
+//! often, a thread therefore writes it into one word every other millisecond, and everybody reads that.
+//! Otherwise nobody ticks, and each reading is the system's. A thread that ticks may be late, where there
+//! is too much to do for the processors, or not come back at all, after a fork; so every thread looks
+//! after so many calls whether the word is, and takes it away if it is.
 
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use once_cell::sync::Lazy;
+use parking_lot::{Condvar, Mutex};
+
+use crate::stats;
 
 /// A moment, in nanoseconds of the clock.
 pub(crate) type Moment = u64;
@@ -9,22 +22,113 @@ pub(crate) type Moment = u64;
 /// The moment that never comes.
 pub(crate) const NEVER: Moment = Moment::MAX;
 
-/// Reading this costs a tenth of `Instant::now()`, which would cost more than the rest of a hit.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+/// The time while it ticks, else 0.
+static TICK: AtomicU64 = AtomicU64::new(0);
+
+const PERIOD: Duration = Duration::from_millis(2);
+/// Ticks between two looks at whether it is still worth it.
+const TICKS: u32 = 8;
+/// Calls in that time that make it worth it.
+const MANY: u64 = 2000;
+/// Readings of the system's clock in a row, and the time within which so many are many.
+const READINGS: u64 = 1024;
+const SOON: Duration = Duration::from_millis(4);
+/// A word that is older than this is taken away.
+const LATE: Duration = Duration::from_millis(20);
+
 #[inline]
 pub(crate) fn now() -> Moment {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    // Neither is negative, and the sum lasts for centuries.
-    (time.tv_sec.cast_unsigned()).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.cast_unsigned())
+    match TICK.load(Relaxed) {
+        0 => read_often(),
+        tick => tick,
+    }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn now() -> Moment {
-    use once_cell::sync::Lazy;
-    use std::time::Instant;
-
+/// The system's clock.
+fn read() -> Moment {
     static ORIGIN: Lazy<Instant> = Lazy::new(Instant::now);
-    nanoseconds(ORIGIN.elapsed())
+    nanoseconds(ORIGIN.elapsed()).saturating_add(1)
+}
+
+/// The system's clock, read by somebody who may do so often.
+#[cold]
+#[inline(never)]
+fn read_often() -> Moment {
+    static READ: AtomicU64 = AtomicU64::new(0);
+    static SINCE: AtomicU64 = AtomicU64::new(0);
+    let now = read();
+    if READ.fetch_add(1, Relaxed) % READINGS == READINGS - 1 {
+        let since = SINCE.swap(now, Relaxed);
+        if now.saturating_sub(since) < nanoseconds(SOON) {
+            Ticking::start();
+        }
+    }
+    now
+}
+
+/// Takes the word away if nobody writes it any more.
+#[cold]
+#[inline(never)]
+pub(crate) fn check() {
+    let tick = TICK.load(Relaxed);
+    if tick != 0 && is_late(tick, read()) {
+        let _ = TICK.compare_exchange(tick, 0, Relaxed, Relaxed);
+    }
+}
+
+fn is_late(tick: Moment, now: Moment) -> bool {
+    now.saturating_sub(tick) > nanoseconds(LATE)
+}
+
+/// The thread that ticks.
+struct Ticking {
+    exists: bool,
+    wanted: bool,
+}
+
+static TICKING: Mutex<Ticking> = Mutex::new(Ticking { exists: false, wanted: false });
+static WANTED: Condvar = Condvar::new();
+
+impl Ticking {
+    /// Where no thread can be had, the system's clock will do.
+    fn start() {
+        let Some(mut ticking) = TICKING.try_lock() else { return };
+        if !ticking.exists {
+            let thread = thread::Builder::new().name("cached-clock".to_owned());
+            ticking.exists = thread.spawn(Self::work).is_ok();
+        }
+        ticking.wanted = true;
+        WANTED.notify_one();
+    }
+
+    fn work() {
+        loop {
+            let mut ticking = TICKING.lock();
+            while !std::mem::take(&mut ticking.wanted) {
+                WANTED.wait(&mut ticking);
+            }
+            drop(ticking);
+            tick_while(|| {
+                for _ in 0..TICKS {
+                    TICK.store(read(), Relaxed);
+                    thread::sleep(PERIOD);
+                }
+            });
+            TICK.store(0, Relaxed);
+        }
+    }
+}
+
+/// Does something again and again while there are many calls.
+fn tick_while(ticks: impl Fn()) {
+    let mut calls = stats::calls();
+    loop {
+        ticks();
+        let before = std::mem::replace(&mut calls, stats::calls());
+        if calls.wrapping_sub(before) < MANY {
+            break;
+        }
+    }
 }
 
 /// A length of time on this clock; more than 584 years is for ever.
@@ -37,7 +141,7 @@ pub(crate) fn nanoseconds(duration: Duration) -> u64 {
 pub(crate) struct Clock {
     /// The moment at which the clock was stopped; 0 while it runs.
     #[cfg(feature = "testing")]
-    frozen: std::sync::atomic::AtomicU64,
+    frozen: AtomicU64,
 }
 
 impl Clock {
@@ -63,7 +167,7 @@ impl Clock {
     pub(crate) fn freeze(&self) {
         use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
-        let _ = self.frozen.fetch_update(AcqRel, Acquire, |moment| (moment == 0).then(|| now().max(1)));
+        let _ = self.frozen.fetch_update(AcqRel, Acquire, |moment| (moment == 0).then(now));
     }
 
     /// Moves a clock that stands still; one that runs is stopped first.

@@ -2,17 +2,19 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::call::{FlightOf, Owned, TableOf};
-use crate::circle;
-use crate::clock::{Moment, nanoseconds};
+use crate::call::{Call, DeliveryOf, FlightOf, Owned, Target};
+use crate::circle::{self, Course};
+use crate::clock::{self, Moment};
 use crate::epoch::with_guard;
-use crate::flight::{Ending, Flight};
+use crate::flight::{Ending, Finished, Flight};
 use crate::function::State;
 use crate::outcome::Outcome;
 use crate::store::janitor;
-use crate::store::table::NewEntry;
+use crate::store::table::{NewValue, Writer};
+
+type WriterOf<O, K> = Writer<K, DeliveryOf<O>>;
 
 /// What waiting callers get.
 pub(crate) enum Delivery<S, D> {
@@ -39,77 +41,83 @@ impl<S> Rules<S> {
 }
 
 /// A body that is running, on behalf of one call and those who wait.
-pub(crate) struct Computation<O: Outcome, K: Owned> {
-    pub(crate) state: &'static State,
-    pub(crate) table: &'static TableOf<O, K>,
-    pub(crate) hash: u64,
-    pub(crate) outcome: O,
-    pub(crate) rules: Rules<O::Stored>,
-    pub(crate) flight: Arc<FlightOf<O>>,
-    pub(crate) started: Instant,
-    pub(crate) landed: bool,
+pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
+    call: &'a Call<O, K>,
+    number: u64,
+    /// Where the thread that runs it does not stay in it.
+    course: Option<Course>,
+    started: Moment,
+    /// How long the body took, once it has returned.
+    took: Option<u64>,
+    landed: bool,
 }
 
-impl<O: Outcome, K: Owned> Computation<O, K> {
+impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
+    pub(crate) fn begin(call: &'a Call<O, K>, number: u64, course: Option<Course>) -> Self {
+        Self { call, number, course, started: clock::now(), took: None, landed: false }
+    }
+
     /// Stores what the body returned, if it is to be stored and nothing has fenced it, and hands it to
     /// those who wait.
     pub(crate) fn land(mut self, returned: O::Returned) -> O::Returned {
-        let counts = &self.state.counts;
-        counts.computations.add(1);
-        counts.compute_nanoseconds.add(nanoseconds(self.started.elapsed()));
+        self.took = Some(clock::now().saturating_sub(self.started));
+        let Call { state, outcome, rules, .. } = self.call;
         // Until it has landed, a call that the rules make, or what is dropped, must not wait for it.
-        let entered = circle::enter(self.flight.clone());
-        let admitted = admit(self.state, self.outcome, &self.rules, &returned);
-        let stored = self.store(admitted);
+        let entered = self.course.clone().map(circle::enter);
+        let admitted = admit(state, *outcome, rules, &returned);
+        let (stored, flight) = self.store(admitted);
         drop(entered);
-        after_store(self.state, stored);
+        after_store(state, stored);
         // Nobody can join any more.
-        if self.flight.is_awaited() {
-            let delivery = match self.outcome.stored(&returned).filter(|_| stored) {
+        if let Some(flight) = flight.filter(|it| it.is_awaited()) {
+            let delivery = match outcome.stored(&returned).filter(|_| stored) {
                 Some(value) => Some(Delivery::Stored(value.clone())),
-                None => self.outcome.share(&returned).map(Delivery::NotStored),
+                None => outcome.share(&returned).map(Delivery::NotStored),
             };
-            self.flight.end(Ending::Landed(delivery));
+            flight.end(Ending::Landed(delivery));
         }
         self.landed = true;
         returned
     }
 
-    /// Ends the flight's time in the table, and stores a value; returns whether it was stored.
-    fn store(&self, admitted: Option<Admitted<O::Stored>>) -> bool {
-        let (table, hash, flight) = (self.table, self.hash, &self.flight);
-        with_guard(|guard| {
-            let mut writer = table.lock(guard);
-            let key = writer.flights.finish(hash, flight);
-            // A flight that was given up has been overtaken by another.
-            let is_latest = !flight.has_ended() && table.state.store.is_enabled();
-            let left = match (key, admitted) {
-                (Some(key), Some(admitted)) if is_latest => {
-                    table.insert(&mut writer, hash, admitted.with(key), guard).map(NewEntry::into_parts)
+    /// Ends the flight's time in the table, and stores a value; returns whether it was stored, and the
+    /// flight if there is one.
+    fn store(&self, admitted: Option<NewValue<O::Stored>>) -> (bool, Option<Arc<FlightOf<O>>>) {
+        let Some(Target { table, hash, .. }) = &self.call.target else { return (false, None) };
+        let (stored, finished) = with_guard(|guard| {
+            table.store(*hash, admitted, guard, |writer| {
+                let Some(Finished { key, flight, fenced }) = self.finish(*hash, writer) else { return (None, None) };
+                // A flight that was given up has been overtaken by another.
+                let is_overtaken = flight.as_ref().is_some_and(|it| it.has_ended());
+                if fenced || is_overtaken || !self.call.state.store.is_enabled() {
+                    return (None, Some((Some(key), flight)));
                 }
-                (key, admitted) => Some((key, admitted.map(|it| it.value))),
-            };
-            // What is left is dropped without the lock: to drop it may be to call the function.
-            drop(writer);
-            left.is_none()
-        })
+                (Some(key), Some((None, flight)))
+            })
+        });
+        (stored, finished.and_then(|(_, flight)| flight))
+    }
+
+    fn finish(&self, hash: u64, writer: &mut WriterOf<O, K>) -> Option<Finished<K, DeliveryOf<O>>> {
+        if let Some(took) = self.took {
+            writer.counts.computations += 1;
+            writer.counts.compute_nanoseconds = writer.counts.compute_nanoseconds.saturating_add(took);
+        }
+        writer.flights.finish(hash, self.number)
     }
 }
 
 /// A computation that ends without having landed is lost.
-impl<O: Outcome, K: Owned> Drop for Computation<O, K> {
+impl<O: Outcome, K: Owned> Drop for Computation<'_, O, K> {
     fn drop(&mut self) {
-        if self.landed {
-            return;
-        }
-        self.state.counts.abandoned.add(1);
-        let _lost = Lost(&self.flight);
-        let _entered = circle::enter(self.flight.clone());
-        let (table, hash, flight) = (self.table, self.hash, &self.flight);
-        with_guard(|guard| {
-            let key = table.lock(guard).flights.finish(hash, flight);
+        let Some(Target { table, hash, .. }) = self.call.target.as_ref().filter(|_| !self.landed) else { return };
+        self.call.state.rare.abandoned.add(1);
+        let _entered = self.course.take().map(circle::enter);
+        let finished = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer));
+        if let Some(Finished { key, flight, .. }) = finished {
+            let _lost = flight.as_deref().map(Lost);
             drop(key);
-        });
+        }
     }
 }
 
@@ -122,27 +130,13 @@ impl<D> Drop for Lost<'_, D> {
     }
 }
 
-/// A value that is to be stored.
-pub(crate) struct Admitted<S> {
-    value: S,
-    deadline: Moment,
-    weight: usize,
-}
-
-impl<S> Admitted<S> {
-    pub(crate) fn with<K>(self, key: K) -> NewEntry<K, S> {
-        let Self { value, deadline, weight } = self;
-        NewEntry { key, value, deadline, weight }
-    }
-}
-
 /// Whether, until when and with which weight a returned value is to be stored.
 pub(crate) fn admit<O: Outcome>(
     state: &State,
     outcome: O,
     rules: &Rules<O::Stored>,
     returned: &O::Returned,
-) -> Option<Admitted<O::Stored>> {
+) -> Option<NewValue<O::Stored>> {
     let value = outcome.stored(returned)?;
     if !rules.cache_if.as_ref().is_none_or(|rule| rule(value)) {
         return None;
@@ -156,7 +150,7 @@ pub(crate) fn admit<O: Outcome>(
     let value = value.clone();
     let random = if state.policy().jitter_percent() > 0 { random() } else { 0 };
     let deadline = state.policy().deadline(state.store.clock.now(), timeout, random)?;
-    Some(Admitted { value, deadline, weight })
+    Some(NewValue { value, deadline, weight })
 }
 
 /// Enough for jitter: a counter, hashed with a seed of this process.
@@ -179,6 +173,6 @@ pub(crate) fn after_store(state: &State, stored: bool) {
             janitor::free();
         }
     } else {
-        state.counts.not_stored.add(1);
+        state.rare.not_stored.add(1);
     }
 }

@@ -9,6 +9,7 @@
 //! and those who wait go on. A body that is being polled, or is not woken, is at work, however long it
 //! takes.
 
+use std::collections::hash_map::{Entry, HashMap};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -18,11 +19,10 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use hashbrown::HashTable;
 use once_cell::sync::OnceCell;
 use parking_lot::{Condvar, Mutex};
 
-use crate::circle::{self, Computing, Course};
+use crate::circle::{self, Course};
 use crate::clock::{self, Moment, NEVER, nanoseconds};
 use crate::store::janitor;
 
@@ -45,7 +45,6 @@ const POLLED_AND_WOKEN: Moment = NEVER - 2;
 
 /// See the module. `D` is what is delivered to those who wait.
 pub(crate) struct Flight<D> {
-    course: Course,
     ending: OnceCell<Ending<D>>,
     /// Whether anybody has waited for it.
     is_awaited: AtomicBool,
@@ -67,9 +66,8 @@ struct Tasks {
 }
 
 impl<D> Flight<D> {
-    fn begin() -> Arc<Self> {
+    fn new() -> Arc<Self> {
         Arc::new(Self {
-            course: Course::begin(),
             ending: OnceCell::new(),
             is_awaited: AtomicBool::new(false),
             tasks: Mutex::default(),
@@ -148,6 +146,7 @@ impl<D: Send + Sync + 'static> Flight<D> {
     /// Polls the leader's body, which wakes the leader through the flight.
     pub(crate) fn poll<F: Future>(
         self: &Arc<Self>,
+        course: &Course,
         waker: &Waker,
         body: Pin<&mut F>,
         context: &Context<'_>,
@@ -155,7 +154,7 @@ impl<D: Send + Sync + 'static> Flight<D> {
         self.woken.store(POLLED, Release);
         let _ends = EndsPoll(self);
         self.remember(context.waker());
-        let _entered = circle::enter(self.clone());
+        let _entered = circle::enter(course.clone());
         body.poll(&mut Context::from_waker(waker))
     }
 
@@ -167,12 +166,6 @@ impl<D: Send + Sync + 'static> Flight<D> {
         {
             janitor::call_at(moment, Arc::downgrade(self) as Weak<dyn Watched>);
         }
-    }
-}
-
-impl<D: Send + Sync> Computing for Flight<D> {
-    fn course(&self) -> &Course {
-        &self.course
     }
 }
 
@@ -247,14 +240,15 @@ impl<D> Drop for Ended<'_, D> {
     }
 }
 
-/// The computations of one table that are running.
+/// The computations of one shard of a table that are running.
 ///
-/// A computation is known here from before its body begins until its value is stored; taken away
-/// earlier, by an invalidation, it is fenced: its value goes to its callers and is not stored.
+/// A computation is known here from before its body begins until its value is stored. Where that is to
+/// be forgotten, by an invalidation for instance, it is fenced: its value goes to its callers alone, and
+/// whoever calls from then on does not wait for it.
 pub(crate) struct Flights<K, D> {
     /// The first ones; there are seldom more.
     few: Vec<Running<K, D>>,
-    more: HashTable<Running<K, D>>,
+    more: HashMap<u64, Vec<Running<K, D>>>,
 }
 
 const FEW: usize = 8;
@@ -262,79 +256,100 @@ const FEW: usize = 8;
 struct Running<K, D> {
     hash: u64,
     key: K,
-    flight: Arc<Flight<D>>,
+    /// Of the computation.
+    number: u64,
+    /// Not there until somebody needs it.
+    flight: Option<Arc<Flight<D>>>,
     /// Whether others may wait for it.
     shared: bool,
+    fenced: bool,
 }
 
 impl<K, D> Default for Flights<K, D> {
     fn default() -> Self {
-        Self { few: Vec::new(), more: HashTable::new() }
+        Self { few: Vec::new(), more: HashMap::new() }
     }
 }
 
+/// What is left of a computation that has run.
+pub(crate) struct Finished<K, D> {
+    pub(crate) key: K,
+    /// There if anybody needed it.
+    pub(crate) flight: Option<Arc<Flight<D>>>,
+    pub(crate) fenced: bool,
+}
+
 impl<K, D> Flights<K, D> {
-    fn find(&self, hash: u64, is_it: impl Fn(&Running<K, D>) -> bool) -> Option<&Running<K, D>> {
-        let is_it = |it: &Running<K, D>| it.hash == hash && is_it(it);
-        self.few.iter().find(|it| is_it(it)).or_else(|| self.more.find(hash, is_it))
+    /// Those of this hash.
+    fn of_hash(&mut self, hash: u64) -> impl Iterator<Item = &mut Running<K, D>> {
+        let more = if self.more.is_empty() { None } else { self.more.get_mut(&hash) };
+        self.few.iter_mut().filter(move |it| it.hash == hash).chain(more.into_iter().flatten())
     }
 
-    fn take(&mut self, hash: u64, is_it: impl Fn(&Running<K, D>) -> bool) -> Option<Running<K, D>> {
-        let is_it = |it: &Running<K, D>| it.hash == hash && is_it(it);
-        if let Some(at) = self.few.iter().position(is_it) {
-            return Some(self.few.swap_remove(at));
-        }
-        let found = self.more.find_entry(hash, is_it).ok()?;
-        let (running, _) = found.remove();
-        self.shrink();
-        Some(running)
+    /// The computation of this key that can be waited for, and its number; it will be waited for.
+    pub(crate) fn join(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Arc<Flight<D>>, u64)> {
+        let can_be_joined = |it: &&mut Running<K, D>| {
+            // A flight that was given up is the first caller's alone.
+            let has_ended = it.flight.as_ref().is_some_and(|flight| flight.has_ended());
+            it.shared && !it.fenced && !has_ended && is_key(&it.key)
+        };
+        let running = self.of_hash(hash).find(can_be_joined)?;
+        let flight = running.flight.get_or_insert_with(Flight::new);
+        flight.is_awaited.store(true, Release);
+        Some((Arc::clone(flight), running.number))
     }
 
-    /// The computation of this key that can be waited for; it will be.
-    pub(crate) fn join(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<Arc<Flight<D>>> {
-        // A flight that was given up is the first caller's alone.
-        let can_be_joined = |it: &Running<K, D>| it.shared && !it.flight.has_ended() && is_key(&it.key);
-        let running = self.find(hash, can_be_joined)?;
-        running.flight.is_awaited.store(true, Release);
-        Some(Arc::clone(&running.flight))
-    }
-
-    /// Begins a computation.
-    pub(crate) fn begin(&mut self, hash: u64, key: K, shared: bool) -> Arc<Flight<D>> {
-        let flight = Flight::begin();
-        let running = Running { hash, key, flight: Arc::clone(&flight), shared };
+    /// Begins the computation of this number.
+    pub(crate) fn begin(&mut self, hash: u64, key: K, number: u64, shared: bool) {
+        let running = Running { hash, key, number, flight: None, shared, fenced: false };
         if self.few.len() < FEW {
             if self.few.capacity() == 0 {
                 self.few.reserve_exact(1);
             }
             self.few.push(running);
         } else {
-            self.more.insert_unique(hash, running, |it| it.hash);
+            self.more.entry(hash).or_default().push(running);
         }
-        flight
     }
 
-    /// Ends a computation's time here; returns its key if it was not fenced.
-    pub(crate) fn finish(&mut self, hash: u64, flight: &Arc<Flight<D>>) -> Option<K> {
-        self.take(hash, |it| Arc::ptr_eq(&it.flight, flight)).map(|running| running.key)
+    /// The flight of a computation that has begun, made if nobody waits for it yet.
+    pub(crate) fn flight_of(&mut self, hash: u64, number: u64) -> Option<Arc<Flight<D>>> {
+        let running = self.of_hash(hash).find(|it| it.number == number)?;
+        Some(Arc::clone(running.flight.get_or_insert_with(Flight::new)))
     }
 
-    /// Fences the computations of one key, and returns their keys, to be dropped without the lock.
-    #[must_use]
-    pub(crate) fn fence(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Vec<K> {
-        std::iter::from_fn(|| self.take(hash, |it| is_key(&it.key))).map(|running| running.key).collect()
+    /// Ends a computation's time here.
+    pub(crate) fn finish(&mut self, hash: u64, number: u64) -> Option<Finished<K, D>> {
+        let running = if let Some(at) = self.few.iter().position(|it| it.number == number) {
+            self.few.swap_remove(at)
+        } else {
+            let Entry::Occupied(mut of_hash) = self.more.entry(hash) else { return None };
+            let at = of_hash.get().iter().position(|it| it.number == number)?;
+            let running = of_hash.get_mut().swap_remove(at);
+            if of_hash.get().is_empty() {
+                of_hash.remove();
+                self.shrink();
+            }
+            running
+        };
+        let Running { key, flight, fenced, .. } = running;
+        Some(Finished { key, flight, fenced })
     }
 
-    /// Fences all; they are returned to be dropped without the lock.
-    #[must_use]
-    pub(crate) fn fence_all(&mut self) -> Self {
-        std::mem::take(self)
+    /// Fences the computations of one key.
+    pub(crate) fn fence(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) {
+        self.of_hash(hash).filter(|it| is_key(&it.key)).for_each(|it| it.fenced = true);
+    }
+
+    /// Fences all.
+    pub(crate) fn fence_all(&mut self) {
+        self.few.iter_mut().chain(self.more.values_mut().flatten()).for_each(|it| it.fenced = true);
     }
 
     /// Gives back what a crowd of flights has left behind.
     fn shrink(&mut self) {
         if self.more.is_empty() && self.more.capacity() > 64 {
-            self.more.shrink_to(0, |it| it.hash);
+            self.more = HashMap::new();
         }
     }
 }
@@ -351,7 +366,7 @@ mod tests {
 
     fn poll<F: Future>(flight: &Arc<Flight<()>>, body: Pin<&mut F>) -> Poll<F::Output> {
         let waker = Waker::from(Arc::clone(flight));
-        flight.poll(&waker, body, &Context::from_waker(Waker::noop()))
+        flight.poll(&Course::begin(0), &waker, body, &Context::from_waker(Waker::noop()))
     }
 
     /// Somebody who waits.
@@ -363,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_leader_is_given_up_if_it_was_woken_and_is_not_polled() {
-        let flight = Flight::begin();
+        let flight = Flight::new();
         let _waits = wait(&flight, Waker::noop());
         let mut body = pin!(pending::<()>());
         assert!(poll(&flight, body.as_mut()).is_pending());
@@ -380,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_leader_that_is_being_polled_is_at_work_whatever_wakes_it() {
-        let flight = Flight::begin();
+        let flight = Flight::new();
         let _waits = wait(&flight, Waker::noop());
         let mut body = pin!(poll_fn(|context| {
             for _ in 0..3 {
@@ -399,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_poll_that_panics_has_ended() {
-        let flight = Flight::begin();
+        let flight = Flight::new();
         let mut body = pin!(async { panic!("in the body") });
         let poll = std::panic::AssertUnwindSafe(|| poll(&flight, body.as_mut()));
         assert!(std::panic::catch_unwind(poll).is_err());
@@ -412,7 +427,7 @@ mod tests {
         impl Wake for Wakes {
             fn wake(self: Arc<Self>) {}
         }
-        let flight = Flight::begin();
+        let flight = Flight::new();
         let [gone, stays] = [(); 2].map(|()| Arc::new(Wakes));
         let one = wait(&flight, &Waker::from(Arc::clone(&gone)));
         let _other = wait(&flight, &Waker::from(Arc::clone(&stays)));
@@ -422,33 +437,48 @@ mod tests {
     }
 
     #[test]
-    fn a_flight_that_was_given_up_is_not_joined_and_the_next_one_is() {
+    fn a_flight_that_was_given_up_or_fenced_is_not_joined_and_the_next_one_is() {
         let mut flights = Flights::<u32, ()>::default();
-        let first = flights.begin(7, 1, true);
-        assert!(Arc::ptr_eq(&flights.join(7, |key| *key == 1).expect("it is there"), &first));
-        first.end(Ending::Lost);
-        assert!(flights.join(7, |key| *key == 1).is_none());
-        let next = flights.begin(7, 1, true);
-        for _ in 0..3 {
-            assert!(Arc::ptr_eq(&flights.join(7, |key| *key == 1).expect("it is there"), &next));
-        }
-        assert_eq!(flights.finish(7, &first), Some(1));
-        assert!(Arc::ptr_eq(&flights.join(7, |key| *key == 1).expect("it is there"), &next));
+        let join = |flights: &mut Flights<u32, ()>| flights.join(7, |key| *key == 1).map(|(_, number)| number);
+        flights.begin(7, 1, 10, true);
+        assert_eq!(join(&mut flights), Some(10));
+        flights.flight_of(7, 10).expect("it was joined").end(Ending::Lost);
+        assert_eq!(join(&mut flights), None);
+        flights.begin(7, 1, 11, true);
+        assert_eq!(join(&mut flights), Some(11));
+        flights.fence(7, |key| *key == 1);
+        assert_eq!(join(&mut flights), None);
+        flights.begin(7, 1, 12, true);
+        assert_eq!(join(&mut flights), Some(12));
+        let finished = [10, 11, 12, 12].map(|number| flights.finish(7, number).map(|it| (it.key, it.fenced)));
+        assert_eq!(finished, [Some((1, true)), Some((1, true)), Some((1, false)), None]);
+    }
+
+    #[test]
+    fn there_is_a_flight_only_if_somebody_waits() {
+        let mut flights = Flights::<u32, ()>::default();
+        flights.begin(7, 1, 10, true);
+        flights.begin(7, 2, 11, true);
+        let (joined, _) = flights.join(7, |key| *key == 1).expect("it is there");
+        let finished = [10, 11].map(|number| flights.finish(7, number).expect("it is there").flight);
+        assert!(finished[0].as_ref().is_some_and(|it| Arc::ptr_eq(it, &joined) && it.is_awaited()));
+        assert!(finished[1].is_none());
     }
 
     #[test]
     fn a_crowd_of_flights_is_known_one_by_one() {
         let mut flights = Flights::<u32, ()>::default();
-        let crowd: Vec<_> = (0..100).map(|n| flights.begin(u64::from(n % 3), n, n % 5 != 0)).collect();
-        for (n, flight) in (0..100).zip(&crowd) {
-            let joined = flights.join(u64::from(n % 3), |key| *key == n);
-            assert_eq!(joined.is_some_and(|it| Arc::ptr_eq(&it, flight)), n % 5 != 0, "{n}");
-            assert_eq!(flight.is_awaited(), n % 5 != 0);
+        let crowd = || (0..100).map(|n| (n, u64::from(n), u64::from(n % 3)));
+        crowd().for_each(|(n, number, hash)| flights.begin(hash, n, number, n % 5 != 0));
+        for (n, number, hash) in crowd() {
+            let joined = flights.join(hash, |key| *key == n).map(|(_, number)| number);
+            assert_eq!(joined, (n % 5 != 0).then_some(number), "{n}");
         }
-        assert_eq!(flights.fence(1, |key| key % 2 == 0).len(), 16);
-        let finished =
-            (0..100).zip(&crowd).filter(|(n, it)| flights.finish(u64::from(n % 3), it) == Some(*n));
-        assert_eq!(finished.count(), 84);
+        flights.fence(1, |key| key % 2 == 0);
+        for (n, number, hash) in crowd() {
+            let Finished { key, flight, fenced } = flights.finish(hash, number).expect("it is there");
+            assert_eq!((key, flight.is_some(), fenced), (n, n % 5 != 0, hash == 1 && n % 2 == 0), "{n}");
+        }
         assert_eq!((flights.few.len(), flights.more.len()), (0, 0));
     }
 }

@@ -13,7 +13,7 @@ use crate::call::{self, Call, Lookup};
 use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::policy::{Policy, PolicyBuilder};
-use crate::stats::{Counts, Stats};
+use crate::stats::{Counts, Rare, Stats};
 use crate::store::table::{AnyTable, Keys, Table};
 use crate::store::{Inner, janitor};
 
@@ -52,7 +52,7 @@ pub(crate) struct State {
     pub(crate) store: &'static Inner,
     /// That of the policy, unless a test wants another one.
     pub(crate) capacity: usize,
-    pub(crate) counts: Counts,
+    pub(crate) rare: Rare,
     tables: Tables,
 }
 
@@ -127,7 +127,7 @@ impl Function {
             function: self,
             store,
             capacity,
-            counts: Counts::default(),
+            rare: Rare::default(),
             tables: Tables::default(),
         }));
         store.register(state);
@@ -259,21 +259,22 @@ impl State {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let (tables, counts) = (self.tables(), &self.counts);
+        let (tables, rare) = (self.tables(), &self.rare);
+        let counts: Counts = tables.iter().map(|table| table.counts()).sum();
         Stats {
             hits: tables.iter().map(|table| table.hits()).sum(),
-            misses: counts.misses.get(),
-            coalesced: counts.coalesced.get(),
-            computations: counts.computations.get(),
-            abandoned: counts.abandoned.get(),
-            not_stored: counts.not_stored.get(),
-            bypassed: counts.bypassed.get(),
-            evictions: counts.evictions.get(),
-            expirations: counts.expirations.get(),
-            invalidations: counts.invalidations.get(),
+            misses: counts.misses,
+            coalesced: rare.coalesced.get(),
+            computations: counts.computations,
+            abandoned: rare.abandoned.get(),
+            not_stored: rare.not_stored.get(),
+            bypassed: rare.bypassed.get(),
+            evictions: counts.evictions,
+            expirations: counts.expirations,
+            invalidations: counts.invalidations,
             entries: tables.iter().map(|table| table.footprint().0 as u64).sum(),
             weight: tables.iter().map(|table| table.weight()).sum(),
-            compute_time: std::time::Duration::from_nanos(counts.compute_nanoseconds.get()),
+            compute_time: std::time::Duration::from_nanos(counts.compute_nanoseconds),
         }
     }
 }

@@ -9,6 +9,8 @@ use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use sdd::Guard;
 
+use crate::clock;
+
 /// What happened to one function so far, as a snapshot.
 ///
 /// ```
@@ -92,19 +94,37 @@ impl Count {
     }
 }
 
-/// The counters of one function that are not touched by a hit.
+/// The counters of one function for what is rare.
 #[derive(Default)]
-pub(crate) struct Counts {
-    pub(crate) misses: Count,
+pub(crate) struct Rare {
     pub(crate) coalesced: Count,
-    pub(crate) computations: Count,
     pub(crate) abandoned: Count,
     pub(crate) not_stored: Count,
     pub(crate) bypassed: Count,
-    pub(crate) evictions: Count,
-    pub(crate) expirations: Count,
-    pub(crate) invalidations: Count,
-    pub(crate) compute_nanoseconds: Count,
+}
+
+/// What is counted under a writers' lock.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) misses: u64,
+    pub(crate) computations: u64,
+    pub(crate) compute_nanoseconds: u64,
+    pub(crate) evictions: u64,
+    pub(crate) expirations: u64,
+    pub(crate) invalidations: u64,
+}
+
+impl std::iter::Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, it| Self {
+            misses: sum.misses + it.misses,
+            computations: sum.computations + it.computations,
+            compute_nanoseconds: sum.compute_nanoseconds.saturating_add(it.compute_nanoseconds),
+            evictions: sum.evictions + it.evictions,
+            expirations: sum.expirations + it.expirations,
+            invalidations: sum.invalidations + it.invalidations,
+        })
+    }
 }
 
 /// A counter that each thread has a cell of its own for.
@@ -117,16 +137,34 @@ pub(crate) struct PerThread {
 /// counts on from where they are; so nothing is lost, and there are no more than there ever were
 /// threads at once.
 pub(crate) struct Cells {
+    /// Calls of any function.
+    calls: AtomicU64,
+    /// The last computation that was given a number here.
+    computation: AtomicU64,
     /// The first is there from the beginning; each further one is twice as long as all before it.
     first: [AtomicU64; FIRST],
     further: [OnceCell<Box<[AtomicU64]>>; FURTHER],
 }
 
+const CALLS_UNTIL_CHECK: u64 = 256;
 const FIRST: usize = 256;
 const FURTHER: usize = usize::BITS as usize - FIRST.ilog2() as usize;
 
 static ALL: Mutex<Vec<&'static Cells>> = Mutex::new(Vec::new());
 static UNUSED: Mutex<Vec<&'static Cells>> = Mutex::new(Vec::new());
+
+/// One more. Only this thread writes the cell, so that nothing is lost between the two.
+#[inline]
+fn bump(cell: &AtomicU64) -> u64 {
+    let count = cell.load(Relaxed) + 1;
+    cell.store(count, Relaxed);
+    count
+}
+
+/// The calls of all functions by all threads so far.
+pub(crate) fn calls() -> u64 {
+    ALL.lock().iter().map(|cells| cells.calls.load(Relaxed)).sum()
+}
 
 /// Gives the cells back when the thread ends.
 struct Lent(&'static Cells);
@@ -149,12 +187,30 @@ thread_local! {
 
 impl Cells {
     fn new() -> &'static Self {
+        let mut all = ALL.lock();
         let cells: &'static Self = Box::leak(Box::new(Self {
+            calls: AtomicU64::new(0),
+            // The numbers of no two threads are the same, for as long as anybody counts.
+            computation: AtomicU64::new((all.len() as u64) << 40),
             first: [const { AtomicU64::new(0) }; FIRST],
             further: [const { OnceCell::new() }; FURTHER],
         }));
-        ALL.lock().push(cells);
+        all.push(cells);
         cells
+    }
+
+    /// Counts a call; now and then sees to the clock that it goes by.
+    #[inline]
+    pub(crate) fn count_call(&self) {
+        let calls = bump(&self.calls);
+        if calls.is_multiple_of(CALLS_UNTIL_CHECK) {
+            clock::check();
+        }
+    }
+
+    /// A number that no other computation of this process has.
+    pub(crate) fn number_computation(&self) -> u64 {
+        bump(&self.computation)
     }
 
     /// Those of this thread, unless it has ended.
@@ -195,9 +251,7 @@ impl PerThread {
     /// Counts one, in the cells of this thread.
     #[inline]
     pub(crate) fn add_one(&self, cells: &Cells) {
-        let cell = cells.first.get(self.number).unwrap_or_else(|| cells.make(self.number));
-        // Only this thread writes the cell, so that nothing is lost between the two.
-        cell.store(cell.load(Relaxed) + 1, Relaxed);
+        bump(cells.first.get(self.number).unwrap_or_else(|| cells.make(self.number)));
     }
 
     pub(crate) fn sum(&self) -> u64 {

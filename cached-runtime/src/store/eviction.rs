@@ -16,7 +16,7 @@
 //! The two queues and the memory of hashes are those of S3-FIFO (Yang et al., SOSP 2023).
 
 use super::ghosts::{Ghost, Ghosts};
-use super::index::{ByPlace, Place};
+use super::places::{ByPlace, Place};
 
 /// The most hits that count.
 pub(super) const FREQUENCY_MAX: u8 = 3;
@@ -197,8 +197,6 @@ pub(super) trait Entries {
     fn set_frequency(&self, place: Place, frequency: u8);
     /// Nothing if it cannot be told.
     fn hash(&self, place: Place) -> Option<u64>;
-    /// The buckets of the half of the index that a place is in.
-    fn buckets(&self, half: usize) -> usize;
 }
 
 /// The order in which the entries of one table are evicted.
@@ -233,6 +231,10 @@ impl Eviction {
         self.weights.as_ref().map_or(1, |weights| weights.get(place))
     }
 
+    pub(super) fn set_capacity(&mut self, capacity: u64) {
+        self.capacity = capacity;
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.weight() > self.capacity
     }
@@ -242,15 +244,15 @@ impl Eviction {
     }
 
     /// Takes up a new entry.
-    pub(super) fn insert(&mut self, place: Place, hash: u64, weight: usize, entries: &impl Entries) {
+    pub(super) fn insert(&mut self, place: Place, hash: u64, weight: usize) {
         if let Some(weights) = &mut self.weights {
-            weights.set(place, entries.buckets(place.half()), (weight as u64).min(MOST_WEIGHT));
+            weights.set(place, (weight as u64).min(MOST_WEIGHT));
         }
         let (len, in_window) = (self.len(), self.window.len);
         if let Some(memory) = &mut self.memory {
             memory.miss(place, hash, len, in_window);
         }
-        self.push(Window, place, entries);
+        self.push(Window, place);
     }
 
     /// Gives an entry another weight, in its old place.
@@ -275,14 +277,13 @@ impl Eviction {
     }
 
     /// The index has moved an entry.
-    pub(super) fn moved(&mut self, from: Place, to: Place, entries: &impl Entries) {
-        let buckets = |place: Place| entries.buckets(place.half());
+    pub(super) fn moved(&mut self, from: Place, to: Place) {
         let link = self.links.get(from);
-        self.links.set(to, buckets(to), link);
+        self.links.set(to, link);
         self.relink(link, Some(to));
         let weight = self.weight_of(from);
         if let Some(weights) = &mut self.weights {
-            weights.set(to, buckets(to), weight);
+            weights.set(to, weight);
         }
         if let Some((returned, _)) = self.memory.as_mut().and_then(|memory| memory.returned.as_mut())
             && *returned == from
@@ -291,29 +292,22 @@ impl Eviction {
         }
     }
 
-    /// The index has nothing left before a bucket of a half, or nothing at all.
-    pub(super) fn release(&mut self, half: usize, bucket: Option<usize>) {
-        self.links.release(half, bucket);
-        if let Some(weights) = &mut self.weights {
-            weights.release(half, bucket);
-        }
-    }
-
-    /// The entry to evict next, if there is any; it stays until it is removed.
-    pub(super) fn victim(&mut self, entries: &impl Entries) -> Option<Place> {
+    /// The entry to evict next, if there is any, with its hash; it stays until it is removed.
+    pub(super) fn victim(&mut self, entries: &impl Entries) -> Option<(Place, Option<u64>)> {
         let len = self.len();
         let mut memory = self.memory.take().unwrap_or_else(|| Box::new(Memory::new()));
         memory.ghosts.fit(usize::try_from(len).unwrap_or(usize::MAX));
-        let chosen = self.choose(&mut memory, entries);
-        if let Some((victim, left_main)) = chosen
-            && let Some(hash) = entries.hash(victim)
-        {
-            let misses = if left_main { self.age_of_oldest(&memory) } else { self.window.len };
-            let age = misses / misses_of_an_epoch(len);
-            memory.ghosts.put(hash, memory.epoch, Ghost { age, left_main });
-        }
+        let chosen = self.choose(&mut memory, entries).map(|(victim, left_main)| {
+            let hash = entries.hash(victim);
+            if let Some(hash) = hash {
+                let misses = if left_main { self.age_of_oldest(&memory) } else { self.window.len };
+                let age = misses / misses_of_an_epoch(len);
+                memory.ghosts.put(hash, memory.epoch, Ghost { age, left_main });
+            }
+            (victim, hash)
+        });
         self.memory = Some(memory);
-        chosen.map(|(victim, _)| victim)
+        chosen
     }
 
     /// The victim, and whether it is the oldest of the main queue.
@@ -357,7 +351,7 @@ impl Eviction {
             if frequency > 0 && self.window.len > 1 {
                 entries.set_frequency(candidate, 0);
                 self.unlink(candidate);
-                self.push(Window, candidate, entries);
+                self.push(Window, candidate);
             }
             return self.window.oldest.map(|victim| (victim, false));
         }
@@ -400,7 +394,7 @@ impl Eviction {
         entries.set_frequency(place, frequency);
         self.unlink(place);
         memory.marks.push(memory.now, self.main.len);
-        self.push(Main, place, entries);
+        self.push(Main, place);
     }
 
     fn fifo(&mut self, queue: Queue) -> &mut Fifo {
@@ -410,14 +404,14 @@ impl Eviction {
         }
     }
 
-    fn push(&mut self, queue: Queue, place: Place, entries: &impl Entries) {
+    fn push(&mut self, queue: Queue, place: Place) {
         let weight = self.weight_of(place);
         let fifo = self.fifo(queue);
         let older = fifo.newest.replace(place);
         fifo.oldest.get_or_insert(place);
         fifo.len += 1;
         fifo.weight += weight;
-        self.links.set(place, entries.buckets(place.half()), Link::new(queue, None, older));
+        self.links.set(place, Link::new(queue, None, older));
         if let Some(older) = older {
             self.links.change(older, |link| *link = Link::new(queue, Some(place), link.neighbours()[1]));
         }

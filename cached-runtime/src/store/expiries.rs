@@ -2,93 +2,80 @@
 //! of those. That takes a byte or two an entry. A moment that is noted may be too early, as nothing is
 //! noted when an entry goes or lives on; it is put right when it comes.
 
-use super::index::Place;
 use crate::clock::{Moment, NEVER};
 
 const GROUP: usize = 64;
 
-/// The notes of one half of the index.
-#[derive(Default)]
-struct Half {
-    buckets: Vec<Note>,
-    groups: Vec<Note>,
+struct Group {
+    soonest: Moment,
+    /// Of each bucket, once there is anything to note.
+    buckets: Option<Box<[Moment; GROUP]>>,
 }
 
-/// A moment as its distance from the end of time, so that zeroed memory is notes of nothing.
-type Note = u64;
+impl Group {
+    const NOTHING: Self = Self { soonest: NEVER, buckets: None };
 
-fn note_of(moment: Moment) -> Note {
-    NEVER - moment
-}
+    fn note(&mut self, bucket: usize) -> &mut Moment {
+        &mut self.buckets.get_or_insert_with(|| Box::new([NEVER; GROUP]))[bucket]
+    }
 
-impl Half {
-    /// A bucket of this group that is due; the note of the group is put right if there is none.
-    fn due_in(&mut self, group: usize, now: Note) -> Option<usize> {
-        let first = group * GROUP;
-        let buckets = &self.buckets[first..self.buckets.len().min(first + GROUP)];
-        if let Some(at) = buckets.iter().position(|note| *note >= now) {
-            return Some(first + at);
+    /// A bucket that is due; the moment of the group is put right if there is none.
+    fn due(&mut self, now: Moment) -> Option<usize> {
+        if self.soonest > now {
+            return None;
         }
-        self.groups[group] = buckets.iter().copied().max().unwrap_or(0);
-        None
+        let buckets = self.buckets.as_deref()?;
+        let due = buckets.iter().position(|moment| *moment <= now);
+        if due.is_none() {
+            self.soonest = buckets.iter().copied().min().unwrap_or(NEVER);
+        }
+        due
     }
 }
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Expiries {
-    halves: [Half; 2],
-    /// The half and the group to look at next.
-    cursor: (usize, usize),
+    groups: Vec<Group>,
+    /// The group to look at next.
+    cursor: usize,
 }
 
 impl Expiries {
-    /// Notes when the entry at a place, in a half of so many buckets, expires.
-    pub(super) fn note(&mut self, place: Place, buckets: usize, moment: Moment) {
-        let (half, bucket) = (&mut self.halves[place.half()], place.bucket());
-        if half.buckets.len() < buckets {
-            half.buckets = vec![0; buckets];
-            half.groups = vec![0; buckets.div_ceil(GROUP)];
+    /// Notes when an entry of a bucket expires.
+    pub(super) fn note(&mut self, bucket: usize, moment: Moment) {
+        if self.groups.len() <= bucket / GROUP {
+            self.groups.resize_with(bucket / GROUP + 1, || Group::NOTHING);
         }
-        let note = note_of(moment);
-        half.buckets[bucket] = half.buckets[bucket].max(note);
-        half.groups[bucket / GROUP] = half.groups[bucket / GROUP].max(note);
-    }
-
-    /// Lets go of the notes of a half in which nothing is left.
-    pub(super) fn release(&mut self, half: usize) {
-        self.halves[half] = Half::default();
+        let group = &mut self.groups[bucket / GROUP];
+        group.soonest = group.soonest.min(moment);
+        let note = group.note(bucket % GROUP);
+        *note = moment.min(*note);
     }
 
     /// Notes the moment of a bucket that has been looked at.
-    pub(super) fn settle(&mut self, half: usize, bucket: usize, moment: Moment) {
-        self.halves[half].buckets[bucket] = note_of(moment);
+    pub(super) fn settle(&mut self, bucket: usize, moment: Moment) {
+        if let Some(group) = self.groups.get_mut(bucket / GROUP) {
+            *group.note(bucket % GROUP) = moment;
+        }
     }
 
-    /// A bucket, and its half, in which something may have expired by now.
-    pub(super) fn due(&mut self, now: Moment) -> Option<(usize, usize)> {
-        let now = note_of(now);
-        let (half, group) = self.cursor;
-        let all =
-            [(half, group..self.halves[half].groups.len()), (1 - half, 0..usize::MAX), (half, 0..group)];
-        for (half, groups) in all {
-            for group in groups.start..groups.end.min(self.halves[half].groups.len()) {
-                if self.halves[half].groups[group] >= now
-                    && let Some(bucket) = self.halves[half].due_in(group, now)
-                {
-                    self.cursor = (half, group);
-                    return Some((half, bucket));
-                }
+    /// A bucket in which something may have expired by now.
+    pub(super) fn due(&mut self, now: Moment) -> Option<usize> {
+        let groups = self.groups.len();
+        for number in (self.cursor..groups).chain(0..self.cursor.min(groups)) {
+            if let Some(bucket) = self.groups[number].due(now) {
+                self.cursor = number;
+                return Some(number * GROUP + bucket);
             }
         }
-        self.cursor = (0, 0);
+        self.cursor = 0;
         None
     }
 
     /// The first moment at which something may expire.
     pub(super) fn soonest(&self) -> Moment {
-        let notes = self.halves.iter().flat_map(|half| &half.groups);
-        NEVER - notes.copied().max().unwrap_or(0)
+        self.groups.iter().map(|group| group.soonest).min().unwrap_or(NEVER)
     }
 }
 

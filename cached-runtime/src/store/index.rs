@@ -3,33 +3,35 @@
 //! Readers load the word, compare seven tag bytes at once, and follow the slots that match. A lookup
 //! that runs beside a write may miss an entry, never find a wrong one; who must know asks again under
 //! the writers' lock. A bucket that is full lets entries spill into the next one and counts them, so
-//! that readers know whether to look on. Removed entries are freed by epoch reclamation.
+//! that readers know whether to look on. Buckets stay where they are, so that all but the slots can be
+//! read ahead of the guard; removed entries are freed by epoch reclamation.
 //!
-//! The index grows a bucket at a time: there are new buckets beside the old ones, each insertion moves
-//! what is in one old bucket, and readers look at both until nothing is left there.
-//!
-//! Buckets of tags: as in F14 (Bronson, Shi: “Open-sourcing F14”, 2019), without its vector units.
+//! Buckets of tags: as in F14 (Bronson, Shi: “Open-sourcing F14”, 2019), without its vector units. The
+//! index grows by linear hashing (Litwin: “Linear hashing”, VLDB 1980): one bucket is split into two at
+//! a time.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use once_cell::sync::OnceCell;
 use sdd::{AtomicShared, Guard, Shared, Tag};
 
-pub(super) const WAYS: usize = 7;
+use super::places::{CHUNK, Chunks, Place, WAYS};
+
 /// So many of the seven ways are in use on average when an index is full.
 const WAYS_USED: usize = 6;
-/// The most entries of an index, so that a place fits into 30 bits.
-pub(super) const MOST_ENTRIES: usize = (Place::SPARE as usize / 2 / WAYS) * WAYS_USED;
-/// So many buckets are allocated at once.
-const CHUNK: usize = 128;
+/// The most entries of an index.
+pub(super) const MOST_ENTRIES: usize = 1 << 27;
+/// An index begins with at least so many buckets, unless it never needs them, and less than twice as many.
+const FIRST: usize = 16;
 /// The lowest bit of each tag byte.
 const LOW: u64 = 0x0001_0101_0101_0101;
 /// The highest bit of each tag byte; set in every tag, so that 0 means empty.
 const HIGH: u64 = LOW << 7;
-const SPILLED_SHIFT: u32 = 56;
-/// A bucket that has spilled this often no longer counts; it is put right when the index grows.
+const SPILLED: u64 = 1 << 56;
+/// A bucket that has spilled this often no longer counts, until it is split.
 const SPILLED_MAX: u64 = 0xff;
+const TAG_BITS: u32 = 7;
 
 #[repr(align(64))]
 struct Bucket<T> {
@@ -39,15 +41,23 @@ struct Bucket<T> {
 }
 
 impl<T> Bucket<T> {
-    fn new() -> Self {
-        Self { tags: AtomicU64::new(0), slots: std::array::from_fn(|_| AtomicShared::null()) }
+    const fn new() -> Self {
+        Self { tags: AtomicU64::new(0), slots: [const { AtomicShared::null() }; WAYS] }
+    }
+
+    fn spilled(&self) -> u64 {
+        self.tags.load(Relaxed) / SPILLED
+    }
+
+    fn set_spilled(&self, spilled: u64) {
+        self.tags.store(self.tags.load(Relaxed) % SPILLED + spilled * SPILLED, Release);
     }
 }
 
 /// The tag of a hash: bits that do not choose the bucket.
 #[inline]
 fn tag(hash: u64) -> u64 {
-    hash & 0x7f | 0x80
+    hash & ((1 << TAG_BITS) - 1) | 0x80
 }
 
 /// The high bit of every byte of `word` that equals the same byte of `wanted`; a byte above a match may
@@ -58,210 +68,209 @@ fn matching(word: u64, wanted: u64) -> u64 {
     difference.wrapping_sub(LOW) & !difference & HIGH
 }
 
-/// Where an entry is, until the index grows: in which of the two halves, old and new by turns, and the
-/// number of its slot there.
+/// How many buckets there are, and where a hash belongs.
+///
+/// Buckets are numbered without end; a hash has a home among all of them, and spills from one to the next.
+/// Of those numbers that are the same modulo the size of the level, there is one bucket, or there are two
+/// where it has been split.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place(u32);
-
-impl Place {
-    const HALF: u32 = 1 << 31;
-    /// Bits that no place uses.
-    pub(super) const SPARE: u32 = 1 << 30;
-
-    fn new(half: usize, slot: usize) -> Self {
-        let slot = u32::try_from(slot).unwrap_or(u32::MAX) & (Self::SPARE - 1);
-        Self(if half == 0 { slot } else { slot | Self::HALF })
-    }
-
-    pub(super) fn from_bits(bits: u32) -> Self {
-        Self(bits & !Self::SPARE)
-    }
-
-    pub(super) fn bits(self) -> u32 {
-        self.0
-    }
-
-    pub(super) fn half(self) -> usize {
-        usize::from(self.0 & Self::HALF != 0)
-    }
-
-    pub(super) fn slot(self) -> usize {
-        (self.0 & !(Self::HALF | Self::SPARE)) as usize
-    }
-
-    pub(super) fn of_bucket(half: usize, bucket: usize) -> impl Iterator<Item = Self> {
-        (0..WAYS).map(move |way| Self::new(half, bucket * WAYS + way))
-    }
-
-    pub(super) fn bucket(self) -> usize {
-        self.slot() / WAYS
-    }
+struct Shape {
+    /// Buckets in the beginning.
+    first: usize,
+    /// The size of the level that is being split, in units of `first` and less one; doubled while it is.
+    mask: usize,
+    /// The buckets in use.
+    buckets: usize,
 }
 
-/// Values by place, in memory that comes and goes with the chunks of the index.
-pub(super) struct ByPlace<V>([Vec<Box<[V]>>; 2]);
-
-impl<V: Copy + Default> ByPlace<V> {
-    pub(super) const fn new() -> Self {
-        Self([Vec::new(), Vec::new()])
+impl Shape {
+    fn pack(self) -> u64 {
+        (self.mask as u64) << 32 | self.buckets as u64
     }
 
-    /// The value of a place; the default if none was set.
-    pub(super) fn get(&self, place: Place) -> V {
-        let chunk = self.0[place.half()].get(place.bucket() / CHUNK);
-        chunk.and_then(|chunk| chunk.get(place.slot() % (CHUNK * WAYS))).copied().unwrap_or_default()
+    #[inline]
+    fn unpack(first: usize, packed: u64) -> Self {
+        Self { first, mask: (packed >> 32) as usize, buckets: (packed & 0xffff_ffff) as usize }
     }
 
-    /// Sets the value of a place in a half of so many buckets.
-    pub(super) fn set(&mut self, place: Place, buckets: usize, value: V) {
-        let chunks = &mut self.0[place.half()];
-        let chunk = place.bucket() / CHUNK;
-        if chunks.len() <= chunk {
-            chunks.reserve_exact(buckets.div_ceil(CHUNK) - chunks.len());
-            chunks.resize_with(chunk + 1, Box::default);
-        }
-        if chunks[chunk].is_empty() {
-            let len = CHUNK.min(buckets - chunk * CHUNK) * WAYS;
-            chunks[chunk] = vec![V::default(); len].into();
-        }
-        chunks[chunk][place.slot() % (CHUNK * WAYS)] = value;
+    /// The bucket of number `rest + first * turn`.
+    #[inline]
+    fn bucket(self, rest: usize, turn: usize) -> usize {
+        let bucket = rest + self.first * (turn & self.mask);
+        if bucket < self.buckets { bucket } else { rest + self.first * (turn & self.mask >> 1) }
     }
 
-    /// Changes the value of a place that has one.
-    pub(super) fn change(&mut self, place: Place, change: impl FnOnce(&mut V)) {
-        let chunk = self.0[place.half()].get_mut(place.bucket() / CHUNK);
-        chunk.and_then(|chunk| chunk.get_mut(place.slot() % (CHUNK * WAYS))).map(change);
+    #[inline]
+    fn parts(self, hash: u64) -> (usize, usize) {
+        let rest = ((hash >> 32) * self.first as u64) >> 32;
+        (rest as usize, (hash & 0xffff_ffff) as usize >> TAG_BITS)
     }
 
-    /// Lets go of what is before a bucket of a half: all of it has been moved.
-    pub(super) fn release(&mut self, half: usize, bucket: Option<usize>) {
-        let chunks = &mut self.0[half];
-        match bucket {
-            None => *chunks = Vec::new(),
-            Some(bucket) if bucket % CHUNK == 0 => {
-                if let Some(done) = (bucket / CHUNK).checked_sub(1).and_then(|done| chunks.get_mut(done)) {
-                    *done = Box::default();
-                }
+    /// The bucket that an entry of this hash belongs to.
+    #[inline]
+    fn home(self, hash: u64) -> usize {
+        let (rest, turn) = self.parts(hash);
+        self.bucket(rest, turn)
+    }
+
+    /// The buckets that an entry of this hash may be in, from its home on.
+    fn probe(self, hash: u64) -> impl Iterator<Item = usize> {
+        let (rest, turn) = self.parts(hash);
+        (0..self.buckets * 2).scan((rest, turn), move |(rest, turn), _| {
+            let bucket = self.bucket(*rest, *turn);
+            *rest += 1;
+            if *rest == self.first {
+                (*rest, *turn) = (0, *turn + 1);
             }
-            Some(_) => {}
-        }
+            Some(bucket)
+        })
+    }
+
+    /// Before the next split: of this bucket, into one more.
+    fn split(self) -> (usize, Self) {
+        let is_level_done = self.buckets == self.first * (self.mask + 1);
+        let mask = if is_level_done { self.mask * 2 + 1 } else { self.mask };
+        let split = self.buckets - self.first * (mask / 2 + 1);
+        (split, Self { mask, buckets: self.buckets + 1, ..self })
+    }
+
+    fn is_splitting(self) -> bool {
+        self.buckets != self.first * (self.mask + 1)
     }
 }
 
-/// One half: so many buckets, allocated where something is in them.
-struct Buckets<T> {
-    chunks: Box<[OnceCell<Chunk<T>>]>,
-    count: usize,
-    /// Whether there is a mark for each slot.
-    marked: bool,
+type Buckets<T> = [Bucket<T>; CHUNK];
+type Marks = [AtomicU64; CHUNK * WAYS];
+
+/// The index. What takes `&mut Writing` is for the holder of the writers' lock, the rest for everybody.
+pub(super) struct Index<T> {
+    first: usize,
+    shape: AtomicU64,
+    buckets: Chunks<Buckets<T>>,
+    marks: Option<Chunks<Marks>>,
 }
 
-struct Chunk<T> {
-    buckets: Box<[Bucket<T>]>,
-    /// See [`Found::mark`].
-    marks: Box<[AtomicU64]>,
+/// What only a writer knows of an index.
+pub(super) struct Writing {
+    shape: Shape,
+    len: usize,
+}
+
+impl Writing {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether a bucket should be split before something is inserted.
+    pub(super) fn should_split(&self) -> bool {
+        self.shape.is_splitting() || self.len >= self.shape.buckets * WAYS_USED
+    }
 }
 
 /// An entry that was found.
 pub(super) struct Found<'g, T> {
     pub(super) entry: &'g T,
-    chunk: &'g Chunk<T>,
-    bucket: usize,
-    way: usize,
+    pub(super) place: Place,
 }
 
-impl<'g, T> Found<'g, T> {
-    /// A number that belongs to the slot, in an index that has them.
-    pub(super) fn mark(&self) -> Option<&'g AtomicU64> {
-        self.chunk.marks.get(self.bucket % CHUNK * WAYS + self.way)
-    }
-
-    fn slot(&self) -> usize {
-        self.bucket * WAYS + self.way
-    }
+/// Where an entry may be, before anything of it has been looked at.
+pub(crate) struct Candidates<'a, T> {
+    bucket: Option<&'a Bucket<T>>,
+    number: usize,
+    /// A bit of each way that may be it.
+    ways: u64,
+    /// Whether it may have spilled past the bucket.
+    spilled: bool,
 }
 
-/// Whether what was not found in a bucket may have spilled past it.
-struct Spilled(bool);
-
-impl<T: Send + Sync + 'static> Chunk<T> {
-    /// The entry of a key, if it is in this bucket.
+impl<'a, T: Send + Sync + 'static> Candidates<'a, T> {
     #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
     #[inline(always)]
-    fn find<'g>(
+    fn of(bucket: Option<&'a Buckets<T>>, number: usize, hash: u64) -> Self {
+        let Some(buckets) = bucket else {
+            // Where no bucket was made, nothing has spilled past it.
+            return Self { bucket: None, number, ways: 0, spilled: false };
+        };
+        let bucket = &buckets[number % CHUNK];
+        let word = bucket.tags.load(Acquire);
+        let ways = matching(word, LOW * tag(hash));
+        Self { bucket: Some(bucket), number, ways, spilled: word >= SPILLED }
+    }
+
+    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
+    #[inline(always)]
+    fn find<'g>(&self, is_it: impl Fn(&T) -> bool, guard: &'g Guard) -> Option<Found<'g, T>>
+    where
+        'a: 'g,
+    {
+        let mut ways = self.ways;
+        while ways != 0 {
+            let way = ways.trailing_zeros() as usize / 8;
+            if let Some(entry) = self.bucket?.slots[way].load(Acquire, guard).as_ref()
+                && is_it(entry)
+            {
+                return Some(Found { entry, place: Place::new(self.number, way) });
+            }
+            ways &= ways - 1;
+        }
+        None
+    }
+}
+
+impl<T: Send + Sync + 'static> Index<T> {
+    /// An empty index that will hold about `usual` entries when it is full, and never more than `most`;
+    /// with marks or without.
+    pub(super) fn new(usual: usize, most: usize, marked: bool) -> (Self, Writing) {
+        let usual = usual.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED);
+        let doublings = (0..).find(|doublings| usual.div_ceil(1 << doublings) < 2 * FIRST).unwrap_or(0);
+        let first = usual.div_ceil(1 << doublings);
+        let shape = Shape { first, mask: 0, buckets: first };
+        // Before the last doubling is done there can be twice as many as are needed.
+        let most = most.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED).max(usual) * 2 + first;
+        let index = Self {
+            first,
+            shape: AtomicU64::new(shape.pack()),
+            buckets: Chunks::new(most),
+            marks: marked.then(|| Chunks::new(most)),
+        };
+        (index, Writing { shape, len: 0 })
+    }
+
+    fn bucket(&self, number: usize) -> Option<&Bucket<T>> {
+        self.buckets.get(number).map(|buckets| &buckets[number % CHUNK])
+    }
+
+    fn make_bucket(&self, number: usize) -> &Bucket<T> {
+        &self.buckets.make(number, || [const { Bucket::new() }; CHUNK])[number % CHUNK]
+    }
+
+    /// The number that belongs to a place, in an index that has them.
+    pub(super) fn mark(&self, place: Place) -> Option<&AtomicU64> {
+        let marks = self.marks.as_ref()?.make(place.bucket(), || [const { AtomicU64::new(0) }; CHUNK * WAYS]);
+        Some(&marks[place.bucket() % CHUNK * WAYS + place.way()])
+    }
+
+    /// What can be known of a key's entry without a guard.
+    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
+    #[inline(always)]
+    pub(super) fn look(&self, hash: u64) -> Candidates<'_, T> {
+        let home = Shape::unpack(self.first, self.shape.load(Acquire)).home(hash);
+        Candidates::of(self.buckets.get(home), home, hash)
+    }
+
+    /// The entry of a key among these candidates, or wherever it has spilled to.
+    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
+    #[inline(always)]
+    pub(super) fn find_in<'g>(
         &'g self,
-        bucket: usize,
+        candidates: &Candidates<'g, T>,
         hash: u64,
         is_it: impl Fn(&T) -> bool,
         guard: &'g Guard,
-    ) -> Result<Found<'g, T>, Spilled> {
-        let Some(Bucket { tags, slots }) = self.buckets.get(bucket % CHUNK) else {
-            return Err(Spilled(false));
-        };
-        let word = tags.load(Acquire);
-        let mut candidates = matching(word, LOW * tag(hash));
-        while candidates != 0 {
-            let way = candidates.trailing_zeros() as usize / 8;
-            if let Some(entry) = slots[way].load(Acquire, guard).as_ref()
-                && is_it(entry)
-            {
-                return Ok(Found { entry, chunk: self, bucket, way });
-            }
-            candidates &= candidates - 1;
-        }
-        Err(Spilled(word >> SPILLED_SHIFT != 0))
-    }
-}
-
-impl<T: Send + Sync + 'static> Buckets<T> {
-    fn new(count: usize, marked: bool) -> Self {
-        Self { chunks: (0..count.div_ceil(CHUNK)).map(|_| OnceCell::new()).collect(), count, marked }
-    }
-
-    /// The chunk of a bucket, if anything in it was ever used.
-    #[inline]
-    fn chunk(&self, bucket: usize) -> Option<&Chunk<T>> {
-        self.chunks.get(bucket / CHUNK)?.get()
-    }
-
-    #[inline]
-    fn bucket(&self, bucket: usize) -> Option<&Bucket<T>> {
-        self.chunk(bucket)?.buckets.get(bucket % CHUNK)
-    }
-
-    fn make_bucket(&self, bucket: usize) -> &Bucket<T> {
-        let chunk = bucket / CHUNK;
-        let len = CHUNK.min(self.count - chunk * CHUNK);
-        let marks = if self.marked { len * WAYS } else { 0 };
-        let chunk = self.chunks[chunk].get_or_init(|| Chunk {
-            buckets: (0..len).map(|_| Bucket::new()).collect(),
-            marks: (0..marks).map(|_| AtomicU64::new(0)).collect(),
-        });
-        &chunk.buckets[bucket % CHUNK]
-    }
-
-    /// The bucket that an entry of this hash belongs to.
-    #[inline]
-    fn home(&self, hash: u64) -> usize {
-        (((hash >> 32) * self.count as u64) >> 32) as usize
-    }
-
-    /// The buckets that an entry of this hash may be in, from its home on.
-    fn probe(&self, hash: u64) -> impl Iterator<Item = usize> + use<T> {
-        let home = self.home(hash);
-        (home..self.count).chain(0..home)
-    }
-
-    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
-    #[inline(always)]
-    fn find<'g>(&'g self, hash: u64, is_it: impl Fn(&T) -> bool, guard: &'g Guard) -> Option<Found<'g, T>> {
-        let home = self.home(hash);
-        // Where no bucket was made, nothing has spilled past it.
-        let chunk = self.chunk(home)?;
-        match chunk.find(home, hash, &is_it, guard) {
-            Ok(found) => Some(found),
-            Err(Spilled(false)) => None,
-            Err(Spilled(true)) => self.find_spilled(hash, is_it, guard),
+    ) -> Option<Found<'g, T>> {
+        match candidates.find(&is_it, guard) {
+            None if candidates.spilled => self.find_spilled(hash, is_it, guard),
+            found => found,
         }
     }
 
@@ -273,276 +282,187 @@ impl<T: Send + Sync + 'static> Buckets<T> {
         is_it: impl Fn(&T) -> bool,
         guard: &'g Guard,
     ) -> Option<Found<'g, T>> {
-        for bucket in self.probe(hash).skip(1) {
-            match self.chunk(bucket)?.find(bucket, hash, &is_it, guard) {
-                Ok(found) => return Some(found),
-                Err(Spilled(true)) => {}
-                Err(Spilled(false)) => break,
+        for number in Shape::unpack(self.first, self.shape.load(Acquire)).probe(hash) {
+            let candidates = Candidates::of(self.buckets.get(number), number, hash);
+            let found = candidates.find(&is_it, guard);
+            if found.is_some() || !candidates.spilled {
+                return found;
             }
         }
         None
     }
 
-    fn at<'g>(&'g self, slot: usize, guard: &'g Guard) -> Option<Found<'g, T>> {
-        let (bucket, way) = (slot / WAYS, slot % WAYS);
-        let chunk = self.chunk(bucket)?;
-        let entry = chunk.buckets.get(bucket % CHUNK)?.slots[way].load(Acquire, guard).as_ref()?;
-        Some(Found { entry, chunk, bucket, way })
-    }
-
-    fn mark(&self, slot: usize) -> Option<&AtomicU64> {
-        let (bucket, way) = (slot / WAYS, slot % WAYS);
-        self.chunk(bucket)?.marks.get(bucket % CHUNK * WAYS + way)
-    }
-
-    /// Puts the entry into the first free slot; only under the writers' lock, never into full buckets.
-    fn insert(&self, hash: u64, entry: Shared<T>) -> usize {
-        for bucket in self.probe(hash) {
-            let Bucket { tags, slots } = self.make_bucket(bucket);
-            let word = tags.load(Relaxed);
-            let free = !word & HIGH;
-            if free != 0 {
-                let slot = free.trailing_zeros() as usize / 8;
-                slots[slot].swap((Some(entry), Tag::None), Release);
-                tags.store(word | tag(hash) << (slot * 8), Release);
-                return bucket * WAYS + slot;
-            }
-            if word >> SPILLED_SHIFT < SPILLED_MAX {
-                tags.store(word + (1 << SPILLED_SHIFT), Release);
-            }
-        }
-        unreachable!("the index grows before it is full");
-    }
-
-    /// Lets go of all entries: what is freed within something that is freed waits longer than it must.
-    fn empty(&self) {
-        for Bucket { tags, slots } in self.chunks.iter().filter_map(OnceCell::get).flat_map(|it| &it.buckets)
-        {
-            tags.store(0, Release);
-            for slot in slots {
-                drop(slot.swap((None, Tag::None), AcqRel));
-            }
-        }
-    }
-
-    /// Empties a slot. Without the hash of what was there, readers will look further than they need.
-    fn remove(&self, slot: usize, hash: Option<u64>) -> Option<Shared<T>> {
-        let bucket = slot / WAYS;
-        let Bucket { tags, slots } = self.bucket(bucket)?;
-        let word = tags.load(Relaxed);
-        tags.store(word & !(0xff << (slot % WAYS * 8)), Release);
-        for passed in hash.into_iter().flat_map(|hash| self.probe(hash)).take_while(|it| *it != bucket) {
-            let Some(Bucket { tags, .. }) = self.bucket(passed) else { break };
-            let word = tags.load(Relaxed);
-            if (1..SPILLED_MAX).contains(&(word >> SPILLED_SHIFT)) {
-                tags.store(word - (1 << SPILLED_SHIFT), Release);
-            }
-        }
-        slots[slot % WAYS].swap((None, Tag::None), Release).0
-    }
-}
-
-/// The index. `find` is for everybody; what takes `&mut Writing` is for the holder of the writers' lock.
-pub(super) struct Index<T> {
-    current: AtomicShared<Buckets<T>>,
-    /// What is being moved from while the index grows.
-    previous: AtomicShared<Buckets<T>>,
-}
-
-/// What only a writer knows of an index.
-pub(super) struct Writing {
-    len: usize,
-    /// Buckets of the current half, and which half that is.
-    buckets: usize,
-    half: usize,
-    /// Buckets of the previous half.
-    old_buckets: usize,
-    /// The buckets that it will have when it holds all it may ever hold.
-    most: usize,
-    /// The next bucket of the previous half to be moved; none if nothing is left there.
-    moving: Option<usize>,
-    marked: bool,
-}
-
-impl Writing {
-    fn new(most_entries: usize, marked: bool) -> Self {
-        let most = most_entries.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED);
-        Self { len: 0, buckets: size_after(0, most), half: 0, old_buckets: 0, most, moving: None, marked }
-    }
-
-    fn open<T: Send + Sync + 'static>(&self) -> Shared<Buckets<T>> {
-        Shared::new(Buckets::new(self.buckets, self.marked))
-    }
-
-    /// Buckets of a half.
-    pub(super) fn buckets(&self, half: usize) -> usize {
-        if half == self.half { self.buckets } else { self.old_buckets }
-    }
-
-    /// The half that is being moved from, and how far that is.
-    pub(super) fn moving(&self) -> (usize, Option<usize>) {
-        (1 - self.half, self.moving)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.len >= self.buckets * WAYS_USED
-    }
-}
-
-/// The number of buckets to grow to: about twice as many, so that the last size is `most`.
-fn size_after(buckets: usize, most: usize) -> usize {
-    if buckets >= most {
-        return buckets * 2;
-    }
-    let halvings = (0..usize::BITS).take_while(|halvings| most.div_ceil(1 << halvings) > buckets).last();
-    most.div_ceil(1 << halvings.unwrap_or(0)).max(1)
-}
-
-impl<T: Send + Sync + 'static> Index<T> {
-    /// An empty index, which never has to hold more than so many entries, with marks or without.
-    pub(super) fn new(most_entries: usize, marked: bool) -> (Self, Writing) {
-        let writing = Writing::new(most_entries, marked);
-        let index = Self { current: AtomicShared::from(writing.open()), previous: AtomicShared::null() };
-        (index, writing)
-    }
-
-    /// The entry of a key. While the index grows, it may be missed.
-    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
-    #[inline(always)]
+    /// The entry of a key.
     pub(super) fn find<'g>(
-        &self,
+        &'g self,
         hash: u64,
         is_it: impl Fn(&T) -> bool,
         guard: &'g Guard,
     ) -> Option<Found<'g, T>> {
-        if let Some(current) = self.current.load(Acquire, guard).as_ref()
-            && let Some(found) = current.find(hash, &is_it, guard)
-        {
-            return Some(found);
-        }
-        self.find_in_previous(hash, is_it, guard)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn find_in_previous<'g>(
-        &self,
-        hash: u64,
-        is_it: impl Fn(&T) -> bool,
-        guard: &'g Guard,
-    ) -> Option<Found<'g, T>> {
-        self.previous.load(Acquire, guard).as_ref()?.find(hash, is_it, guard)
-    }
-
-    /// The same with its place.
-    pub(super) fn find_place<'g>(
-        &self,
-        writing: &Writing,
-        hash: u64,
-        is_it: impl Fn(&T) -> bool,
-        guard: &'g Guard,
-    ) -> Option<(Place, Found<'g, T>)> {
-        let current = self.current.load(Acquire, guard);
-        if let Some(found) = current.as_ref().and_then(|it| it.find(hash, &is_it, guard)) {
-            return Some((Place::new(writing.half, found.slot()), found));
-        }
-        let found = self.find_in_previous(hash, is_it, guard)?;
-        Some((Place::new(1 - writing.half, found.slot()), found))
-    }
-
-    fn half<'g>(&self, writing: &Writing, half: usize, guard: &'g Guard) -> Option<&'g Buckets<T>> {
-        let buckets = if half == writing.half { &self.current } else { &self.previous };
-        buckets.load(Acquire, guard).as_ref()
+        self.find_in(&self.look(hash), hash, is_it, guard)
     }
 
     /// The entry at a place.
-    pub(super) fn at<'g>(&self, writing: &Writing, place: Place, guard: &'g Guard) -> Option<Found<'g, T>> {
-        self.half(writing, place.half(), guard)?.at(place.slot(), guard)
+    pub(super) fn at<'g>(&'g self, place: Place, guard: &'g Guard) -> Option<&'g T> {
+        self.bucket(place.bucket())?.slots[place.way()].load(Acquire, guard).as_ref()
     }
 
-    /// Puts in an entry that is not there; the index must not be full.
-    pub(super) fn insert(&self, writing: &mut Writing, hash: u64, entry: Shared<T>, guard: &Guard) -> Place {
-        let current = self.half(writing, writing.half, guard).expect("there are always current buckets");
+    /// Puts in an entry that is not there.
+    pub(super) fn insert(&self, writing: &mut Writing, hash: u64, entry: Shared<T>) -> Place {
         writing.len += 1;
-        Place::new(writing.half, current.insert(hash, entry))
+        for number in writing.shape.probe(hash) {
+            let Bucket { tags, slots } = self.make_bucket(number);
+            let word = tags.load(Relaxed);
+            let free = !word & HIGH;
+            if free != 0 {
+                let way = free.trailing_zeros() as usize / 8;
+                slots[way].swap((Some(entry), Tag::None), Release);
+                tags.store(word | tag(hash) << (way * 8), Release);
+                return Place::new(number, way);
+            }
+            if word / SPILLED < SPILLED_MAX {
+                tags.store(word + SPILLED, Release);
+            }
+        }
+        unreachable!("a bucket is split before all are full");
     }
 
     /// Puts `entry` in the place of one with the same hash; readers see the one or the other.
-    pub(super) fn replace(&self, writing: &Writing, place: Place, entry: Shared<T>, guard: &Guard) {
-        if let Some(buckets) = self.half(writing, place.half(), guard)
-            && let Some(bucket) = buckets.bucket(place.bucket())
-        {
-            bucket.slots[place.slot() % WAYS].swap((Some(entry), Tag::None), Release);
+    pub(super) fn replace(&self, place: Place, entry: Shared<T>) {
+        if let Some(bucket) = self.bucket(place.bucket()) {
+            bucket.slots[place.way()].swap((Some(entry), Tag::None), Release);
         }
     }
 
-    pub(super) fn remove(&self, writing: &mut Writing, place: Place, hash: Option<u64>, guard: &Guard) {
-        if let Some(buckets) = self.half(writing, place.half(), guard)
-            && buckets.remove(place.slot(), hash).is_some()
-        {
-            writing.len -= 1;
-        }
+    /// Takes out what is at a place. Without its hash, readers will look further than they need.
+    pub(super) fn remove(&self, writing: &mut Writing, place: Place, hash: Option<u64>) -> Option<Shared<T>> {
+        self.remove_from(writing.shape, writing, place, hash)
     }
 
-    /// Begins to grow, if nothing is left of growing before.
-    pub(super) fn grow(&self, writing: &mut Writing, guard: &Guard) {
-        if writing.moving.is_some() {
-            return;
-        }
-        writing.old_buckets = writing.buckets;
-        writing.buckets = size_after(writing.buckets, writing.most);
-        writing.half = 1 - writing.half;
-        writing.moving = Some(0);
-        let old = self.current.get_shared(Acquire, guard);
-        self.previous.swap((old, Tag::None), AcqRel);
-        self.current.swap((Some(writing.open()), Tag::None), AcqRel);
-    }
-
-    /// Moves the entries of one bucket to the current half, if any are left to be moved. Of each entry
-    /// `hash_of` tells the hash, and `moved` is told from where to where; an entry without a hash stays
-    /// where it is, and is returned.
-    pub(super) fn move_some(
+    /// The same of what was put there when the index had a certain shape.
+    fn remove_from(
         &self,
+        shape: Shape,
         writing: &mut Writing,
-        hash_of: impl Fn(&T) -> Option<u64>,
-        mut moved: impl FnMut(Place, Place),
-        guard: &Guard,
-    ) -> Option<Place> {
-        let bucket = writing.moving?;
-        let (from, to) = (1 - writing.half, writing.half);
-        let old = self.half(writing, from, guard)?;
-        let current = self.half(writing, to, guard)?;
-        if let Some(Bucket { slots, .. }) = old.bucket(bucket) {
-            for (way, slot) in slots.iter().enumerate() {
-                let Some(entry) = slot.get_shared(Acquire, guard) else { continue };
-                let at = bucket * WAYS + way;
-                let Some(hash) = hash_of(&entry) else { return Some(Place::new(from, at)) };
-                let now_at = current.insert(hash, entry);
-                if let Some((old, new)) = old.mark(at).zip(current.mark(now_at)) {
-                    new.store(old.load(Relaxed), Relaxed);
-                }
-                old.remove(at, Some(hash));
-                moved(Place::new(from, at), Place::new(to, now_at));
+        place: Place,
+        hash: Option<u64>,
+    ) -> Option<Shared<T>> {
+        let Bucket { tags, slots } = self.bucket(place.bucket())?;
+        tags.store(tags.load(Relaxed) & !(0xff << (place.way() * 8)), Release);
+        let passed = hash.into_iter().flat_map(|hash| shape.probe(hash));
+        for bucket in passed.take_while(|it| *it != place.bucket()).filter_map(|it| self.bucket(it)) {
+            if (1..SPILLED_MAX).contains(&bucket.spilled()) {
+                bucket.set_spilled(bucket.spilled() - 1);
             }
         }
-        writing.moving = Some(bucket + 1).filter(|next| *next < old.count);
-        if writing.moving.is_none() {
-            self.previous.swap((None, Tag::None), AcqRel);
-        }
-        None
+        let (entry, _) = slots[place.way()].swap((None, Tag::None), Release);
+        writing.len -= usize::from(entry.is_some());
+        entry
     }
 
-    /// Forgets everything and gives the memory back.
+    /// Splits one bucket into two. Of each entry `hash_of` tells the hash, and `moved` is told from where to
+    /// where it has moved; fails with an entry whose hash cannot be told, if it may have to move.
+    pub(super) fn split(
+        &self,
+        writing: &mut Writing,
+        hash_of: impl Fn(&T) -> Option<u64> + Copy,
+        mut moved: impl FnMut(Place, Place),
+        guard: &Guard,
+    ) -> Result<(), Place> {
+        let old = writing.shape;
+        let (split, new) = old.split();
+        let mut moving = Vec::new();
+        for place in Place::of_bucket(split) {
+            let Some(entry) = self.at(place, guard) else { continue };
+            let hash = hash_of(entry).ok_or(place)?;
+            // The way by which it came leads here, or to the new bucket.
+            if new.probe(hash).find(|it| *it == split || *it == old.buckets) != Some(split) {
+                moving.push((place, hash));
+            }
+        }
+        let in_split = moving.len();
+        let is_countless = self.bucket(split).is_some_and(|it| it.spilled() == SPILLED_MAX);
+        if is_countless {
+            // They stay where they are, and are looked for from both buckets.
+            self.make_bucket(old.buckets).set_spilled(SPILLED_MAX);
+        } else {
+            // They may find room now, and are counted anew below.
+            self.collect_spilled(old, split, hash_of, &mut moving, guard)?;
+            if let Some(bucket) = self.bucket(split) {
+                bucket.set_spilled(0);
+            }
+        }
+        writing.shape = new;
+        self.shape.store(new.pack(), Release);
+        for (number, (from, hash)) in moving.into_iter().enumerate() {
+            let is_spilled = number >= in_split;
+            let before = self.bucket(split).map_or(0, Bucket::spilled);
+            let Some(entry) = self.remove_from(old, writing, from, Some(hash)) else { continue };
+            // It was not counted any more where it passed the bucket that is split.
+            if is_spilled && let Some(bucket) = self.bucket(split) {
+                bucket.set_spilled(before);
+            }
+            let mark = self.mark(from).map(|mark| mark.load(Relaxed));
+            let to = self.insert(writing, hash, entry);
+            if let Some((mark, new)) = mark.zip(self.mark(to)) {
+                new.store(mark, Relaxed);
+            }
+            moved(from, to);
+        }
+        Ok(())
+    }
+
+    /// Adds the entries that have spilled past a bucket.
+    fn collect_spilled(
+        &self,
+        shape: Shape,
+        bucket: usize,
+        hash_of: impl Fn(&T) -> Option<u64>,
+        moving: &mut Vec<(Place, u64)>,
+        guard: &Guard,
+    ) -> Result<(), Place> {
+        let mut left = self.bucket(bucket).map_or(0, Bucket::spilled);
+        // The bucket goes by two numbers, and what follows them may be two buckets.
+        let level = shape.first * (shape.mask / 2 + 1);
+        let mut seen = HashSet::new();
+        for number in [bucket, bucket + level] {
+            for follows in number + 1..number + 2 * shape.buckets {
+                let follows = shape.bucket(follows % shape.first, follows / shape.first);
+                if left == 0 {
+                    return Ok(());
+                }
+                if follows != bucket && seen.insert(follows) {
+                    for place in Place::of_bucket(follows) {
+                        let Some(entry) = self.at(place, guard) else { continue };
+                        let hash = hash_of(entry).ok_or(place)?;
+                        let mut passed = shape.probe(hash).take_while(|it| *it != follows);
+                        if passed.any(|it| it == bucket) {
+                            moving.push((place, hash));
+                            left -= 1;
+                        }
+                    }
+                }
+                if self.bucket(follows).is_none_or(|it| it.spilled() == 0) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets everything; the buckets stay.
     pub(super) fn clear(&self, writing: &mut Writing) {
-        *writing =
-            Writing { len: 0, buckets: size_after(0, writing.most), half: 0, moving: None, ..*writing };
-        let (current, _) = self.current.swap((Some(writing.open()), Tag::None), AcqRel);
-        let (previous, _) = self.previous.swap((None, Tag::None), AcqRel);
-        current.iter().chain(&previous).for_each(|buckets| buckets.empty());
+        let first = writing.shape.first;
+        *writing = Writing { shape: Shape { first, mask: 0, buckets: first }, len: 0 };
+        self.shape.store(writing.shape.pack(), Release);
+        for Bucket { tags, slots } in self.buckets.iter().flatten() {
+            if tags.load(Relaxed) != 0 {
+                tags.store(0, Release);
+                for slot in slots {
+                    drop(slot.swap((None, Tag::None), Release));
+                }
+            }
+        }
     }
 }
 

@@ -6,6 +6,8 @@ mod expiries;
 mod ghosts;
 mod index;
 pub(crate) mod janitor;
+mod places;
+mod shard;
 pub(crate) mod table;
 
 use std::fmt;
@@ -24,33 +26,10 @@ use table::AnyTable;
 pub(crate) struct Inner {
     functions: RwLock<Vec<&'static State>>,
     enabled: AtomicBool,
-    entries: Total,
-    bytes: Total,
+    /// The most entries and bytes of all functions together.
+    most_entries: AtomicUsize,
+    most_bytes: AtomicUsize,
     pub(crate) clock: Clock,
-}
-
-/// A sum over all functions, and the most that it may be.
-struct Total {
-    now: AtomicUsize,
-    most: AtomicUsize,
-}
-
-impl Total {
-    const fn new() -> Self {
-        Self { now: AtomicUsize::new(0), most: AtomicUsize::new(usize::MAX) }
-    }
-
-    fn is_over(&self) -> bool {
-        self.now.load(Relaxed) > self.most.load(Relaxed)
-    }
-
-    fn add(&self, count: usize) {
-        self.now.fetch_add(count, Relaxed);
-    }
-
-    fn subtract(&self, count: usize) {
-        self.now.fetch_sub(count, Relaxed);
-    }
 }
 
 impl Inner {
@@ -58,8 +37,8 @@ impl Inner {
         let inner: &'static Self = Box::leak(Box::new(Self {
             functions: RwLock::default(),
             enabled: AtomicBool::new(true),
-            entries: Total::new(),
-            bytes: Total::new(),
+            most_entries: AtomicUsize::new(usize::MAX),
+            most_bytes: AtomicUsize::new(usize::MAX),
             clock: Clock::default(),
         }));
         janitor::look_after(inner);
@@ -109,28 +88,34 @@ impl Inner {
         self.enabled.load(Acquire)
     }
 
-    pub(crate) fn grew(&self, entries: usize, bytes: usize) {
-        self.entries.add(entries);
-        self.bytes.add(bytes);
-    }
-
-    pub(crate) fn shrank(&self, entries: usize, bytes: usize) {
-        self.entries.subtract(entries);
-        self.bytes.subtract(bytes);
+    /// Entries and bytes of all functions.
+    fn footprint(&self) -> (usize, usize) {
+        let functions = self.functions();
+        let tables = functions.iter().flat_map(|state| state.tables());
+        tables.map(AnyTable::footprint).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
     }
 
     /// Evicts until the limits over all functions are kept: first what has expired anywhere, then from
     /// the function that takes up most of what there is too much of.
     pub(crate) fn keep_limits(&self) {
-        while self.entries.is_over() || self.bytes.is_over() {
-            if self.remove_expired(1) == 0 && !self.evict_from_largest() {
+        let (most_entries, most_bytes) = (self.most_entries.load(Relaxed), self.most_bytes.load(Relaxed));
+        // What is usual costs no more than this.
+        if most_entries == usize::MAX && most_bytes == usize::MAX {
+            return;
+        }
+        loop {
+            let (entries, bytes) = self.footprint();
+            let by_entries = entries > most_entries;
+            if !by_entries && bytes <= most_bytes {
+                return;
+            }
+            if self.remove_expired(1) == 0 && !self.evict_from_largest(by_entries) {
                 return;
             }
         }
     }
 
-    fn evict_from_largest(&self) -> bool {
-        let by_entries = self.entries.is_over();
+    fn evict_from_largest(&self, by_entries: bool) -> bool {
         let size = |(entries, bytes): (usize, usize)| if by_entries { entries } else { bytes };
         let functions = self.functions();
         let tables = functions.iter().flat_map(|state| state.tables());
@@ -231,7 +216,7 @@ impl Store {
     /// assert_eq!(double::stats().entries, 10);
     /// ```
     pub fn set_max_entries(self, most: usize) {
-        self.0.entries.most.store(most, Relaxed);
+        self.0.most_entries.store(most, Relaxed);
         self.0.keep_limits();
         janitor::free_all();
     }
@@ -254,7 +239,7 @@ impl Store {
     /// assert!(text::stats().entries < 100);
     /// ```
     pub fn set_max_bytes(self, most: usize) {
-        self.0.bytes.most.store(most, Relaxed);
+        self.0.most_bytes.store(most, Relaxed);
         self.0.keep_limits();
         janitor::free_all();
     }
@@ -302,10 +287,11 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (entries, bytes) = self.0.footprint();
         f.debug_struct("Store")
             .field("enabled", &self.0.is_enabled())
-            .field("entries", &self.0.entries.now.load(Relaxed))
-            .field("bytes", &self.0.bytes.now.load(Relaxed))
+            .field("entries", &entries)
+            .field("bytes", &bytes)
             .finish_non_exhaustive()
     }
 }

@@ -1,41 +1,35 @@
-//! The entries of one function for one type of key and value: an index that is read without a lock,
-//! and behind the writers' lock all that readers need not know.
+//! The entries of one function for one type of key and value. Large tables have several shards, which
+//! share nothing but the capacity, so that writers seldom meet.
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::thread;
 
 use foldhash::fast::RandomState;
-use parking_lot::{Mutex, MutexGuard};
-use sdd::{Guard, Shared};
+use once_cell::sync::Lazy;
+use sdd::Guard;
 
 use super::entry::Entry;
-use super::eviction::{Entries, Eviction};
-use super::expiries::Expiries;
-use super::index::{Found, Index, MOST_ENTRIES, Place, Writing};
 use super::janitor;
+use super::index::{Candidates, Found, Index, MOST_ENTRIES};
+use super::places::Place;
+pub(crate) use super::shard::Writer;
+use super::shard::{Locked, Room, Shard, times};
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::epoch::with_guard;
-use crate::flight::Flights;
 use crate::function::State;
 use crate::key::Part;
-use crate::policy::{Freshness, Times};
-use crate::stats::PerThread;
+use crate::policy::Freshness;
+use crate::stats::{Counts, PerThread};
 
-/// What a computed value is stored with.
-pub(crate) struct NewEntry<K, S> {
-    pub(crate) key: K,
+/// A value that is to be stored.
+pub(crate) struct NewValue<S> {
     pub(crate) value: S,
     pub(crate) deadline: Moment,
     pub(crate) weight: usize,
-}
-
-impl<K, S> NewEntry<K, S> {
-    pub(crate) fn into_parts(self) -> (Option<K>, Option<S>) {
-        (Some(self.key), Some(self.value))
-    }
 }
 
 /// How an owned key is hashed and compared.
@@ -64,82 +58,36 @@ pub(crate) struct Table<K, S, D> {
     keys: Keys<K>,
     hash_seed: RandomState,
     pub(crate) hits: PerThread,
-    index: Index<Entry<K, S>>,
-    writer: Mutex<Writer<K, D>>,
-    /// The first moment at which an entry may expire; [`NEVER`] if none can.
-    next_expiry: AtomicU64,
-    /// How many entries there are, and what they take: for the limits over all functions.
-    entries: AtomicUsize,
-    bytes: AtomicUsize,
     /// Nanoseconds of `idle_timeout`. Where there is one, the index has marks: when an entry was stored
     /// or last hit.
-    idle: Option<u64>,
+    pub(super) idle: Option<u64>,
+    /// A power of two of them.
+    shards: Box<[Shard<K, S, D>]>,
+    /// The part of a shard, and the most that one can have.
+    pub(super) capacity_of_shard: usize,
+    pub(super) most_of_shard: usize,
+    /// The entries that there is still room for, where there are several shards.
+    free: AtomicUsize,
+    /// The first moment at which an entry may expire; [`NEVER`] if none can.
+    next_expiry: AtomicU64,
 }
 
-/// What is behind the writers' lock.
-///
-/// Invariants: an entry is in the index and in `eviction`, at the same place, or in neither; when the
-/// lock is free, the weight is at most the capacity.
-pub(crate) struct Writer<K, D> {
-    writing: Writing,
-    eviction: Eviction,
-    expiries: Expiries,
-    pub(crate) flights: Flights<K, D>,
-}
+/// A shard is worth having for so many entries.
+const ENTRIES_OF_SHARD: usize = 8192;
+/// More do not help so many processors.
+const SHARDS_OF_PROCESSOR: usize = 4;
 
-/// Why an entry goes.
-#[derive(Clone, Copy)]
-enum Cause {
-    Evicted,
-    Expired,
-    Invalidated,
-}
-
-/// The entries as eviction sees them.
-struct View<'a, K, S, D> {
-    table: &'a Table<K, S, D>,
-    writing: &'a Writing,
-    guard: &'a Guard,
-}
-
-impl<K, S, D> View<'_, K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
-    fn at(&self, place: Place) -> Option<&Entry<K, S>> {
-        self.table.index.at(self.writing, place, self.guard).map(|found| found.entry)
+/// How many shards a table deserves.
+fn shards(capacity: usize, weighed: bool) -> usize {
+    static PROCESSORS: Lazy<usize> =
+        Lazy::new(|| thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    // Where the capacity is a weight, one entry may need all of it.
+    if weighed {
+        return 1;
     }
-}
-
-impl<K, S, D> Entries for View<'_, K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
-    fn frequency(&self, place: Place) -> u8 {
-        self.at(place).map_or(0, Entry::frequency)
-    }
-    fn set_frequency(&self, place: Place, frequency: u8) {
-        if let Some(entry) = self.at(place) {
-            entry.set_frequency(frequency);
-        }
-    }
-    fn hash(&self, place: Place) -> Option<u64> {
-        self.at(place).and_then(|entry| self.table.rehash(entry))
-    }
-    fn buckets(&self, half: usize) -> usize {
-        self.writing.buckets(half)
-    }
-}
-
-/// A view of a table of which the writer is in the hands of the caller.
-macro_rules! view {
-    ($table:expr, $writer:expr, $guard:expr) => {
-        &View { table: $table, writing: &$writer.writing, guard: $guard }
-    };
+    let most = (SHARDS_OF_PROCESSOR * *PROCESSORS).next_power_of_two();
+    let worthwhile = (capacity / ENTRIES_OF_SHARD).max(1);
+    (1 << worthwhile.ilog2()).min(most)
 }
 
 impl<K, S, D> Table<K, S, D>
@@ -149,26 +97,32 @@ where
     D: Send + Sync + 'static,
 {
     pub(crate) fn new(state: &'static State, keys: Keys<K>) -> Self {
+        Self::with_shards(state, keys, shards(state.capacity, state.policy().is_weighed()))
+    }
+
+    fn with_shards(state: &'static State, keys: Keys<K>, shards: usize) -> Self {
         let policy = state.policy();
-        // One more, since the newcomer is there before another one goes.
-        let most = if policy.is_weighed() { MOST_ENTRIES } else { state.capacity.saturating_add(1) };
-        let (index, writing) = Index::new(most, policy.idle_timeout().is_some());
+        let capacity = state.capacity;
+        let part = capacity.div_ceil(shards);
+        // One more, since the newcomer is there before another one goes; and as keys spread, some shards
+        // have more than others.
+        let spread = if shards == 1 { 1 } else { 4 * part.isqrt() };
+        let usual = if policy.is_weighed() { 1 } else { part.saturating_add(spread) };
+        let most = MOST_ENTRIES / shards;
+        let most = if policy.is_weighed() { most } else { capacity.min(most) };
+        let marked = policy.idle_timeout().is_some();
+        let shard = || Shard::new(usual, most.saturating_add(1), part, policy.is_weighed(), marked);
         Self {
             state,
             keys,
             hash_seed: RandomState::default(),
             hits: PerThread::new(),
-            index,
-            writer: Mutex::new(Writer {
-                writing,
-                eviction: Eviction::new(state.capacity, policy.is_weighed()),
-                expiries: Expiries::default(),
-                flights: Flights::default(),
-            }),
-            next_expiry: AtomicU64::new(NEVER),
-            entries: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
             idle: policy.idle_timeout().map(nanoseconds),
+            shards: (0..shards).map(|_| shard()).collect(),
+            capacity_of_shard: part,
+            most_of_shard: most,
+            free: AtomicUsize::new(capacity),
+            next_expiry: AtomicU64::new(NEVER),
         }
     }
 
@@ -180,7 +134,7 @@ where
     }
 
     /// The hash of an entry, unless its key panics, which must harm nobody who stores another one.
-    fn rehash(&self, entry: &Entry<K, S>) -> Option<u64> {
+    pub(super) fn rehash(&self, entry: &Entry<K, S>) -> Option<u64> {
         catch_unwind(AssertUnwindSafe(|| (self.keys.hash)(&entry.key, &self.hash_seed))).ok()
     }
 
@@ -189,9 +143,21 @@ where
         (self.keys.same)(one, other)
     }
 
-    /// The lock of all writers. The guard must outlive it, so that no value is dropped under the lock.
-    pub(crate) fn lock<'a>(&'a self, _guard: &'a Guard) -> MutexGuard<'a, Writer<K, D>> {
-        self.writer.lock()
+    #[inline]
+    fn shard(&self, hash: u64) -> &Shard<K, S, D> {
+        // Bits that neither the bucket nor the tag depends on much.
+        &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
+    }
+
+    /// Whether there is only one shard, which knows its capacity.
+    pub(super) fn is_whole(&self) -> bool {
+        self.shards.len() == 1
+    }
+
+    /// The shard of a hash with the lock of its writers. The guard must outlive it, so that no value is
+    /// dropped under the lock.
+    pub(crate) fn lock<'a>(&'a self, hash: u64, guard: &'a Guard) -> Locked<'a, K, S, D> {
+        Locked::new(self, self.shard(hash), guard)
     }
 
     /// The time by which its entries are judged.
@@ -200,308 +166,178 @@ where
         self.state.store.clock.now()
     }
 
-    /// The value of a key, if it is fresh now, counted as used.
+    /// What can be known of a key's entry without a guard.
+    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
+    #[inline(always)]
+    pub(crate) fn look(&self, hash: u64) -> Candidates<'_, Entry<K, S>> {
+        self.shard(hash).index.look(hash)
+    }
+
+    /// The value of a key, if it is among the candidates and fresh, counted as used.
     #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
     #[inline(always)]
     pub(crate) fn hit<'g>(
-        &self,
+        &'g self,
+        candidates: &Candidates<'g, Entry<K, S>>,
         hash: u64,
         is_key: impl Fn(&K) -> bool,
         now: Moment,
         guard: &'g Guard,
     ) -> Option<&'g S> {
-        if self.idle.is_some() {
-            return self.hit_idle(hash, is_key, now, guard);
-        }
-        let found = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
-        found.entry.hit(now).then_some(&found.entry.value)
-    }
-
-    /// The same where hits keep an entry from being idle.
-    #[inline(never)]
-    fn hit_idle<'g>(
-        &self,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        now: Moment,
-        guard: &'g Guard,
-    ) -> Option<&'g S> {
-        let found = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
-        let times = times(&found);
-        if times.freshness(self.idle, now) == Freshness::Expired || !found.entry.hit(now) {
+        let index = &self.shard(hash).index;
+        let Found { entry, place } = index.find_in(candidates, hash, |entry| is_key(&entry.key), guard)?;
+        if let Some(idle) = self.idle
+            && !touch(index, idle, place, entry, now)
+        {
             return None;
         }
-        if let Some(mark) = found.mark().filter(|_| times.touched < now) {
-            mark.store(now, Relaxed);
-        }
-        Some(&found.entry.value)
+        entry.hit(now).then_some(&entry.value)
     }
 
     /// The value of a key, if it is fresh now, with no trace left.
     pub(crate) fn peek<'g>(
-        &self,
+        &'g self,
         hash: u64,
         is_key: impl Fn(&K) -> bool,
         now: Moment,
         guard: &'g Guard,
     ) -> Option<&'g S> {
-        let found = self.index.find(hash, |entry| is_key(&entry.key), guard)?;
-        let fresh = times(&found).freshness(self.idle, now) == Freshness::Fresh;
+        let index = &self.shard(hash).index;
+        let found = index.find(hash, |entry| is_key(&entry.key), guard)?;
+        let fresh = times(index, found.place, found.entry).freshness(self.idle, now) == Freshness::Fresh;
         fresh.then_some(&found.entry.value)
     }
 
-    /// Stores a value in the place of the one that the key may have had. One that is heavier than the
-    /// capacity is not stored but returned, and the old one goes all the same.
-    pub(crate) fn insert(
+    /// Stores a value, if there is one, under the key that `key` finds under the lock of the shard, if it
+    /// finds one. Returns whether it was stored, and what else `key` found.
+    pub(crate) fn store<T>(
         &self,
-        writer: &mut Writer<K, D>,
         hash: u64,
-        new: NewEntry<K, S>,
+        value: Option<NewValue<S>>,
         guard: &Guard,
-    ) -> Option<NewEntry<K, S>> {
-        let old =
-            self.index.find_place(&writer.writing, hash, |entry| self.same(&entry.key, &new.key), guard);
-        let old = old.map(|(place, found)| (place, found.entry.frequency()));
-        if new.weight > self.state.capacity {
-            if let Some((place, _)) = old {
-                self.remove(writer, place, Some(hash), Cause::Evicted, guard);
-            }
-            return Some(new);
+        key: impl FnOnce(&mut Writer<K, D>) -> (Option<K>, T),
+    ) -> (bool, T) {
+        let mut reserved = Reservation { free: &self.free, is_there: false };
+        if value.is_some() && !self.is_whole() {
+            reserved.is_there = self.reserve(guard);
         }
+        let mut locked = self.lock(hash, guard);
+        // A shard that has nothing to let go takes from another one.
+        while value.is_some() && !self.is_whole() && !reserved.is_there && locked.len() == 0 {
+            drop(locked);
+            reserved.is_there = self.reserve_anywhere(guard);
+            locked = self.lock(hash, guard);
+        }
+        let (key, found) = key(&mut locked.writer);
+        let left = match (key, value) {
+            (Some(key), Some(value)) => {
+                let room = match reserved.is_there {
+                    _ if self.is_whole() => Room::Own,
+                    true => Room::Reserved,
+                    false => Room::Full,
+                };
+                let (left, room) = locked.insert(hash, key, value, room);
+                reserved.is_there = room == Room::Reserved;
+                left
+            }
+            (key, value) => Some((key, value.map(|it| it.value))),
+        };
+        // What is left is dropped without the lock: to drop it may be to call the function.
+        drop(locked);
+        (left.is_none(), found)
+    }
+
+    /// Sets room for one entry aside, if there is any or something has expired.
+    fn reserve(&self, guard: &Guard) -> bool {
+        self.take_free() || self.next_expiry() <= self.now() && self.remove_expired_with(1, guard) > 0 && self.take_free()
+    }
+
+    fn take_free(&self) -> bool {
+        self.free.load(Relaxed) > 0
+            && self.free.fetch_update(Relaxed, Relaxed, |free| free.checked_sub(1)).is_ok()
+    }
+
+    /// Sets room for one entry aside, for which one goes from the largest shard.
+    fn reserve_anywhere(&self, guard: &Guard) -> bool {
+        self.take_free() || self.evict_from_largest(guard) && self.take_free()
+    }
+
+    fn evict_from_largest(&self, guard: &Guard) -> bool {
+        let largest = self.shards.iter().max_by_key(|shard| shard.footprint());
+        largest.is_some_and(|shard| Locked::new(self, shard, guard).make_room(self.now()))
+    }
+
+    /// Room for so many entries has come free.
+    pub(super) fn free(&self, entries: usize) {
+        if entries > 0 && !self.is_whole() {
+            self.free.fetch_add(entries, Relaxed);
+        }
+    }
+
+    /// Something expires at this moment.
+    pub(super) fn expires_at(&self, moment: Moment) {
+        if moment < self.next_expiry.load(Relaxed) && moment < self.next_expiry.fetch_min(moment, SeqCst) {
+            janitor::schedule(self.state.store, moment);
+        }
+    }
+
+    /// Removes expired entries, at most so many from each shard at a time; returns how many.
+    fn remove_expired_with(&self, most: usize, guard: &Guard) -> usize {
         let now = self.now();
-        let weight = new.weight;
-        if let Some((place, frequency)) = old {
-            let entry = Entry::new(new.key, new.value, new.deadline, frequency);
-            self.replace(writer, place, Shared::new(entry), weight, now, guard);
-        } else {
-            let entry = Entry::new(new.key, new.value, new.deadline, 0);
-            self.insert_new(writer, hash, Shared::new(entry), weight, now, guard);
+        if self.next_expiry() > now {
+            return 0;
         }
-        None
-    }
-
-    fn insert_new(
-        &self,
-        writer: &mut Writer<K, D>,
-        hash: u64,
-        entry: Shared<Entry<K, S>>,
-        weight: usize,
-        now: Moment,
-        guard: &Guard,
-    ) {
-        self.grow(writer, guard);
-        let place = self.index.insert(&mut writer.writing, hash, entry, guard);
-        self.note(writer, place, now, guard);
-        writer.eviction.insert(place, hash, weight, view!(self, writer, guard));
-        let bytes = self.bytes_of(writer.eviction.weight_of(place));
-        self.keep_capacity(writer, now, guard);
-        self.grew(1, bytes);
-    }
-
-    fn replace(
-        &self,
-        writer: &mut Writer<K, D>,
-        place: Place,
-        entry: Shared<Entry<K, S>>,
-        weight: usize,
-        now: Moment,
-        guard: &Guard,
-    ) {
-        let old_bytes = self.bytes_of(writer.eviction.weight_of(place));
-        self.index.replace(&writer.writing, place, entry, guard);
-        self.note(writer, place, now, guard);
-        writer.eviction.reweigh(place, weight);
-        self.grew(0, self.bytes_of(writer.eviction.weight_of(place)));
-        self.shrank(0, old_bytes);
-        self.keep_capacity(writer, now, guard);
-    }
-
-    /// Removes entries until the capacity is kept: expired ones, then those least likely to be used.
-    fn keep_capacity(&self, writer: &mut Writer<K, D>, now: Moment, guard: &Guard) {
-        while (writer.eviction.is_over() || writer.writing.len() > MOST_ENTRIES)
-            && self.make_room(writer, now, guard)
-        {
-            // So that few of the evicted values are still there a little later.
-            guard.accelerate();
-        }
-    }
-
-    /// Makes the index larger, where it must be, by a few entries at a time.
-    fn grow(&self, writer: &mut Writer<K, D>, guard: &Guard) {
-        if writer.writing.is_full() {
-            self.index.grow(&mut writer.writing, guard);
-        }
-        let (from, Some(_)) = writer.writing.moving() else { return };
-        let mut moves = [None; super::index::WAYS];
-        let unmoved = self.index.move_some(
-            &mut writer.writing,
-            |entry| self.rehash(entry),
-            |from, to| {
-                if let Some(free) = moves.iter_mut().find(|it| it.is_none()) {
-                    *free = Some((from, to));
-                }
-            },
-            guard,
-        );
-        for (from, to) in moves.into_iter().flatten() {
-            let moment = self.index.at(&writer.writing, to, guard).map_or(NEVER, |it| self.expiry(&it));
-            writer.expiries.note(to, writer.writing.buckets(to.half()), moment);
-            writer.eviction.moved(from, to, view!(self, writer, guard));
-        }
-        // An entry whose key cannot be hashed any more will not be found either.
-        if let Some(place) = unmoved {
-            self.remove(writer, place, None, Cause::Evicted, guard);
-        }
-        let (_, next) = writer.writing.moving();
-        writer.eviction.release(from, next);
-        if next.is_none() {
-            writer.expiries.release(from);
-        }
-    }
-
-    /// When an entry expires if it is not hit again.
-    fn expiry(&self, found: &Found<'_, Entry<K, S>>) -> Moment {
-        times(found).expiry(self.idle)
-    }
-
-    /// Sees to it that a new entry goes when it expires.
-    fn note(&self, writer: &mut Writer<K, D>, place: Place, now: Moment, guard: &Guard) {
-        let Some(found) = self.index.at(&writer.writing, place, guard) else { return };
-        if let Some(mark) = found.mark() {
-            mark.store(now, Relaxed);
-        }
-        let expiry = self.expiry(&found);
-        if expiry != NEVER {
-            writer.expiries.note(place, writer.writing.buckets(place.half()), expiry);
-            if expiry < self.next_expiry.load(Relaxed) {
-                self.next_expiry.store(expiry, SeqCst);
-                janitor::schedule(self.state.store, expiry);
-            }
-        }
-    }
-
-    /// Removes one entry: an expired one if there is any, else the one least likely to be used again.
-    fn make_room(&self, writer: &mut Writer<K, D>, now: Moment, guard: &Guard) -> bool {
-        if let Some(place) = self.pop_expired(writer, now, guard) {
-            self.remove(writer, place, None, Cause::Expired, guard);
-            return true;
-        }
-        let Writer { eviction, writing, .. } = writer;
-        let victim = eviction.victim(&View { table: self, writing, guard });
-        if let Some(place) = victim {
-            self.remove(writer, place, None, Cause::Evicted, guard);
-        }
-        victim.is_some()
-    }
-
-    /// An entry that has expired by now.
-    fn pop_expired(&self, writer: &mut Writer<K, D>, now: Moment, guard: &Guard) -> Option<Place> {
-        if self.next_expiry.load(Relaxed) > now {
-            return None;
-        }
-        while let Some((half, bucket)) = writer.expiries.due(now) {
-            let mut soonest = NEVER;
-            for place in Place::of_bucket(half, bucket) {
-                let Some(found) = self.index.at(&writer.writing, place, guard) else { continue };
-                let expiry = self.expiry(&found);
-                if expiry <= now {
-                    return Some(place);
-                }
-                soonest = soonest.min(expiry);
-            }
-            writer.expiries.settle(half, bucket, soonest);
-        }
-        self.next_expiry.store(writer.expiries.soonest(), Relaxed);
-        None
-    }
-
-    /// Removes the entry at a place; its hash is computed if it is not given.
-    fn remove(
-        &self,
-        writer: &mut Writer<K, D>,
-        place: Place,
-        hash: Option<u64>,
-        cause: Cause,
-        guard: &Guard,
-    ) {
-        let found = self.index.at(&writer.writing, place, guard);
-        let hash = hash.or_else(|| found.and_then(|found| self.rehash(found.entry)));
-        self.shrank(1, self.bytes_of(writer.eviction.weight_of(place)));
-        writer.eviction.remove(place);
-        self.index.remove(&mut writer.writing, place, hash, guard);
-        self.count(cause, 1);
-    }
-
-    /// Forgets all entries, and gives all memory back.
-    fn reset(&self, writer: &mut Writer<K, D>) {
-        let policy = self.state.policy();
-        self.index.clear(&mut writer.writing);
-        writer.eviction = Eviction::new(self.state.capacity, policy.is_weighed());
-        writer.expiries = Expiries::default();
-        self.next_expiry.store(NEVER, Relaxed);
-        let (entries, bytes) = self.footprint();
-        self.shrank(entries, bytes);
-    }
-
-    fn grew(&self, entries: usize, bytes: usize) {
-        self.entries.fetch_add(entries, Relaxed);
-        self.bytes.fetch_add(bytes, Relaxed);
-        self.state.store.grew(entries, bytes);
-    }
-
-    fn shrank(&self, entries: usize, bytes: usize) {
-        self.entries.fetch_sub(entries, Relaxed);
-        self.bytes.fetch_sub(bytes, Relaxed);
-        self.state.store.shrank(entries, bytes);
-    }
-
-    fn count(&self, cause: Cause, count: u64) {
-        let counts = &self.state.counts;
-        match cause {
-            Cause::Evicted => counts.evictions.add(count),
-            Cause::Expired => counts.expirations.add(count),
-            Cause::Invalidated => counts.invalidations.add(count),
-        }
-    }
-
-    /// What an entry takes: its own size, and with `weigh` its weight, taken for bytes as far as there
-    /// can be so many.
-    fn bytes_of(&self, weight: u64) -> usize {
-        const MOST: usize = usize::MAX >> 17;
-        let weight = usize::try_from(weight).unwrap_or(MOST).min(MOST);
-        size_of::<Entry<K, S>>() + if self.state.policy().is_weighed() { weight } else { 0 }
+        // Each shard tells anew.
+        self.next_expiry.store(NEVER, SeqCst);
+        self.shards.iter().map(|shard| Locked::new(self, shard, guard).remove_expired(most, now)).sum()
     }
 
     /// Forgets one key and fences its computations; returns whether a fresh value was there.
     pub(crate) fn invalidate(&self, hash: u64, is_key: impl Fn(&K) -> bool, guard: &Guard) -> bool {
-        let mut writer = self.lock(guard);
-        let fenced = writer.flights.fence(hash, &is_key);
-        let found = self.index.find_place(&writer.writing, hash, |entry| is_key(&entry.key), guard);
-        let fresh = found.is_some_and(|(place, found)| {
-            let fresh = times(&found).freshness(self.idle, self.now()) == Freshness::Fresh;
-            let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
-            self.remove(&mut writer, place, Some(hash), cause, guard);
-            fresh
-        });
-        drop(writer);
-        drop(fenced);
-        fresh
+        self.lock(hash, guard).invalidate(hash, is_key)
     }
 }
 
-fn times<K, S>(found: &Found<'_, Entry<K, S>>) -> Times {
-    let touched = found.mark().map_or(NEVER, |mark| mark.load(Relaxed));
-    Times { deadline: found.entry.deadline(), touched }
+/// Notes that an entry is not idle, unless it has been for too long; returns whether it is fresh.
+#[inline(never)]
+fn touch<K, S>(index: &Index<Entry<K, S>>, idle: u64, place: Place, entry: &Entry<K, S>, now: Moment) -> bool
+where
+    K: Send + Sync + 'static,
+    S: Send + Sync + 'static,
+{
+    let times = times(index, place, entry);
+    if times.freshness(Some(idle), now) == Freshness::Expired {
+        return false;
+    }
+    if let Some(mark) = index.mark(place).filter(|_| times.touched < now) {
+        mark.store(now, Relaxed);
+    }
+    true
+}
+
+/// Room that was set aside, until it is used.
+struct Reservation<'a> {
+    free: &'a AtomicUsize,
+    is_there: bool,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if self.is_there {
+            self.free.fetch_add(1, Relaxed);
+        }
+    }
 }
 
 /// A table of whatever types, as the store sees it.
 pub(crate) trait AnyTable: Any + Send + Sync {
     fn hits(&self) -> u64;
+    fn counts(&self) -> Counts;
     fn weight(&self) -> u64;
     /// Entries and bytes, for the limits over all functions.
     fn footprint(&self) -> (usize, usize);
     fn next_expiry(&self) -> Moment;
-    /// Removes at most so many expired entries; returns how many.
+    /// Removes expired entries, at most so many from each shard; returns how many.
     fn remove_expired(&self, most: usize) -> usize;
     /// Removes one entry; returns whether there was one.
     fn evict_one(&self) -> bool;
@@ -519,12 +355,17 @@ where
         self.hits.sum()
     }
 
+    fn counts(&self) -> Counts {
+        self.shards.iter().map(Shard::counts).sum()
+    }
+
     fn weight(&self) -> u64 {
-        self.writer.lock().eviction.weight()
+        self.shards.iter().map(Shard::weight).sum()
     }
 
     fn footprint(&self) -> (usize, usize) {
-        (self.entries.load(Relaxed), self.bytes.load(Relaxed))
+        let add = |(a, b): (usize, usize), (c, d)| (a + c, b + d);
+        self.shards.iter().map(Shard::footprint).fold((0, 0), add)
     }
 
     fn next_expiry(&self) -> Moment {
@@ -532,42 +373,15 @@ where
     }
 
     fn remove_expired(&self, most: usize) -> usize {
-        with_guard(|guard| {
-            let mut writer = self.lock(guard);
-            let now = self.now();
-            let mut removed = 0;
-            while removed < most
-                && let Some(place) = self.pop_expired(&mut writer, now, guard)
-            {
-                self.remove(&mut writer, place, None, Cause::Expired, guard);
-                removed += 1;
-            }
-            if writer.writing.len() == 0 && removed > 0 {
-                self.reset(&mut writer);
-            }
-            removed
-        })
+        with_guard(|guard| self.remove_expired_with(most, guard))
     }
 
     fn evict_one(&self) -> bool {
-        with_guard(|guard| {
-            let mut writer = self.lock(guard);
-            let now = self.now();
-            self.make_room(&mut writer, now, guard)
-        })
+        with_guard(|guard| self.evict_from_largest(guard))
     }
 
     fn clear(&self) -> usize {
-        with_guard(|guard| {
-            let mut writer = self.lock(guard);
-            let fenced = writer.flights.fence_all();
-            let count = writer.writing.len();
-            self.reset(&mut writer);
-            drop(writer);
-            drop(fenced);
-            self.count(Cause::Invalidated, count as u64);
-            count
-        })
+        with_guard(|guard| self.shards.iter().map(|shard| Locked::new(self, shard, guard).clear()).sum())
     }
 }
 

@@ -1,0 +1,107 @@
+//! Places in an index, and memory by place that comes as it is used.
+
+use once_cell::race::OnceBox;
+
+/// Slots of a bucket.
+pub(super) const WAYS: usize = 7;
+/// So many buckets are allocated at once.
+pub(super) const CHUNK: usize = 16;
+/// So many chunks are in one group.
+const GROUP: usize = 128;
+
+/// Where an entry is, until the index moves it: the number of its slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place(u32);
+
+impl Place {
+    /// Bits that no place uses.
+    pub(super) const SPARE: u32 = 1 << 31;
+
+    pub(super) fn new(bucket: usize, way: usize) -> Self {
+        // There are never so many slots.
+        Self(u32::try_from(bucket * WAYS + way).unwrap_or(u32::MAX) & !Self::SPARE)
+    }
+
+    pub(super) fn from_bits(bits: u32) -> Self {
+        Self(bits & !Self::SPARE)
+    }
+
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
+    fn slot(self) -> usize {
+        self.0 as usize
+    }
+
+    pub(super) fn bucket(self) -> usize {
+        self.slot() / WAYS
+    }
+
+    pub(super) fn way(self) -> usize {
+        self.slot() % WAYS
+    }
+
+    pub(super) fn of_bucket(bucket: usize) -> impl Iterator<Item = Self> {
+        (0..WAYS).map(move |way| Self::new(bucket, way))
+    }
+}
+
+/// Values by place; the default where none was set.
+pub(super) struct ByPlace<V>(Vec<Option<Box<[V; CHUNK * WAYS]>>>);
+
+impl<V: Copy + Default> ByPlace<V> {
+    pub(super) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) fn get(&self, place: Place) -> V {
+        let chunk = self.0.get(place.slot() / (CHUNK * WAYS)).and_then(Option::as_ref);
+        chunk.map_or_else(V::default, |chunk| chunk[place.slot() % (CHUNK * WAYS)])
+    }
+
+    pub(super) fn set(&mut self, place: Place, value: V) {
+        let number = place.slot() / (CHUNK * WAYS);
+        if self.0.len() <= number {
+            self.0.resize_with(number + 1, || None);
+        }
+        let chunk = self.0[number].get_or_insert_with(|| Box::new([V::default(); CHUNK * WAYS]));
+        chunk[place.slot() % (CHUNK * WAYS)] = value;
+    }
+
+    /// Changes the value of a place that has one.
+    pub(super) fn change(&mut self, place: Place, change: impl FnOnce(&mut V)) {
+        if let Some(Some(chunk)) = self.0.get_mut(place.slot() / (CHUNK * WAYS)) {
+            change(&mut chunk[place.slot() % (CHUNK * WAYS)]);
+        }
+    }
+}
+
+/// Chunks that are made when they are first used, and stay: they can be read without a guard.
+pub(super) struct Chunks<C>(Box<[OnceBox<Group<C>>]>);
+
+type Group<C> = [OnceBox<C>; GROUP];
+
+impl<C> Chunks<C> {
+    /// Room for the chunks of so many buckets.
+    pub(super) fn new(buckets: usize) -> Self {
+        Self((0..buckets.div_ceil(CHUNK * GROUP)).map(|_| OnceBox::new()).collect())
+    }
+
+    /// The chunk that a bucket is in, if it was made.
+    #[inline]
+    pub(super) fn get(&self, bucket: usize) -> Option<&C> {
+        self.0.get(bucket / (CHUNK * GROUP))?.get()?[bucket / CHUNK % GROUP].get()
+    }
+
+    /// The same, made with this if it is not there.
+    pub(super) fn make(&self, bucket: usize, chunk: impl FnOnce() -> C) -> &C {
+        let group = self.0[bucket / (CHUNK * GROUP)].get_or_init(|| Box::new([const { OnceBox::new() }; GROUP]));
+        group[bucket / CHUNK % GROUP].get_or_init(|| Box::new(chunk()))
+    }
+
+    /// All that were made.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &C> {
+        self.0.iter().filter_map(OnceBox::get).flatten().filter_map(OnceBox::get)
+    }
+}
