@@ -483,7 +483,7 @@ mod tests {
         }
     }
 
-    const BUCKETS: usize = 150;
+    const BUCKETS: usize = 300;
 
     /// Entries that are but numbers.
     #[derive(Default)]
@@ -511,13 +511,6 @@ mod tests {
             // One in so many cannot be told.
             (number % 100 != 99).then(|| number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
         }
-        fn buckets(&self, _: usize) -> usize {
-            BUCKETS
-        }
-    }
-
-    fn place(half: u32, slot: u32) -> Place {
-        Place::from_bits(half << 31 | slot)
     }
 
     /// A cache of numbers that is nothing but its eviction.
@@ -531,12 +524,11 @@ mod tests {
 
     impl Cache {
         fn new(capacity: usize, weighed: bool) -> Self {
-            let slots = u32::try_from(BUCKETS * 7).unwrap();
             Self {
                 eviction: Eviction::new(capacity, weighed),
                 entries: Numbers::default(),
                 places: HashMap::new(),
-                free: (0..2).flat_map(|half| (0..slots).map(move |slot| place(half, slot))).collect(),
+                free: (0..BUCKETS).flat_map(Place::of_bucket).collect(),
                 hits: 0,
             }
         }
@@ -546,7 +538,7 @@ mod tests {
             self.entries.numbers.insert(place.bits(), number);
             self.entries.set_frequency(place, 0);
             self.places.insert(number, place);
-            self.eviction.insert(place, number.wrapping_mul(0x9e37_79b9_7f4a_7c15), weight, &self.entries);
+            self.eviction.insert(place, number.wrapping_mul(0x9e37_79b9_7f4a_7c15), weight);
         }
 
         fn remove(&mut self, place: Place) -> u64 {
@@ -558,7 +550,7 @@ mod tests {
         }
 
         fn evict(&mut self) -> Option<u64> {
-            let victim = self.eviction.victim(&self.entries)?;
+            let (victim, _) = self.eviction.victim(&self.entries)?;
             Some(self.remove(victim))
         }
 
@@ -584,7 +576,6 @@ mod tests {
         Hit(u64),
         /// Chooses a victim, and lets it go or not.
         Victim(bool),
-        Release(usize),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -597,7 +588,6 @@ mod tests {
             2 => number().prop_map(Step::Move),
             8 => number().prop_map(Step::Hit),
             8 => prop::bool::weighted(0.9).prop_map(Step::Victim),
-            1 => (0..2_usize).prop_map(Step::Release),
         ];
         prop::collection::vec(step, 0..300)
     }
@@ -643,7 +633,7 @@ mod tests {
                             cache.entries.numbers.insert(to.bits(), number);
                             cache.entries.set_frequency(to, cache.entries.frequency(from));
                             cache.places.insert(number, to);
-                            cache.eviction.moved(from, to, &cache.entries);
+                            cache.eviction.moved(from, to);
                             cache.free.push(from);
                         }
                     }
@@ -653,18 +643,14 @@ mod tests {
                     Step::Victim(goes) => {
                         let victim = cache.eviction.victim(&cache.entries);
                         prop_assert_eq!(victim.is_some(), !weights.is_empty());
-                        if let Some(victim) = victim {
+                        if let Some((victim, hash)) = victim {
                             let number = cache.entries.numbers[&victim.bits()];
+                            prop_assert_eq!(hash, cache.entries.hash(victim));
                             prop_assert!(weights.contains_key(&number));
                             if goes {
                                 cache.remove(victim);
                                 weights.remove(&number);
                             }
-                        }
-                    }
-                    Step::Release(half) => {
-                        if cache.places.values().all(|place| place.half() != half) {
-                            cache.eviction.release(half, None);
                         }
                     }
                 }

@@ -88,29 +88,23 @@ mod tests {
     use super::*;
     use crate::store::cases;
 
-    fn place(half: u32, bucket: u32) -> Place {
-        Place::from_bits((half << 31) | (bucket * 7))
-    }
-
     #[test]
-    fn what_is_due_is_found_in_either_half_and_nothing_else_is() {
+    fn what_is_due_is_found_and_nothing_else_is() {
         let mut expiries = Expiries::default();
-        for (place, moment) in
-            [(place(0, 3), 10), (place(1, 450), 20), (place(0, 199), 30), (place(1, 0), 30)]
-        {
-            expiries.note(place, [200, 500][place.half()], moment);
+        for (bucket, moment) in [(3, 10), (450, 20), (199, 30), (0, 30)] {
+            expiries.note(bucket, moment);
         }
         assert_eq!(expiries.soonest(), 10);
         assert_eq!(expiries.due(9), None);
         let mut found = Vec::new();
-        while let Some((half, bucket)) = expiries.due(29) {
-            found.push((half, bucket));
-            expiries.settle(half, bucket, NEVER);
+        while let Some(bucket) = expiries.due(29) {
+            found.push(bucket);
+            expiries.settle(bucket, NEVER);
         }
-        assert_eq!(found, [(0, 3), (1, 450)]);
+        assert_eq!(found, [3, 450]);
         assert_eq!((expiries.soonest(), expiries.due(29)), (30, None));
-        expiries.settle(0, 199, 40);
-        expiries.settle(1, 0, 35);
+        expiries.settle(199, 40);
+        expiries.settle(0, 35);
         assert_eq!((expiries.due(30), expiries.soonest()), (None, 35));
     }
 
@@ -118,26 +112,25 @@ mod tests {
     fn a_bucket_keeps_the_soonest_of_its_moments() {
         let mut expiries = Expiries::default();
         for moment in [30, 10, 20, NEVER] {
-            expiries.note(place(0, 0), 1, moment);
+            expiries.note(0, moment);
         }
         assert_eq!(expiries.soonest(), 10);
     }
 
     #[derive(Clone, Debug)]
     enum Step {
-        Note(u32, u32, Moment),
+        Note(usize, Moment),
         /// Asks what is due, so many times, and notes the first moment that is not when it is looked at.
         Due(Moment, usize, Moment),
-        Release(u32),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let moment = || prop_oneof![9 => 1..100_u64, 1 => Just(NEVER)];
         let step = prop_oneof![
-            8 => (0..2_u32, 0..200_u32, moment()).prop_map(|(half, bucket, at)| Step::Note(half, bucket, at)),
+            8 => (0..400_usize, moment()).prop_map(|(bucket, at)| Step::Note(bucket, at)),
             3 => (0..100_u64, 0..20_usize, moment()).prop_map(|(now, most, next)| Step::Due(now, most, next)),
         ];
-        prop::collection::vec(prop_oneof![50 => step, 1 => (0..2_u32).prop_map(Step::Release)], 0..200)
+        prop::collection::vec(step, 0..200)
     }
 
     proptest! {
@@ -145,31 +138,26 @@ mod tests {
         #[test]
         fn nothing_that_is_due_is_missed_and_nothing_else_is_looked_at(steps in steps()) {
             let mut expiries = Expiries::default();
-            let mut model: HashMap<(usize, usize), Moment> = HashMap::new();
+            let mut model: HashMap<usize, Moment> = HashMap::new();
             for step in steps {
                 match step {
-                    Step::Note(half, bucket, moment) => {
-                        let place = place(half, bucket);
-                        expiries.note(place, 200, moment);
-                        let noted = model.entry((place.half(), place.bucket())).or_insert(NEVER);
+                    Step::Note(bucket, moment) => {
+                        expiries.note(bucket, moment);
+                        let noted = model.entry(bucket).or_insert(NEVER);
                         *noted = moment.min(*noted);
                     }
                     Step::Due(now, most, next) => {
                         for _ in 0..most {
-                            let Some((half, bucket)) = expiries.due(now) else {
+                            let Some(bucket) = expiries.due(now) else {
                                 prop_assert!(model.values().all(|moment| *moment > now));
                                 prop_assert!(expiries.soonest() > now);
                                 break;
                             };
-                            prop_assert!(model[&(half, bucket)] <= now);
+                            prop_assert!(model[&bucket] <= now);
                             let next = if next > now { next } else { NEVER };
-                            model.insert((half, bucket), next);
-                            expiries.settle(half, bucket, next);
+                            model.insert(bucket, next);
+                            expiries.settle(bucket, next);
                         }
-                    }
-                    Step::Release(half) => {
-                        expiries.release(half as usize);
-                        model.retain(|(it, _), _| *it != half as usize);
                     }
                 }
                 let soonest = model.values().copied().min().unwrap_or(NEVER);

@@ -410,3 +410,31 @@ where
     let touched = index.mark(place).map_or(NEVER, |mark| mark.load(Relaxed));
     Times { deadline: entry.deadline(), touched }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    impl<S: Send + Sync + 'static, D: Send + Sync + 'static> Locked<'_, u64, S, D> {
+        /// Checks that all parts of the shard agree; returns the keys with their weights.
+        pub(in crate::store) fn validate(&self) -> Vec<(u64, u64)> {
+            let Writer { writing, eviction, expiries, .. } = &*self.writer;
+            let index = &self.shard.index;
+            index.validate(writing, |entry| self.table.rehash(entry), true, self.guard);
+            let queued = eviction.validate();
+            assert_eq!(queued.len(), self.len(), "as many in the queues as in the index");
+            let key = |place| index.at(place, self.guard).expect("it is in the index").key;
+            let weights: Vec<_> = queued.iter().map(|(place, weight)| (key(*place), *weight)).collect();
+            let keys: HashSet<_> = weights.iter().map(|(key, _)| key).collect();
+            assert_eq!(keys.len(), queued.len(), "no key is there twice");
+            let bytes = queued.iter().map(|(place, _)| self.bytes_at(*place)).sum();
+            assert_eq!(self.shard.footprint(), (weights.len(), bytes));
+            let soonest = queued.iter().filter_map(|(place, _)| self.expiry(*place)).min().unwrap_or(NEVER);
+            assert!(self.writer.next_expiry <= soonest, "it is removed in time");
+            assert!(expiries.soonest() <= soonest);
+            weights
+        }
+    }
+}

@@ -398,9 +398,8 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::function::Function;
-    use crate::policy::PolicyBuilder;
-    use crate::stats::Count;
-    use crate::store::{Inner, Total, cases};
+    use crate::policy::{PolicyBuilder, Times};
+    use crate::store::{Inner, cases};
 
     /// Times are in these.
     const UNIT: u64 = 1_000_000;
@@ -432,8 +431,8 @@ mod tests {
         let store = Inner {
             functions: RwLock::default(),
             enabled: true.into(),
-            entries: Total::new(),
-            bytes: Total::new(),
+            most_entries: usize::MAX.into(),
+            most_bytes: usize::MAX.into(),
             clock: Clock::default(),
         };
         store.clock.freeze();
@@ -458,6 +457,15 @@ mod tests {
             Self::of::<{ u64::MAX }>(store(), policy)
         }
 
+        /// With so many shards, however small.
+        fn sharded(policy: PolicyBuilder, shards: usize) -> Self {
+            let function: &'static Function = Box::leak(Box::new(Function::new("fixture", policy)));
+            let state = function.first_state(store(), policy.build().capacity());
+            let keys = Keys::of::<Number<{ u64::MAX }>>();
+            let table = Box::leak(Box::new(Table::with_shards(state, keys, shards)));
+            Self { table, start: state.store.clock.now(), hashes: u64::MAX }
+        }
+
         fn hash(&self, key: u64) -> u64 {
             self.table.hash_of(&Number::<{ u64::MAX }>(key % self.hashes))
         }
@@ -465,17 +473,14 @@ mod tests {
         /// Stores a value for so many units; returns whether it was stored.
         fn store(&self, key: u64, value: V, units: Option<u64>, weight: usize) -> bool {
             let deadline = units.map_or(NEVER, |units| self.table.now() + units * UNIT);
-            let guard = Guard::new();
-            let mut writer = self.table.lock(&guard);
-            let new = NewEntry { key, value, deadline, weight };
-            let left = self.table.insert(&mut writer, self.hash(key), new, &guard);
-            drop(writer);
-            left.is_none()
+            let new = NewValue { value, deadline, weight };
+            self.table.store(self.hash(key), Some(new), &Guard::new(), |_| (Some(key), ())).0
         }
 
         fn hit(&self, key: u64) -> Option<V> {
             let guard = Guard::new();
-            self.table.hit(self.hash(key), |it| *it == key, self.table.now(), &guard).cloned()
+            let (hash, now) = (self.hash(key), self.table.now());
+            self.table.hit(&self.table.look(hash), hash, |it| *it == key, now, &guard).cloned()
         }
 
         fn peek(&self, key: u64) -> Option<V> {
@@ -486,7 +491,8 @@ mod tests {
         /// Whether there is an entry, fresh or not.
         fn holds(&self, key: u64) -> bool {
             let guard = Guard::new();
-            self.table.index.find(self.hash(key), |entry| entry.key == key, &guard).is_some()
+            let hash = self.hash(key);
+            self.table.shard(hash).index.find(hash, |entry| entry.key == key, &guard).is_some()
         }
 
         fn invalidate(&self, key: u64) -> bool {
@@ -504,31 +510,25 @@ mod tests {
         /// Checks that all parts of the table agree; returns the keys with their weights.
         fn validate(&self) -> HashMap<u64, u64> {
             let guard = Guard::new();
-            let writer = self.table.lock(&guard);
-            let Writer { writing, eviction, .. } = &*writer;
-            self.table.index.validate(writing, |entry| self.table.rehash(entry), true, &guard);
-            let queued = eviction.validate();
-            assert_eq!(queued.len(), writing.len(), "as many in the queues as in the index");
-            let key =
-                |place| self.table.index.at(writing, place, &guard).expect("it is in the index").entry.key;
-            let weights: HashMap<_, _> =
-                queued.iter().map(|(place, weight)| (key(*place), *weight)).collect();
-            assert_eq!(weights.len(), queued.len(), "no key is there twice");
-            assert!(!eviction.is_over());
-            let bytes: usize = weights.values().map(|weight| self.table.bytes_of(*weight)).sum();
-            assert_eq!(self.table.footprint(), (weights.len(), bytes));
-            let soonest = queued.iter().filter_map(|(place, _)| {
-                self.table.index.at(writing, *place, &guard).map(|found| self.table.expiry(&found))
-            });
-            let soonest = soonest.min().unwrap_or(NEVER);
-            assert!(self.table.next_expiry() <= soonest, "the janitor comes in time");
-            assert!(writer.expiries.soonest() <= soonest);
-            weights
+            let mut all = HashMap::new();
+            for shard in &self.table.shards {
+                let locked = Locked::new(self.table, shard, &guard);
+                for (key, weight) in locked.validate() {
+                    assert!(std::ptr::eq(self.table.shard(self.hash(key)), shard), "it is where it is looked for");
+                    assert_eq!(all.insert(key, weight), None, "no key is there twice");
+                }
+            }
+            let weight: u64 = all.values().sum();
+            assert!(weight <= self.table.state.capacity as u64);
+            let free = if self.table.is_whole() { self.table.state.capacity } else { self.table.state.capacity - all.len() };
+            assert_eq!(self.table.free.load(Relaxed), free);
+            assert_eq!(self.table.footprint().0, all.len());
+            all
         }
 
         fn counts(&self) -> [u64; 3] {
-            let counts = &self.table.state.counts;
-            [&counts.evictions, &counts.expirations, &counts.invalidations].map(Count::get)
+            let counts = self.table.counts();
+            [counts.evictions, counts.expirations, counts.invalidations]
         }
     }
 
@@ -557,12 +557,12 @@ mod tests {
         let large = Fixture::of::<{ u64::MAX }>(store, policy(100));
         small.store(1, (), Some(1), 1);
         (0..5).for_each(|key| assert!(large.store(key, (), None, 1)));
-        store.entries.most.store(5, Relaxed);
+        store.most_entries.store(5, Relaxed);
         small.pass(1);
         store.keep_limits();
         assert_eq!((small.entries(), large.entries()), (0, 5));
         assert_eq!((small.counts(), large.counts()), ([0, 1, 0], [0, 0, 0]));
-        store.bytes.most.store(0, Relaxed);
+        store.most_bytes.store(0, Relaxed);
         store.keep_limits();
         assert_eq!((large.entries(), large.counts()), (0, [5, 0, 0]));
     }
@@ -627,11 +627,8 @@ mod tests {
             (0..5000).for_each(|key| assert!(table.store(key, round, Some(1), 1)));
             table.pass(1);
             while table.table.remove_expired(256) > 0 {}
-            let guard = Guard::new();
-            let mut writer = table.table.lock(&guard);
-            assert_eq!((writer.writing.len(), writer.writing.buckets(0)), (0, 1));
             assert_eq!((table.entries(), table.table.next_expiry()), (0, NEVER));
-            assert_eq!(writer.expiries.due(NEVER - 1), None);
+            table.validate();
         }
     }
 
@@ -706,11 +703,15 @@ mod tests {
     }
 
     impl Modelled {
-        fn new(capacity: usize, weighed: bool, idle: Option<u64>, crowded: bool) -> Self {
+        fn new(capacity: usize, weighed: bool, idle: Option<u64>, crowded: bool, shards: usize) -> Self {
             let mut policy = policy(capacity);
             policy = if weighed { policy.weighed() } else { policy };
             policy = idle.map_or(policy, |idle| policy.idle_timeout(Duration::from_nanos(idle * UNIT)));
-            let table = if crowded { Fixture::of::<5>(store(), policy) } else { Fixture::new(policy) };
+            let table = match (crowded, shards) {
+                (true, _) => Fixture::of::<5>(store(), policy),
+                (false, 1) => Fixture::new(policy),
+                (false, shards) => Fixture::sharded(policy, if weighed { 1 } else { shards }),
+            };
             Self {
                 table,
                 capacity: capacity as u64,
@@ -744,7 +745,7 @@ mod tests {
                 Step::Pass(units) => self.table.pass(units),
                 Step::RemoveExpired(most) => {
                     let removed = self.table.table.remove_expired(most);
-                    assert!(removed <= most);
+                    assert!(removed <= most * self.table.table.shards.len());
                     let expired =
                         |it: &&Expected| it.times.freshness(self.idle, self.now()) == Freshness::Expired;
                     if removed < most {
@@ -830,16 +831,16 @@ mod tests {
             weighed: bool,
             idle in prop::option::of(1..20_u64),
             crowded in prop::bool::weighted(0.2),
+            shards in prop::sample::select(vec![1_usize, 4]),
         ) {
-            let mut modelled = Modelled::new(capacity, weighed, idle, crowded);
+            let mut modelled = Modelled::new(capacity, weighed, idle, crowded, shards);
             for step in &steps {
                 modelled.step(step);
             }
             let went: u64 = modelled.table.counts().iter().sum();
             prop_assert_eq!(modelled.came, went + modelled.table.entries() as u64);
             modelled.table.table.clear();
-            let store = modelled.table.table.state.store;
-            prop_assert_eq!((store.entries.now.load(Relaxed), store.bytes.now.load(Relaxed)), (0, 0));
+            prop_assert_eq!(modelled.table.table.footprint(), (0, 0));
             // Other tests of this process may hold the epochs up.
             let begun = std::time::Instant::now();
             while begun.elapsed() < Duration::from_secs(30)
