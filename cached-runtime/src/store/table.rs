@@ -13,8 +13,8 @@ use once_cell::sync::Lazy;
 use sdd::Guard;
 
 use super::entry::Entry;
-use super::janitor;
 use super::index::{Candidates, Found, Index, MOST_ENTRIES};
+use super::janitor;
 use super::places::Place;
 pub(crate) use super::shard::Writer;
 use super::shard::{Locked, Room, Shard, times};
@@ -249,7 +249,8 @@ where
 
     /// Sets room for one entry aside, if there is any or something has expired.
     fn reserve(&self, guard: &Guard) -> bool {
-        self.take_free() || self.next_expiry() <= self.now() && self.remove_expired_with(1, guard) > 0 && self.take_free()
+        self.take_free()
+            || self.next_expiry() <= self.now() && self.remove_expired_with(1, guard) > 0 && self.take_free()
     }
 
     fn take_free(&self) -> bool {
@@ -514,13 +515,20 @@ mod tests {
             for shard in &self.table.shards {
                 let locked = Locked::new(self.table, shard, &guard);
                 for (key, weight) in locked.validate() {
-                    assert!(std::ptr::eq(self.table.shard(self.hash(key)), shard), "it is where it is looked for");
+                    assert!(
+                        std::ptr::eq(self.table.shard(self.hash(key)), shard),
+                        "it is where it is looked for"
+                    );
                     assert_eq!(all.insert(key, weight), None, "no key is there twice");
                 }
             }
             let weight: u64 = all.values().sum();
             assert!(weight <= self.table.state.capacity as u64);
-            let free = if self.table.is_whole() { self.table.state.capacity } else { self.table.state.capacity - all.len() };
+            let free = if self.table.is_whole() {
+                self.table.state.capacity
+            } else {
+                self.table.state.capacity - all.len()
+            };
             assert_eq!(self.table.free.load(Relaxed), free);
             assert_eq!(self.table.footprint().0, all.len());
             all
