@@ -9,21 +9,33 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crate::histogram::{Histogram, QUANTILES};
-use crate::measure::{Case, Contender, Effort, Sampler, measure, medians};
+use crate::measure::{Case, Contender, Effort, Sampler, measure, median, medians};
 use crate::random::Random;
-use crate::report::{Findings, Row, Unit};
+use crate::report::{Row, Unit};
+use crate::scheduler;
 
-pub(crate) fn run(quick: bool) -> io::Result<Findings> {
-    let effort = Effort::new(quick);
-    let (entries, rounds) = if quick { (200_000, 1) } else { (1_000_000, 3) };
+pub(crate) fn about(quick: bool) -> String {
+    let (entries, rounds) = effort(quick);
+    format!(
+        "{entries} entries with one deadline, from that moment on, with no call of their function; moka_called: \
+         with run_pending_tasks called all the time, without which it frees nothing; medians of {rounds} rounds"
+    )
+}
+
+pub(crate) fn run(quick: bool) -> io::Result<Vec<Row>> {
+    let (entries, rounds) = effort(quick);
+    // Before anything is stored, as nothing stops what that starts.
+    let unused = (0..rounds).filter_map(|_| used_while_idle()).collect();
     let mut rows = until_freed(entries, rounds)?;
     rows.extend(hits_meanwhile(entries, rounds)?);
-    rows.extend(hits_with_entries_waiting(entries, effort));
-    let about = format!(
-        "{entries} entries with one deadline, from that moment on, with no call of their function; moka_called: \
-         with run_pending_tasks called all the time, without which it frees nothing. Medians of {rounds} rounds"
-    );
-    Ok(Findings { about, rows, footer: String::new() })
+    rows.extend(hits_with_entries_waiting(entries, Effort::new(quick)));
+    rows.extend(idle(entries, rounds, unused));
+    Ok(rows)
+}
+
+/// How many entries, and how many rounds.
+fn effort(quick: bool) -> (u64, usize) {
+    if quick { (200_000, 1) } else { (1_000_000, 5) }
 }
 
 /// When what is made from now on expires.
@@ -171,7 +183,7 @@ fn quantiles_of_hits(meanwhile: impl FnOnce() -> io::Result<()>) -> io::Result<V
         let (mut histogram, mut random) = (Histogram::new(), Random::new(0));
         while !done.load(Relaxed) {
             let key = random.below(KEYS) as u64;
-            black_box(histogram.time(|| live(black_box(key))));
+            histogram.time(|| live(black_box(key)));
         }
         histogram.quantiles().collect()
     };
@@ -195,10 +207,32 @@ fn hits_with_entries_waiting(entries: u64, effort: Effort) -> Vec<Row> {
     let case = Case { name: "hits while entries wait", threads: &[1], contenders };
     let measured = measure(&[case], effort);
     let per_second = |row: Row| {
-        let figures = row.figures.into_iter().map(|(name, time)| (name, 1e9 / time)).collect();
-        Row { figures, unit: Unit::HITS_PER_SECOND, ..row }
+        Row::new(
+            row.case,
+            Unit::HITS_PER_SECOND,
+            row.figures.into_iter().map(|(name, time)| (name, 1e9 / time)),
+        )
     };
     measured.iter().map(|measured| per_second(measured.row())).collect()
+}
+
+/// Processor time while nobody calls: from the last call on, with entries that expire in an hour; and in a
+/// process in which nothing has been stored.
+fn idle(entries: u64, rounds: usize, unused: Vec<f64>) -> Option<Row> {
+    let call = || {
+        (0..entries).for_each(|number| _ = waiting(number));
+        used_while_idle()
+    };
+    let ours = (0..rounds).filter_map(|_| call()).collect();
+    let figures = [("ours", median(ours)?), ("unused", median(unused)?)];
+    Some(Row::new("while nobody calls and entries wait", Unit::MILLISECONDS_OF_A_SECOND, figures))
+}
+
+/// The processor time of the whole process in one second; none where the system does not say.
+fn used_while_idle() -> Option<f64> {
+    let before = scheduler::used().ok()?;
+    thread::sleep(Duration::from_secs(1));
+    Some(scheduler::used().ok()?.saturating_sub(before).as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]
