@@ -157,9 +157,10 @@ fn show(bench: &Bench, rows: &[Row], options: &Options, out: &mut dyn Write) -> 
     }
     if options.json {
         let environment = (!options.brief).then(machine::environment);
-        return rows
-            .iter()
-            .try_for_each(|row| writeln!(out, "{}", row.json(bench.name, environment.as_deref())));
+        for row in rows {
+            writeln!(out, "{}", row.json(bench.name, environment.as_deref()))?;
+        }
+        return Ok(());
     }
     writeln!(out, "{}: {}\n\n{}", bench.name, (bench.about)(options.quick), report::tables(rows))
 }

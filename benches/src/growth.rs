@@ -37,7 +37,7 @@ pub(crate) fn run(quick: bool) -> io::Result<Vec<Row>> {
 }
 
 fn rounds(quick: bool) -> usize {
-    if quick { 3 } else { 5 }
+    if quick { 1 } else { 5 }
 }
 
 /// Of the figures of a sample.
@@ -117,13 +117,13 @@ impl Growing for Nothing {
 }
 
 /// The means of all decades; then, of another cache, what single inserts of the last one took, and how long
-/// all of them, which is made no less than `least`.
-fn sample<G: Growing>(decades: &[Range<u64>], least: Duration) -> (Vec<f64>, Duration) {
+/// all of them, which is made at least so long.
+fn sample<G: Growing>(decades: &[Range<u64>], at_least: Duration) -> (Vec<f64>, Duration) {
     let mut figures = means::<G>(decades);
     let growth = figures.last().zip(figures.first()).map(|(late, early)| late / early);
     let last = decades.last().cloned().unwrap_or_default();
     let start = Instant::now();
-    let singles = singles::<G>(last, least);
+    let singles = singles::<G>(last, at_least);
     figures.extend(singles.histogram.quantiles());
     figures.extend([singles.histogram.max() / 1e6, singles.longest.as_secs_f64() * 1e3]);
     figures.extend(growth);
@@ -148,13 +148,13 @@ struct Singles {
     longest: Duration,
 }
 
-fn singles<G: Growing>(decade: Range<u64>, least: Duration) -> Singles {
+fn singles<G: Growing>(decade: Range<u64>, at_least: Duration) -> Singles {
     let cache = G::new();
     insert_all(&cache, 0..decade.start);
     let mut singles = Singles { histogram: Histogram::new(), longest: Duration::ZERO };
     let start = Instant::now();
     singles.add_all(&cache, decade.clone());
-    while start.elapsed() < least {
+    while start.elapsed() < at_least {
         singles.add_all(&cache, decade.clone());
     }
     singles

@@ -20,8 +20,8 @@ const COLUMNS: [i32; 2] = [0, WIDTH];
 /// Of a column; and where in it names begin, bars begin, and the longest ends. The number comes after.
 const WIDTH: i32 = 450;
 const MARGIN: i32 = 16;
-const LEFT: i32 = 136;
-const RIGHT: i32 = 336;
+const LEFT: i32 = 142;
+const RIGHT: i32 = 318;
 /// Of the title.
 const TOP: i32 = 40;
 /// Of the title of a panel, of a bar, and below the bars.
@@ -78,7 +78,7 @@ fn chart(title: &str, panels: &[Panel<'_>]) -> io::Result<String> {
     let mut drawing = String::new();
     let area = SVGBackend::with_string(&mut drawing, size.into()).into_drawing_area();
     area.fill(&WHITE).map_err(failed)?;
-    write(&area, title, (MARGIN, TOP / 2), 17.0, HPos::Left)?;
+    write(&area, title, (MARGIN, TOP / 2), 21.0, HPos::Left)?;
     let mut top = TOP;
     for (line, height) in lines.iter().zip(heights) {
         for (panel, left) in line.iter().zip(COLUMNS) {
@@ -96,7 +96,7 @@ fn styled(drawing: &str) -> String {
     const STYLE: &str = "<style>text{font-family:sans-serif;fill:#1f2328}\
         @media(prefers-color-scheme:dark){text{fill:#e6edf3}svg>rect:first-of-type{fill:#0d1117}}</style>";
     let mut drawing = drawing.replacen(">\n", &format!(">\n{STYLE}\n"), 1);
-    for common in [" font-family=\"sans-serif\"", " opacity=\"1\"", " stroke=\"none\""] {
+    for common in [" font-family=\"sans-serif\"", " opacity=\"1\"", " stroke=\"none\"", " fill=\"#000000\""] {
         drawing = drawing.replace(common, "");
     }
     drawing
@@ -112,7 +112,7 @@ impl Panel<'_> {
         let unit = self.row.unit;
         let better = if unit.more_is_better { "longer is better" } else { "shorter is better" };
         let title = format!("{} ({}, {better})", self.title, unit.name);
-        write(area, &title, (left + MARGIN, top + HEAD / 2), 13.0, HPos::Left)?;
+        write(area, &title, (left + MARGIN, top + HEAD / 2), 16.0, HPos::Left)?;
         let longest = self.row.compared().map(|(_, figure)| figure).fold(0.0, f64::max);
         for (at, (name, figure)) in (0..).zip(self.row.compared()) {
             let (above, below) = (top + HEAD + at * BAR, top + HEAD + (at + 1) * BAR - 3);
@@ -120,8 +120,8 @@ impl Panel<'_> {
             let end = left + LEFT + length(figure, longest);
             let bar = Rectangle::new([(left + LEFT, above), (end, below)], color(name).filled());
             area.draw(&bar).map_err(failed)?;
-            write(area, name, (left + LEFT - 8, middle), 12.0, HPos::Right)?;
-            write(area, &self.label(name, figure), (end + 6, middle), 12.0, HPos::Left)?;
+            write(area, name, (left + LEFT - 8, middle), 15.0, HPos::Right)?;
+            write(area, &self.label(name, figure), (end + 6, middle), 15.0, HPos::Left)?;
         }
         Ok(())
     }
@@ -146,15 +146,15 @@ fn length(figure: f64, longest: f64) -> i32 {
     }
 }
 
-/// Ours stands out, and peers look the same in every drawing.
+/// Ours stands out, and peers look the same in every drawing: both ways of asking the same one too.
 fn color(name: &str) -> RGBColor {
     match name {
         "ours" => RGBColor(0, 114, 178),
-        "quick_cache" => RGBColor(230, 159, 0),
-        "moka" => RGBColor(0, 158, 115),
         "cached" => RGBColor(204, 121, 167),
         "concurrent_cached" => RGBColor(220, 170, 200),
-        _ => RGBColor(170, 170, 170),
+        name if name.starts_with("quick_cache") => RGBColor(230, 159, 0),
+        name if name.starts_with("moka") => RGBColor(0, 158, 115),
+        _ => RGBColor(150, 150, 150),
     }
 }
 

@@ -24,8 +24,8 @@ pub(crate) struct Unit {
 
 impl Unit {
     pub(crate) const NANOSECONDS: Self = Self::less("ns", 1);
-    pub(crate) const MILLISECONDS: Self = Self::less("ms", 1);
-    pub(crate) const MILLISECONDS_OF_A_SECOND: Self = Self::less("ms of processor time in a second", 3);
+    pub(crate) const MILLISECONDS: Self = Self::less("ms", 2);
+    pub(crate) const MILLISECONDS_OF_A_SECOND: Self = Self::less("CPU ms in 1 s", 3);
     pub(crate) const SECONDS: Self = Self::less("s", 2);
     pub(crate) const BYTES: Self = Self::less("bytes", 0);
     pub(crate) const BYTES_PER_ENTRY: Self = Self::less("bytes per entry", 1);
@@ -35,7 +35,7 @@ impl Unit {
     pub(crate) const HIT_RATIO_LESS: Self = Self::less("hit ratio less", 4);
     pub(crate) const OF_OPTIMUM: Self = Self::more("of the optimum", 3);
     pub(crate) const TIMES_AS_LONG: Self = Self::less("times as long", 2);
-    pub(crate) const TIMES_THE_THROUGHPUT: Self = Self::more("times the throughput", 2);
+    pub(crate) const TIMES_THE_THROUGHPUT: Self = Self::more("x throughput", 2);
     pub(crate) const HITS_PER_SECOND: Self = Self::more("hits/s", 0);
 
     const ALL: [Self; 14] = [
@@ -150,7 +150,7 @@ fn cells(unit: Unit, rows: &[Row]) -> Vec<Vec<String>> {
     let headings = headings.map(str::to_owned).collect();
     let rows = rows.iter().map(|row| {
         let figures = names.iter().map(|name| number(row.figure(name), unit.decimals));
-        let ratio = |rival| Some(row.figure("ours")? / row.figure(rival)?);
+        let ratio = |rival| Some(row.figure("ours")? / row.figure(rival)?).filter(|ratio| ratio.is_finite());
         let ratios = rivals.iter().map(|(rival, _)| number(ratio(rival), 2));
         [row.case.clone()].into_iter().chain(figures).chain(ratios).collect()
     });
