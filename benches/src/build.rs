@@ -9,27 +9,53 @@ use std::{fs, io};
 
 use crate::machine::{self, LOCK};
 use crate::measure::{Sampler, medians};
-use crate::report::{Findings, Unit};
+use crate::report::{Row, Unit};
 
-pub(crate) fn run(quick: bool) -> io::Result<Findings> {
-    let (functions, rounds) = if quick { (20, 1) } else { (200, 3) };
+pub(crate) fn about(quick: bool) -> String {
+    let Effort { functions, rounds, profile, .. } = Effort::new(quick);
+    format!(
+        "clean builds, {functions} functions with the profile {profile}, medians of {rounds} rounds; `{}` is the same \
+         without any cache",
+        PLAIN.name
+    )
+}
+
+pub(crate) fn run(quick: bool) -> io::Result<Vec<Row>> {
+    let effort = Effort::new(quick);
     let folder = Folder::new()?;
     let samplers = SUBJECTS.map(|subject| {
         let package = folder.0.join(subject.name);
-        Sampler::new(subject.name, move || sample(&package, subject, functions))
+        Sampler::new(subject.name, move || sample(&package, subject, effort))
     });
-    let with_functions = |what: &str| format!("{functions} functions, release: {what}");
-    let cases = vec![
-        ("empty crate, with all dependencies".to_owned(), Unit::SECONDS),
-        (with_functions("with all dependencies"), Unit::SECONDS),
-        (with_functions("the crate alone"), Unit::SECONDS),
-        ("built besides the crate itself".to_owned(), Unit::CRATES),
-        (with_functions("the program"), Unit::BYTES),
+    let cases = [
+        Some(("empty crate, with all dependencies", Unit::SECONDS)),
+        effort.twice.then_some(("functions, with all dependencies", Unit::SECONDS)),
+        Some(("functions, the crate alone", Unit::SECONDS)),
+        Some(("built besides the crate itself", Unit::CRATES)),
+        Some(("the program", Unit::BYTES)),
     ];
-    let rows = medians(samplers.into(), rounds, cases)?;
-    let about =
-        format!("clean builds, medians of {rounds} rounds; `{}` is the same without any cache", PLAIN.name);
-    Ok(Findings { about, rows, footer: String::new() })
+    let cases = cases.into_iter().flatten().map(|(case, unit)| (case.to_owned(), unit));
+    medians(samplers.into(), effort.rounds, cases.collect())
+}
+
+#[derive(Clone, Copy)]
+struct Effort {
+    functions: usize,
+    rounds: usize,
+    /// Of the functions; the empty crate's is always `dev`.
+    profile: &'static str,
+    /// Whether the dependencies are built a second time, for the functions.
+    twice: bool,
+}
+
+impl Effort {
+    fn new(quick: bool) -> Self {
+        if quick {
+            Self { functions: 20, rounds: 1, profile: "dev", twice: false }
+        } else {
+            Self { functions: 200, rounds: 5, profile: "release", twice: true }
+        }
+    }
 }
 
 /// What the crates that are built differ in.
@@ -80,20 +106,26 @@ impl Drop for Folder {
 }
 
 /// The figures in the order of the cases.
-fn sample(package: &Path, subject: Subject, functions: usize) -> io::Result<Vec<f64>> {
-    let program = source(subject.attribute, functions);
+fn sample(package: &Path, subject: Subject, effort: Effort) -> io::Result<Vec<f64>> {
+    let program = source(subject.attribute, effort.functions);
     write_package(package, subject)?;
     let empty = clean_build(package, "dev")?;
-    write_source(package, &program)?;
-    let all = clean_build(package, "release")?;
+    let all = if effort.twice {
+        write_source(package, &program)?;
+        Some(clean_build(package, effort.profile)?.seconds)
+    } else {
+        None
+    };
     // What is newer than what was built from it is built anew, and nothing else.
     write_source(package, &program)?;
-    let alone = build(package, "release")?;
+    let alone = build(package, effort.profile)?;
     if alone.crates != 1 {
         return Err(io::Error::other(format!("{} crates were built instead of one", alone.crates)));
     }
-    let bytes = fs::metadata(package.join("target/release").join(NAME))?.len();
-    Ok(vec![empty.seconds, all.seconds, alone.seconds, f64::from(empty.crates - 1), bytes as f64])
+    let folder = if effort.profile == "dev" { "target/debug" } else { "target/release" };
+    let bytes = fs::metadata(package.join(folder).join(NAME))?.len();
+    let figures = [Some(empty.seconds), all, Some(alone.seconds), Some(f64::from(empty.crates - 1))];
+    Ok(figures.into_iter().flatten().chain([bytes as f64]).collect())
 }
 
 const NAME: &str = "subject";

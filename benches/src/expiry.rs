@@ -9,21 +9,33 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crate::histogram::{Histogram, QUANTILES};
-use crate::measure::{Case, Contender, Effort, Sampler, measure, medians};
+use crate::measure::{Case, Contender, Effort, Sampler, measure, median, medians};
 use crate::random::Random;
-use crate::report::{Findings, Row, Unit};
+use crate::report::{Row, Unit};
+use crate::scheduler;
 
-pub(crate) fn run(quick: bool) -> io::Result<Findings> {
-    let effort = Effort::new(quick);
-    let (entries, rounds) = if quick { (200_000, 1) } else { (1_000_000, 3) };
+pub(crate) fn about(quick: bool) -> String {
+    let (entries, rounds) = effort(quick);
+    format!(
+        "{entries} entries with one deadline, from that moment on, with no call of their function; moka_called: \
+         with run_pending_tasks called all the time, without which it frees nothing; medians of {rounds} rounds"
+    )
+}
+
+pub(crate) fn run(quick: bool) -> io::Result<Vec<Row>> {
+    let (entries, rounds) = effort(quick);
+    // Before anything is stored, as nothing stops what that starts.
+    let unused = (0..rounds).filter_map(|_| used_while_idle()).collect();
     let mut rows = until_freed(entries, rounds)?;
     rows.extend(hits_meanwhile(entries, rounds)?);
-    rows.extend(hits_with_entries_waiting(entries, effort));
-    let about = format!(
-        "{entries} entries with one deadline, from that moment on, with no call of their function; moka_called: \
-         with run_pending_tasks called all the time, without which it frees nothing. Medians of {rounds} rounds"
-    );
-    Ok(Findings { about, rows, footer: String::new() })
+    rows.extend(hits_with_entries_waiting(entries, Effort::new(quick)));
+    rows.extend(idle(entries, rounds, unused).into_iter().flatten());
+    Ok(rows)
+}
+
+/// How many entries, and how many rounds.
+fn effort(quick: bool) -> (u64, usize) {
+    if quick { (200_000, 1) } else { (1_000_000, 5) }
 }
 
 /// When what is made from now on expires.
@@ -171,7 +183,7 @@ fn quantiles_of_hits(meanwhile: impl FnOnce() -> io::Result<()>) -> io::Result<V
         let (mut histogram, mut random) = (Histogram::new(), Random::new(0));
         while !done.load(Relaxed) {
             let key = random.below(KEYS) as u64;
-            black_box(histogram.time(|| live(black_box(key))));
+            histogram.time(|| live(black_box(key)));
         }
         histogram.quantiles().collect()
     };
@@ -188,17 +200,51 @@ fn quantiles_of_hits(meanwhile: impl FnOnce() -> io::Result<()>) -> io::Result<V
 /// Hits while entries wait that expire in an hour, and in `without` while there are none.
 fn hits_with_entries_waiting(entries: u64, effort: Effort) -> Vec<Row> {
     let hits = |name| Contender::of_keys(name, KEYS, |key| live(key as u64));
+    let store = || (0..entries).for_each(|number| _ = waiting(number));
     let contenders = vec![
-        hits("ours").after(|| (0..entries).for_each(|number| _ = waiting(number))),
-        hits("without").after(waiting::clear),
+        hits("ours").after(store),
+        // After the same work, which leaves the processor's caches with something else.
+        hits("without").after(|| {
+            store();
+            waiting::clear();
+        }),
     ];
     let case = Case { name: "hits while entries wait", threads: &[1], contenders };
     let measured = measure(&[case], effort);
     let per_second = |row: Row| {
-        let figures = row.figures.into_iter().map(|(name, time)| (name, 1e9 / time)).collect();
-        Row { figures, unit: Unit::HITS_PER_SECOND, ..row }
+        Row::new(
+            row.case,
+            Unit::HITS_PER_SECOND,
+            row.figures.into_iter().map(|(name, time)| (name, 1e9 / time)),
+        )
     };
     measured.iter().map(|measured| per_second(measured.row())).collect()
+}
+
+/// Processor time while nobody calls, in the first two seconds after the last call, with entries that expire
+/// in an hour; and in a process in which nothing has been stored.
+fn idle(entries: u64, rounds: usize, unused: Vec<f64>) -> Option<[Row; 2]> {
+    let seconds: Vec<_> = (0..rounds)
+        .filter_map(|_| {
+            (0..entries).for_each(|number| _ = waiting(number));
+            Some((used_while_idle()?, used_while_idle()?))
+        })
+        .collect();
+    let (first, second) = seconds.into_iter().unzip();
+    let unused = median(unused)?;
+    let row =
+        |case, ours| Row::new(case, Unit::MILLISECONDS_OF_A_SECOND, [("ours", ours), ("unused", unused)]);
+    Some([
+        row("entries wait, nobody calls, 1st second", median(first)?),
+        row("entries wait, nobody calls, 2nd second", median(second)?),
+    ])
+}
+
+/// The processor time of the whole process in one second; none where the system does not say.
+fn used_while_idle() -> Option<f64> {
+    let before = scheduler::used().ok()?;
+    thread::sleep(Duration::from_secs(1));
+    Some(scheduler::used().ok()?.saturating_sub(before).as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]

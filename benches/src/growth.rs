@@ -1,35 +1,56 @@
 //! Growth: what an insert costs in a cache that has room, the more entries there are.
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::io;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::caches;
 use crate::histogram::{Histogram, QUANTILES};
-use crate::measure::{Sampler, medians};
+use crate::measure::{LOOP, Sampler, medians};
 use crate::random::scattered;
-use crate::report::{Findings, Unit};
+use crate::report::{Row, Unit};
+use crate::scheduler;
 
-const ROUNDS: usize = 3;
+pub(crate) fn about(quick: bool) -> String {
+    format!(
+        "an insert of a new key, with room for {CAPACITY} entries, medians of {} rounds; what is not a mean includes \
+         a reading of the clock; `{LOOP}` does nothing else, for as long",
+        rounds(quick)
+    )
+}
 
-pub(crate) fn run(quick: bool) -> io::Result<Findings> {
+pub(crate) fn run(quick: bool) -> io::Result<Vec<Row>> {
     let decades = decades(if quick { 1_000_000 } else { 10_000_000 });
+    let took = Cell::new(Duration::ZERO);
+    let samplers = vec![
+        Sampler::new("ours", || {
+            let (figures, span) = sample::<Ours>(&decades, Duration::ZERO);
+            took.set(span);
+            Ok(figures)
+        }),
+        Sampler::new("quick_cache", || Ok(sample::<QuickCache>(&decades, Duration::ZERO).0)),
+        Sampler::new(LOOP, || Ok(sample::<Nothing>(&decades, took.get()).0)),
+    ];
+    medians(samplers, rounds(quick), cases(&decades))
+}
+
+fn rounds(quick: bool) -> usize {
+    if quick { 1 } else { 5 }
+}
+
+/// Of the figures of a sample.
+fn cases(decades: &[Range<u64>]) -> Vec<(String, Unit)> {
     let means = decades.iter().map(|decade| format!("mean, {} to {} entries", decade.start, decade.end));
     let quantiles = QUANTILES.iter().map(|(name, _)| format!("{name} of the last decade"));
-    let cases = means.chain(quantiles).map(|case| (case, Unit::NANOSECONDS));
-    let max = ("max of the last decade".to_owned(), Unit::MILLISECONDS);
-    let cases = cases.chain([max]).collect();
-    let samplers = vec![
-        Sampler::new("ours", || Ok(sample::<Ours>(&decades))),
-        Sampler::new("quick_cache", || Ok(sample::<QuickCache>(&decades))),
+    let others = [
+        ("max of the last decade", Unit::MILLISECONDS),
+        ("max of the last decade, while it had a core", Unit::MILLISECONDS),
+        ("mean of the last decade over the first", Unit::TIMES_AS_LONG),
     ];
-    let rows = medians(samplers, ROUNDS, cases)?;
-    let about = format!(
-        "an insert of a new key, with room for {CAPACITY} entries, medians of {ROUNDS} rounds; what is not a mean \
-         includes a reading of the clock"
-    );
-    Ok(Findings { about, rows, footer: String::new() })
+    let others = others.map(|(case, unit)| (case.to_owned(), unit));
+    means.chain(quantiles).map(|case| (case, Unit::NANOSECONDS)).chain(others).collect()
 }
 
 /// From 1,000 on.
@@ -82,15 +103,31 @@ impl Growing for QuickCache {
     }
 }
 
-/// The means of all decades; then, of another cache, the quantiles and the maximum of the last one, where
-/// each insert is timed.
-fn sample<G: Growing>(decades: &[Range<u64>]) -> Vec<f64> {
-    let mut figures = means::<G>(decades);
-    if let Some(last) = decades.last() {
-        let singles = singles::<G>(last.clone());
-        figures.extend(singles.quantiles().chain([singles.max() / 1e6]));
+/// What the loop does besides; it shows what the machine adds.
+struct Nothing;
+
+impl Growing for Nothing {
+    fn new() -> Self {
+        Self
     }
-    figures
+
+    fn insert(&self, number: u64) {
+        black_box(number);
+    }
+}
+
+/// The means of all decades; then, of another cache, what single inserts of the last one took, and how long
+/// all of them, which is made at least so long.
+fn sample<G: Growing>(decades: &[Range<u64>], at_least: Duration) -> (Vec<f64>, Duration) {
+    let mut figures = means::<G>(decades);
+    let growth = figures.last().zip(figures.first()).map(|(late, early)| late / early);
+    let last = decades.last().cloned().unwrap_or_default();
+    let start = Instant::now();
+    let singles = singles::<G>(last, at_least);
+    figures.extend(singles.histogram.quantiles());
+    figures.extend([singles.histogram.max() / 1e6, singles.longest.as_secs_f64() * 1e3]);
+    figures.extend(growth);
+    (figures, start.elapsed())
 }
 
 fn means<G: Growing>(decades: &[Range<u64>]) -> Vec<f64> {
@@ -105,14 +142,37 @@ fn means<G: Growing>(decades: &[Range<u64>]) -> Vec<f64> {
     decades.iter().map(mean).collect()
 }
 
-fn singles<G: Growing>(decade: Range<u64>) -> Histogram {
+struct Singles {
+    histogram: Histogram,
+    /// Less the time for which the thread had no core.
+    longest: Duration,
+}
+
+fn singles<G: Growing>(decade: Range<u64>, at_least: Duration) -> Singles {
     let cache = G::new();
     insert_all(&cache, 0..decade.start);
-    let mut singles = Histogram::new();
-    for number in decade {
-        singles.time(|| cache.insert(scattered(number)));
+    let mut singles = Singles { histogram: Histogram::new(), longest: Duration::ZERO };
+    let start = Instant::now();
+    singles.add_all(&cache, decade.clone());
+    while start.elapsed() < at_least {
+        singles.add_all(&cache, decade.clone());
     }
     singles
+}
+
+impl Singles {
+    /// The kernel is asked how long the thread has waited only now and then, and where it may have.
+    fn add_all(&mut self, cache: &impl Growing, numbers: Range<u64>) {
+        let mut waited = scheduler::waited();
+        for number in numbers {
+            let span = self.histogram.time(|| cache.insert(scattered(number)));
+            if span > self.longest || number % 1024 == 0 {
+                let now = scheduler::waited();
+                self.longest = self.longest.max(span.saturating_sub(now.saturating_sub(waited)));
+                waited = now;
+            }
+        }
+    }
 }
 
 fn insert_all<G: Growing>(cache: &G, numbers: Range<u64>) {
@@ -133,8 +193,13 @@ mod tests {
     #[test]
     fn there_is_a_figure_for_each_case_and_nothing_is_left_behind() {
         let decades = decades(10_000);
-        for figures in [sample::<Ours>(&decades), sample::<QuickCache>(&decades)] {
-            assert_eq!(figures.len(), decades.len() + QUANTILES.len() + 1);
+        let samples = [
+            sample::<Ours>(&decades, Duration::ZERO),
+            sample::<QuickCache>(&decades, Duration::ZERO),
+            sample::<Nothing>(&decades, Duration::from_millis(1)),
+        ];
+        for (figures, _) in samples {
+            assert_eq!(figures.len(), cases(&decades).len());
             assert!(figures.iter().all(|figure| *figure > 0.0), "{figures:?}");
         }
         let stats = function::stats();

@@ -1,307 +1,39 @@
 //! Hits: what a call costs whose value is there and fresh.
 
-use std::convert::Infallible;
-use std::hash::Hash;
 use std::io;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, Waker};
 
-use quick_cache::Equivalent;
+use crate::counter::Counter;
+use crate::lookups::{self, AllPeers, COMPUTED};
+use crate::measure::{Effort, LOOP, measure, with_throughputs};
+use crate::report::Row;
 
-use crate::caches::{self, annotated};
-use crate::measure::{Case, Contender, Effort, LOOP, Measured, measure, scaling};
-use crate::report::Findings;
+pub(crate) fn about(quick: bool) -> String {
+    format!(
+        "ns per hit, median of {} rounds; each time includes `{LOOP}`, which picks the key; allocations per hit",
+        Effort::new(quick).rounds
+    )
+}
 
 /// Fails if a call was not a hit.
-pub(crate) fn run(quick: bool) -> io::Result<Findings> {
-    let effort = Effort::new(quick);
-    let (peers, names) = (AllPeers::new(), names());
-    let cases = cases(&peers, &names);
+pub(crate) fn run(quick: bool) -> io::Result<Vec<Row>> {
+    let mut rows = times(quick)?;
+    let allocations = Counter::build()?.ask(&["hit"])?;
+    rows.extend(allocations.lines().filter_map(Row::parse));
+    Ok(rows)
+}
+
+fn times(quick: bool) -> io::Result<Vec<Row>> {
+    let (peers, names) = (AllPeers::new(), lookups::names());
+    let [numbers, texts, pairs, awaited] = lookups::kinds(&peers, &names);
+    let [hot, hot_4, million] = lookups::numbers(&peers);
+    let cases = [numbers, hot, hot_4, million, texts, pairs, awaited];
 
     let computed = COMPUTED.load(Relaxed);
-    let measured = measure(&cases, effort);
+    let measured = measure(&cases, Effort::new(quick));
     let misses = COMPUTED.load(Relaxed) - computed;
     if misses > 0 {
         return Err(io::Error::other(format!("{misses} calls were misses; the times are not those of hits")));
     }
-    let about = format!(
-        "ns per hit, median of {} rounds; each time includes `{LOOP}`, which picks the key",
-        effort.rounds
-    );
-    Ok(Findings { about, rows: measured.iter().map(Measured::row).collect(), footer: scaling(&measured) })
-}
-
-/// How often a body has run, whoever called it.
-static COMPUTED: AtomicU64 = AtomicU64::new(0);
-
-/// The body of the functions of a number.
-fn square(number: u64) -> u64 {
-    COMPUTED.fetch_add(1, Relaxed);
-    number.wrapping_mul(number)
-}
-
-/// The body of the functions of a text.
-fn upper(text: &str) -> Arc<str> {
-    COMPUTED.fetch_add(1, Relaxed);
-    text.to_uppercase().into()
-}
-
-/// The functions of a number, with a capacity that is far from what they are asked for. A macro, because
-/// attributes take literals, and because what is called by a pointer is not inlined.
-macro_rules! squares {
-    ($module:ident, $capacity:tt) => {
-        mod $module {
-            use super::{Contender, LOOP, Peers, annotated, square};
-
-            annotated!($capacity, fn(number: u64) -> u64 { square(number) });
-
-            pub(super) fn peers() -> Peers<u64, u64> {
-                Peers::new($capacity)
-            }
-
-            pub(super) fn contenders(peers: &Peers<u64, u64>, keys: usize) -> Vec<Contender<'_>> {
-                vec![
-                    Contender::of_keys("ours", keys, |key| ours(key as u64)),
-                    Contender::of_keys("cached", keys, |key| cached(key as u64)),
-                    Contender::of_keys("concurrent_cached", keys, |key| concurrent_cached(key as u64)),
-                    Contender::of_keys("moka", keys, |key| peers.moka(key as u64)),
-                    Contender::of_keys("quick_cache", keys, |key| peers.quick_cache(key as u64)),
-                    Contender::of_keys(LOOP, keys, |key| key as u64),
-                ]
-            }
-        }
-    };
-}
-squares!(thousands, 100_000);
-squares!(millions, 2_000_000);
-
-#[cached_runtime::cached(timeout = 3600, capacity = 100_000)]
-async fn awaited_square(number: u64) -> u64 {
-    square(number)
-}
-
-mod texts {
-    use super::{Arc, annotated, upper};
-
-    annotated!(100_000, fn(text: &str) -> Arc<str> { upper(text) });
-}
-
-mod pairs {
-    use super::{Arc, annotated, upper};
-
-    annotated!(100_000, fn(text: &str, bytes: &[u8]) -> Arc<str> {
-        let _ = bytes;
-        upper(text)
-    });
-}
-
-/// A text and bytes, to be looked up without owning them.
-#[derive(Hash)]
-struct Pair<'a>(&'a str, &'a [u8]);
-
-type OwnedPair = (String, Vec<u8>);
-
-impl Pair<'_> {
-    fn compute(&self, store: impl FnOnce(OwnedPair, Arc<str>)) -> Arc<str> {
-        let value = upper(self.0);
-        store((self.0.to_owned(), self.1.to_owned()), Arc::clone(&value));
-        value
-    }
-}
-
-impl Equivalent<OwnedPair> for Pair<'_> {
-    fn equivalent(&self, (text, bytes): &OwnedPair) -> bool {
-        self.0 == text && self.1 == bytes
-    }
-}
-
-/// The caches that come without an attribute.
-struct Peers<K, V> {
-    moka: moka::sync::Cache<K, V>,
-    quick_cache: quick_cache::sync::Cache<K, V>,
-}
-
-impl<K, V> Peers<K, V>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    fn new(capacity: usize) -> Self {
-        Self { moka: caches::moka(capacity), quick_cache: caches::quick_cache(capacity) }
-    }
-}
-
-impl Peers<u64, u64> {
-    fn moka(&self, number: u64) -> u64 {
-        caches::get_moka(&self.moka, &number, || square(number))
-    }
-
-    fn quick_cache(&self, number: u64) -> u64 {
-        caches::get_quick_cache(&self.quick_cache, &number, || square(number))
-    }
-}
-
-impl Peers<String, Arc<str>> {
-    fn moka(&self, text: &str) -> Arc<str> {
-        caches::get_moka(&self.moka, text, || upper(text))
-    }
-
-    fn quick_cache(&self, text: &str) -> Arc<str> {
-        caches::get_quick_cache(&self.quick_cache, text, || upper(text))
-    }
-}
-
-// Lookups that compute want a key that knows its owned form, which `Pair` cannot.
-impl Peers<OwnedPair, Arc<str>> {
-    fn moka(&self, pair: &Pair<'_>) -> Arc<str> {
-        self.moka.get(pair).unwrap_or_else(|| pair.compute(|key, value| self.moka.insert(key, value)))
-    }
-
-    fn quick_cache(&self, pair: &Pair<'_>) -> Arc<str> {
-        let insert = |key, value| self.quick_cache.insert(key, value);
-        self.quick_cache.get(pair).unwrap_or_else(|| pair.compute(insert))
-    }
-}
-
-/// The peers for each type of key and each size.
-struct AllPeers {
-    thousands: Peers<u64, u64>,
-    millions: Peers<u64, u64>,
-    texts: Peers<String, Arc<str>>,
-    pairs: Peers<OwnedPair, Arc<str>>,
-}
-
-impl AllPeers {
-    fn new() -> Self {
-        let (thousands, millions) = (thousands::peers(), millions::peers());
-        Self { thousands, millions, texts: Peers::new(100_000), pairs: Peers::new(100_000) }
-    }
-}
-
-/// What a future returns that need not wait. Nothing is allocated for it, and nobody is woken.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return value;
-        }
-    }
-}
-
-const THREADS: &[u32] = &[1, 2];
-
-/// The cases of numbers, each with how many keys it asks for.
-const NUMBERS: [(&str, usize); 3] = [("u64", 1000), ("hot key", 1), ("4 hot keys", 4)];
-
-/// The keys of the cases of texts.
-fn names() -> Vec<String> {
-    (0..1000).map(|number| format!("customer:{number}")).collect()
-}
-
-fn cases<'a>(peers: &'a AllPeers, names: &'a [String]) -> Vec<Case<'a>> {
-    let case = |name, contenders| Case { name, threads: THREADS, contenders };
-    let numbers = NUMBERS.map(|(name, keys)| case(name, thousands::contenders(&peers.thousands, keys)));
-    let others = [
-        case("1,000,000 keys", millions::contenders(&peers.millions, 1_000_000)),
-        case("str", of_texts(&peers.texts, names)),
-        case("str, bytes", of_pairs(peers, names)),
-        Case { name: "async", threads: &[1], contenders: awaited(&peers.thousands) },
-    ];
-    numbers.into_iter().chain(others).collect()
-}
-
-fn of_texts<'a>(peers: &'a Peers<String, Arc<str>>, names: &'a [String]) -> Vec<Contender<'a>> {
-    let keys = names.len();
-    vec![
-        Contender::of_keys("ours", keys, |key| texts::ours(&names[key])),
-        Contender::of_keys("cached", keys, |key| texts::cached(&names[key])),
-        Contender::of_keys("concurrent_cached", keys, |key| texts::concurrent_cached(&names[key])),
-        Contender::of_keys("moka", keys, |key| peers.moka(&names[key])),
-        Contender::of_keys("quick_cache", keys, |key| peers.quick_cache(&names[key])),
-        Contender::of_keys(LOOP, keys, |key| names[key].as_str()),
-    ]
-}
-
-/// `quick_cache` has one part of the key alone, the best that it could do; `quick_cache_pair` has both.
-fn of_pairs<'a>(peers: &'a AllPeers, names: &'a [String]) -> Vec<Contender<'a>> {
-    let keys = names.len();
-    let pair = |key: usize| Pair(&names[key], names[key].as_bytes());
-    vec![
-        Contender::of_keys("ours", keys, |key| pairs::ours(&names[key], names[key].as_bytes())),
-        Contender::of_keys("cached", keys, |key| pairs::cached(&names[key], names[key].as_bytes())),
-        Contender::of_keys("concurrent_cached", keys, |key| {
-            pairs::concurrent_cached(&names[key], names[key].as_bytes())
-        }),
-        Contender::of_keys("moka", keys, move |key| peers.pairs.moka(&pair(key))),
-        Contender::of_keys("quick_cache", keys, |key| peers.texts.quick_cache(&names[key])),
-        Contender::of_keys("quick_cache_pair", keys, move |key| peers.pairs.quick_cache(&pair(key))),
-        Contender::of_keys(LOOP, keys, pair),
-    ]
-}
-
-/// A hit of an `async` function, and in `sync` of one that is not.
-fn awaited(peers: &Peers<u64, u64>) -> Vec<Contender<'_>> {
-    let keys = 1000;
-    let square = async |key: usize| Ok::<_, Infallible>(square(key as u64));
-    vec![
-        Contender::of_keys("ours", keys, |key| at_once(awaited_square(key as u64))),
-        Contender::of_keys("sync", keys, |key| thousands::ours(key as u64)),
-        Contender::of_keys("quick_cache", keys, move |key| {
-            let Ok(value) = at_once(peers.quick_cache.get_or_insert_async(&(key as u64), square(key)));
-            value
-        }),
-        Contender::of_keys(LOOP, keys, |key| key as u64),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_contenders_answer_alike() {
-        let peers = AllPeers::new();
-        let annotated = [thousands::ours(7), thousands::cached(7), thousands::concurrent_cached(7)];
-        let others = [peers.thousands.moka(7), peers.thousands.quick_cache(7), at_once(awaited_square(7))];
-        assert_eq!((annotated, others), ([49; 3], [49; 3]));
-
-        let pair = Pair("a", b"b");
-        for text in [
-            texts::ours("a"),
-            texts::cached("a"),
-            texts::concurrent_cached("a"),
-            peers.texts.moka("a"),
-            peers.texts.quick_cache("a"),
-            pairs::ours("a", b"b"),
-            pairs::cached("a", b"b"),
-            pairs::concurrent_cached("a", b"b"),
-            peers.pairs.moka(&pair),
-            peers.pairs.quick_cache(&pair),
-        ] {
-            assert_eq!(&*text, "A");
-        }
-    }
-
-    #[test]
-    fn a_pair_finds_what_is_stored_under_its_owned_form() {
-        let peers = AllPeers::new().pairs;
-        for get in [Peers::<OwnedPair, _>::moka, Peers::<OwnedPair, _>::quick_cache] {
-            let first = get(&peers, &Pair("a", b"b"));
-            assert!(Arc::ptr_eq(&first, &get(&peers, &Pair("a", b"b"))));
-            assert!(!Arc::ptr_eq(&first, &get(&peers, &Pair("ab", b""))));
-        }
-    }
-
-    #[test]
-    fn a_future_that_needs_more_polls_gets_them() {
-        let mut polls = 0;
-        let third = std::future::poll_fn(|_| {
-            polls += 1;
-            if polls == 3 { Poll::Ready("done") } else { Poll::Pending }
-        });
-        assert_eq!(at_once(third), "done");
-    }
+    Ok(with_throughputs(&measured))
 }

@@ -4,12 +4,15 @@ use std::ffi::OsString;
 use std::process::Command;
 use std::{env, fs, thread};
 
-/// The machine, the compiler and the versions of these packages, in one line.
-pub(crate) fn environment(packages: &[&str]) -> String {
+/// What is compared.
+const PACKAGES: [&str; 4] = ["cached-runtime", "cached", "moka", "quick_cache"];
+
+/// The machine, the compiler and the versions of what is compared, in one line.
+pub(crate) fn environment() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu_model(&cpuinfo).unwrap_or("unknown CPU");
     let cores = thread::available_parallelism().map_or_else(|_| "?".to_owned(), |cores| cores.to_string());
-    let versions: Vec<_> = packages.iter().map(|package| version(LOCK, package)).collect();
+    let versions: Vec<_> = PACKAGES.iter().map(|package| version(LOCK, package)).collect();
     format!("{model}, {cores} cores; {}; {}", compiler(), versions.join(", "))
 }
 

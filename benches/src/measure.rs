@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crate::random::Random;
-use crate::report::{self, Row, Unit};
+use crate::report::{Row, Unit};
 
 /// The contender that does nothing but what all of them do besides.
 pub(crate) const LOOP: &str = "loop";
@@ -27,6 +27,13 @@ impl<'a> Contender<'a> {
     /// itself, so that the operation can be inlined there.
     pub(crate) fn new(name: &'static str, work: impl Fn(u32, u32) + Sync + 'a) -> Self {
         Self { name, prepare: Box::new(|| ()), work: Box::new(work) }
+    }
+
+    /// How many of something there are for one operation, of what this counts.
+    pub(crate) fn counted(&self, count: impl Fn() -> usize, operations: u32) -> (&'static str, f64) {
+        let before = count();
+        (self.work)(0, operations);
+        (self.name, (count() - before) as f64 / f64::from(operations))
     }
 
     /// Calls with random ones of so many keys, after one call with each of them. All contenders get the same
@@ -70,23 +77,20 @@ impl Measured {
     }
 
     pub(crate) fn row(&self) -> Row {
-        Row { case: self.label(), figures: self.times.clone(), unit: Unit::NANOSECONDS }
+        Row::new(self.label(), Unit::NANOSECONDS, self.times.iter().copied())
     }
 }
 
-/// How many times the throughput of one thread two have: 2 at best, and for the loop, which shares
-/// nothing, less only where the machine was busy.
-pub(crate) fn scaling(measured: &[Measured]) -> String {
+/// The times; then how many times the throughput of one thread two have: 2 at best, and for the loop,
+/// which shares nothing, less only where the machine was busy.
+pub(crate) fn with_throughputs(measured: &[Measured]) -> Vec<Row> {
     let with = |threads| measured.iter().filter(move |case| case.threads == threads);
     let pairs = with(1).filter_map(|one| Some((one, with(2).find(|two| two.name == one.name)?)));
-    let rows = pairs.clone().map(|(one, two)| {
-        let ratios = one.times.iter().zip(&two.times).map(|((_, one), (_, two))| one / two);
-        let ratios = ratios.map(|ratio| report::number(Some(ratio), 2));
-        [one.name.to_owned()].into_iter().chain(ratios).collect()
+    let throughputs = pairs.map(|(one, two)| {
+        let ratios = one.times.iter().zip(&two.times).map(|((name, one), (_, two))| (*name, one / two));
+        Row::new(format!("{}, 2 threads over 1", one.name), Unit::TIMES_THE_THROUGHPUT, ratios)
     });
-    let names = pairs.clone().take(1).flat_map(|(one, _)| one.times.iter().map(|(name, _)| *name));
-    let headings = ["throughput, 2 threads over 1"].into_iter().chain(names).map(str::to_owned).collect();
-    report::table(&[headings].into_iter().chain(rows).collect::<Vec<_>>())
+    measured.iter().map(Measured::row).chain(throughputs).collect()
 }
 
 /// How much is measured.
@@ -199,7 +203,7 @@ pub(crate) fn medians(
             let of_rounds = sampler.samples.iter().filter_map(|figures| figures.get(at).copied());
             Some((sampler.name, median(of_rounds.collect())?))
         };
-        Row { case, figures: samplers.iter().filter_map(figure).collect(), unit }
+        Row::new(case, unit, samplers.iter().filter_map(figure))
     };
     Ok(cases.into_iter().enumerate().map(row).collect())
 }
@@ -225,7 +229,7 @@ fn wall(contender: &Contender<'_>, threads: u32, operations: u32) -> Duration {
 }
 
 /// The middle one; of an even number, halfway between the middle two.
-fn median(mut samples: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut samples: Vec<f64>) -> Option<f64> {
     samples.sort_by(f64::total_cmp);
     let upper = samples.get(samples.len() / 2)?;
     let lower = samples.get((samples.len() - 1) / 2)?;
@@ -300,15 +304,23 @@ mod tests {
     }
 
     #[test]
-    fn scaling_compares_the_cases_that_there_are_twice() {
+    fn throughputs_are_those_of_the_cases_that_there_are_twice() {
         let measured =
             |name, threads, ours| Measured { name, threads, times: vec![("ours", ours), (LOOP, 1.0)] };
         let measured = [measured("u64", 1, 20.0), measured("u64", 2, 12.5), measured("alone", 1, 4.0)];
-        let expected = "\
-throughput, 2 threads over 1  ours  loop
-u64                           1.60  1.00
-";
-        assert_eq!(scaling(&measured), expected);
+        let throughput =
+            Row::new("u64, 2 threads over 1", Unit::TIMES_THE_THROUGHPUT, [("ours", 1.6), (LOOP, 1.0)]);
+        assert_eq!(with_throughputs(&measured)[3..], [throughput]);
+    }
+
+    #[test]
+    fn what_is_counted_is_divided_by_the_operations() {
+        let count = std::sync::atomic::AtomicUsize::new(7);
+        let contender = Contender::new("ours", |_, operations| {
+            count.fetch_add(operations as usize / 2, std::sync::atomic::Ordering::Relaxed);
+        });
+        let counted = contender.counted(|| count.load(std::sync::atomic::Ordering::Relaxed), 10);
+        assert_eq!(counted, ("ours", 0.5));
     }
 
     #[test]

@@ -6,25 +6,27 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::caches;
-use crate::measure::{Case, Contender, Effort, LOOP, Measured, measure, scaling};
+use crate::measure::{Case, Contender, Effort, LOOP, measure, with_throughputs};
 use crate::random::scattered;
-use crate::report::Findings;
+use crate::report::Row;
+
+pub(crate) fn about(quick: bool) -> String {
+    format!(
+        "ns per miss of a new key that is stored in the place of another, {CAPACITY} entries, median of {} rounds; \
+         each time includes `{LOOP}`, which makes the key; moka and quick_cache `insert`",
+        Effort::new(quick).rounds
+    )
+}
 
 /// Fails if a call was a hit.
-pub(crate) fn run(quick: bool) -> io::Result<Findings> {
-    let effort = Effort::new(quick);
+pub(crate) fn run(quick: bool) -> io::Result<Vec<Row>> {
     let case = Case { name: "u64", threads: &[1, 2], contenders: contenders() };
-    let measured = measure(&[case], effort);
+    let measured = measure(&[case], Effort::new(quick));
     let hits = functions::ours::stats().hits;
     if hits > 0 {
         return Err(io::Error::other(format!("{hits} calls were hits; the times are not those of misses")));
     }
-    let about = format!(
-        "ns per miss of a new key that is stored in the place of another, {CAPACITY} entries, median of {} rounds; \
-         each time includes `{LOOP}`, which makes the key; moka and quick_cache `insert`",
-        effort.rounds
-    );
-    Ok(Findings { about, rows: measured.iter().map(Measured::row).collect(), footer: scaling(&measured) })
+    Ok(with_throughputs(&measured))
 }
 
 // As in the attributes.

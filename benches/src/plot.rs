@@ -1,4 +1,4 @@
-//! Drawings: the figures as bars, a file for each unit.
+//! Drawings: the figures as bars, in a panel for each case.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -11,76 +11,130 @@ use plotters::element::{Rectangle, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{BLACK, Color, IntoFont, RGBColor, TextStyle, WHITE};
 
-use crate::report::{Row, Unit, by_unit};
+use crate::report::Row;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-const WIDTH: u32 = 900;
-/// Of the titles.
-const TOP: i32 = 64;
+/// Where columns begin.
+const COLUMNS: [i32; 2] = [0, WIDTH];
+/// Of a column; and where in it names begin, bars begin, and the longest ends. The number comes after.
+const WIDTH: i32 = 450;
+const MARGIN: i32 = 16;
+const LEFT: i32 = 142;
+const RIGHT: i32 = 318;
+/// Of the title.
+const TOP: i32 = 40;
+/// Of the title of a panel, of a bar, and below the bars.
+const HEAD: i32 = 24;
 const BAR: i32 = 16;
-const GAP: i32 = 30;
-const BOTTOM: i32 = 16;
-/// Where bars begin, and where the longest end; the number comes after.
-const LEFT: i32 = 170;
-const RIGHT: i32 = 800;
+const GAP: i32 = 14;
 
-/// Writes `BENCH.svg`, or where there are several units `BENCH-UNIT.svg` for each.
+/// A case, as it is called in a drawing.
+struct Panel<'a> {
+    title: String,
+    row: &'a Row,
+}
+
+/// Writes `BENCH.svg`.
 pub(crate) fn draw(bench: &str, about: &str, rows: &[Row], folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let several = by_unit(rows).count() > 1;
-    for (unit, rows) in by_unit(rows) {
-        let name = if several { format!("{bench} {}", unit.name) } else { bench.to_owned() };
-        let file = folder.join(file_name(&name));
-        chart(&format!("{bench}: {about}"), unit, rows, &file)?;
-    }
-    Ok(())
+    let panels: Vec<_> = rows.iter().map(|row| Panel { title: row.case.clone(), row }).collect();
+    write_chart(&format!("{bench}: {about}"), &panels, &folder.join(format!("{bench}.svg")))
 }
 
-/// Letters and figures, with dashes for what is between.
-fn file_name(name: &str) -> String {
-    let words: Vec<_> =
-        name.split(|it: char| !it.is_ascii_alphanumeric()).filter(|it| !it.is_empty()).collect();
-    words.join("-") + ".svg"
+/// What stands for all: the bench, how its case begins, and what that is.
+const OVERVIEW: &[(&str, &str, &str)] = &[
+    ("hit", "u64 1 thread", "a hit, 1,000 keys"),
+    ("hit", "u64 2 threads", "the same on two threads"),
+    ("hit", "1,000,000 keys 1 thread", "a hit, 1,000,000 keys"),
+    ("hit", "str, bytes 1 thread", "a hit, (&str, &[u8])"),
+    ("miss", "u64 1 thread", "a miss that evicts"),
+    ("miss", "u64 2 threads", "the same on two threads"),
+    ("memory", "u64 -> u64", "memory, u64 -> u64"),
+    ("hit-ratio", "mean of all rows", "hit ratio, all traces"),
+];
+
+/// Writes `overview.svg`, from what the benches of these names have found.
+pub(crate) fn overview(found: &[(&str, Vec<Row>)], folder: &Path) -> io::Result<()> {
+    let panel = |(bench, case, title): &(&str, &str, &str)| {
+        let (_, rows) = found.iter().find(|(name, _)| name == bench)?;
+        let row = rows.iter().find(|row| row.case.starts_with(case))?;
+        Some(Panel { title: (*title).to_owned(), row })
+    };
+    let panels: Vec<_> = OVERVIEW.iter().filter_map(panel).collect();
+    write_chart("cached-runtime and its peers", &panels, &folder.join("overview.svg"))
 }
 
-/// Each case has a scale of its own, as what counts is how its bars compare.
-fn chart(title: &str, unit: Unit, rows: &[Row], file: &Path) -> io::Result<()> {
-    let heights: Vec<_> = rows.iter().map(height).collect();
-    let size = (WIDTH, u32::try_from(TOP + heights.iter().sum::<i32>() + BOTTOM).unwrap_or_default());
-    let area = SVGBackend::new(file, size).into_drawing_area();
+fn write_chart(title: &str, panels: &[Panel<'_>], file: &Path) -> io::Result<()> {
+    fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
+    fs::write(file, chart(title, panels)?)
+}
+
+/// Each panel has a scale of its own, as what counts is how its bars compare.
+fn chart(title: &str, panels: &[Panel<'_>]) -> io::Result<String> {
+    let lines: Vec<_> = panels.chunks(COLUMNS.len()).collect();
+    let heights: Vec<_> =
+        lines.iter().map(|line| line.iter().map(Panel::height).max().unwrap_or(0)).collect();
+    let size = [2 * WIDTH, TOP + heights.iter().sum::<i32>()].map(i32::unsigned_abs);
+    let mut drawing = String::new();
+    let area = SVGBackend::with_string(&mut drawing, size.into()).into_drawing_area();
     area.fill(&WHITE).map_err(failed)?;
-    let better = if unit.more_is_better { "longer is better" } else { "shorter is better" };
-    let subtitle = format!("{}, {better}; each case has its own scale", unit.name);
-    write(&area, title, (16, 22), 20.0, HPos::Left)?;
-    write(&area, &subtitle, (16, 46), 14.0, HPos::Left)?;
+    write(&area, title, (MARGIN, TOP / 2), 21.0, HPos::Left)?;
     let mut top = TOP;
-    for (row, height) in rows.iter().zip(heights) {
-        draw_case(&area, row, top)?;
+    for (line, height) in lines.iter().zip(heights) {
+        for (panel, left) in line.iter().zip(COLUMNS) {
+            panel.draw(&area, (left, top))?;
+        }
         top += height;
     }
-    area.present().map_err(failed)
+    area.present().map_err(failed)?;
+    drop(area);
+    Ok(styled(&drawing))
 }
 
-/// Of a case with its bars.
-fn height(row: &Row) -> i32 {
-    let bars = i32::try_from(row.compared().count()).unwrap_or_default();
-    GAP + bars * BAR
-}
-
-fn draw_case(area: &Area<'_>, row: &Row, top: i32) -> io::Result<()> {
-    write(area, &row.case, (16, top + GAP / 2), 15.0, HPos::Left)?;
-    let longest = row.compared().map(|(_, figure)| figure).fold(0.0, f64::max);
-    for (at, (name, figure)) in (0..).zip(row.compared()) {
-        let (above, below) = (top + GAP + at * BAR, top + GAP + (at + 1) * BAR - 3);
-        let middle = i32::midpoint(above, below);
-        let end = LEFT + length(figure, longest);
-        let bar = Rectangle::new([(LEFT, above), (end, below)], color(name).filled());
-        area.draw(&bar).map_err(failed)?;
-        write(area, name, (LEFT - 8, middle), 13.0, HPos::Right)?;
-        write(area, &row.unit.text(figure), (end + 6, middle), 13.0, HPos::Left)?;
+/// What all texts have in common stands once, and colours follow the reader's.
+fn styled(drawing: &str) -> String {
+    const STYLE: &str = "<style>text{font-family:sans-serif;fill:#1f2328}\
+        @media(prefers-color-scheme:dark){text{fill:#e6edf3}svg>rect:first-of-type{fill:#0d1117}}</style>";
+    let mut drawing = drawing.replacen(">\n", &format!(">\n{STYLE}\n"), 1);
+    for common in [" font-family=\"sans-serif\"", " opacity=\"1\"", " stroke=\"none\"", " fill=\"#000000\""] {
+        drawing = drawing.replace(common, "");
     }
-    Ok(())
+    drawing
+}
+
+impl Panel<'_> {
+    fn height(&self) -> i32 {
+        let bars = i32::try_from(self.row.compared().count()).unwrap_or_default();
+        HEAD + bars * BAR + GAP
+    }
+
+    fn draw(&self, area: &Area<'_>, (left, top): (i32, i32)) -> io::Result<()> {
+        let unit = self.row.unit;
+        let better = if unit.more_is_better { "longer is better" } else { "shorter is better" };
+        let title = format!("{} ({}, {better})", self.title, unit.name);
+        write(area, &title, (left + MARGIN, top + HEAD / 2), 16.0, HPos::Left)?;
+        let longest = self.row.compared().map(|(_, figure)| figure).fold(0.0, f64::max);
+        for (at, (name, figure)) in (0..).zip(self.row.compared()) {
+            let (above, below) = (top + HEAD + at * BAR, top + HEAD + (at + 1) * BAR - 3);
+            let middle = i32::midpoint(above, below);
+            let end = left + LEFT + length(figure, longest);
+            let bar = Rectangle::new([(left + LEFT, above), (end, below)], color(name).filled());
+            area.draw(&bar).map_err(failed)?;
+            write(area, name, (left + LEFT - 8, middle), 15.0, HPos::Right)?;
+            write(area, &self.label(name, figure), (end + 6, middle), 15.0, HPos::Left)?;
+        }
+        Ok(())
+    }
+
+    /// The figure, and of others how many times ours it is.
+    fn label(&self, name: &str, figure: f64) -> String {
+        let text = self.row.unit.text(figure);
+        let ratio = self.row.figure("ours").map(|ours| figure / ours).filter(|ratio| ratio.is_finite());
+        match ratio {
+            Some(ratio) if name != "ours" => format!("{text} ({ratio:.2} x)"),
+            _ => text,
+        }
+    }
 }
 
 /// Of a bar, when the longest one is for this figure.
@@ -92,15 +146,15 @@ fn length(figure: f64, longest: f64) -> i32 {
     }
 }
 
-/// Ours stands out, and peers look the same in every drawing.
+/// Ours stands out, and peers look the same in every drawing: both ways of asking the same one too.
 fn color(name: &str) -> RGBColor {
     match name {
         "ours" => RGBColor(0, 114, 178),
-        "quick_cache" => RGBColor(230, 159, 0),
-        "moka" => RGBColor(0, 158, 115),
         "cached" => RGBColor(204, 121, 167),
         "concurrent_cached" => RGBColor(220, 170, 200),
-        _ => RGBColor(170, 170, 170),
+        name if name.starts_with("quick_cache") => RGBColor(230, 159, 0),
+        name if name.starts_with("moka") => RGBColor(0, 158, 115),
+        _ => RGBColor(150, 150, 150),
     }
 }
 
@@ -116,13 +170,7 @@ fn failed(error: impl Display) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn files_are_named_for_bench_and_unit() {
-        assert_eq!(file_name("hit"), "hit.svg");
-        assert_eq!(file_name("hit-ratio of the optimum"), "hit-ratio-of-the-optimum.svg");
-        assert_eq!(file_name("expiry hits/s"), "expiry-hits-s.svg");
-    }
+    use crate::report::Unit;
 
     #[test]
     fn a_bar_is_as_long_as_its_part_of_the_longest() {
@@ -137,30 +185,36 @@ mod tests {
 
     #[test]
     fn a_drawing_names_cases_peers_and_figures() {
-        let folder = std::env::temp_dir().join(format!("cached-benches-plot-{}", std::process::id()));
-        let row = |case: &str, unit| Row {
-            case: case.to_owned(),
-            figures: vec![("ours", 7.04), ("quick_cache", 13.0), ("loop", 1.5)],
-            unit,
-        };
-        let rows =
-            [row("one < two", Unit::NANOSECONDS), row("three", Unit::NANOSECONDS), row("four", Unit::BYTES)];
-        draw("hit", "what it costs", &rows, &folder).expect("it can be drawn");
-        let drawing = fs::read_to_string(folder.join("hit-ns.svg")).expect("it is there");
+        let row =
+            |case| Row::new(case, Unit::NANOSECONDS, [("ours", 7.04), ("quick_cache", 13.0), ("loop", 1.5)]);
+        let rows = [row("one < two"), row("three"), row("four")];
+        let panels: Vec<_> = rows.iter().map(|row| Panel { title: row.case.clone(), row }).collect();
+        let drawing = chart("what it costs", &panels).expect("it can be drawn");
         for text in [
-            "hit: what it costs",
-            "ns, shorter",
-            "one &lt; two",
+            "what it costs",
+            "one &lt; two (ns, shorter is better)",
             "three",
+            "four",
             "ours",
             "quick_cache",
             "7.0",
-            "13.0",
+            "13.0 (1.85 x)",
+            "prefers-color-scheme:dark",
         ] {
             assert!(drawing.contains(text), "{text} is missing:\n{drawing}");
         }
-        assert!(!drawing.contains("loop") && !drawing.contains("four"));
-        assert!(folder.join("hit-bytes.svg").exists());
+        assert!(!drawing.contains("loop"));
+    }
+
+    #[test]
+    fn files_are_named_for_benches_and_one_shows_all() {
+        let folder = std::env::temp_dir().join(format!("cached-benches-plot-{}", std::process::id()));
+        let rows = vec![Row::new("u64 1 thread", Unit::NANOSECONDS, [("ours", 7.0)])];
+        draw("miss", "what it costs", &rows, &folder).expect("it can be drawn");
+        overview(&[("miss", rows)], &folder).expect("it can be drawn");
+        let read = |name| fs::read_to_string(folder.join(name)).expect("it is there");
+        assert!(read("miss.svg").contains("miss: what it costs"));
+        assert!(read("overview.svg").contains("a miss that evicts"));
         fs::remove_dir_all(&folder).expect("it can be removed");
     }
 }

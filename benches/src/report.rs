@@ -1,19 +1,10 @@
 //! What a bench found: as a table for people, as JSON lines for programs.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+
+use serde_json::{Map, Value};
 
 use crate::measure::LOOP;
-
-/// What a bench found.
-pub(crate) struct Findings {
-    /// What the figures are, and how they came about.
-    pub(crate) about: String,
-    /// Those of one unit follow one another.
-    pub(crate) rows: Vec<Row>,
-    /// What follows from the rows, for people alone.
-    pub(crate) footer: String,
-}
 
 /// A case, with the figure of each who was measured in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,14 +24,36 @@ pub(crate) struct Unit {
 
 impl Unit {
     pub(crate) const NANOSECONDS: Self = Self::less("ns", 1);
-    pub(crate) const MILLISECONDS: Self = Self::less("ms", 1);
+    pub(crate) const MILLISECONDS: Self = Self::less("ms", 2);
+    pub(crate) const MILLISECONDS_OF_A_SECOND: Self = Self::less("CPU ms in 1 s", 3);
     pub(crate) const SECONDS: Self = Self::less("s", 2);
     pub(crate) const BYTES: Self = Self::less("bytes", 0);
     pub(crate) const BYTES_PER_ENTRY: Self = Self::less("bytes per entry", 1);
+    pub(crate) const ALLOCATIONS: Self = Self::less("allocations", 3);
     pub(crate) const CRATES: Self = Self::less("crates", 0);
     pub(crate) const HIT_RATIO: Self = Self::more("hit ratio", 4);
+    pub(crate) const HIT_RATIO_LESS: Self = Self::less("hit ratio less", 4);
     pub(crate) const OF_OPTIMUM: Self = Self::more("of the optimum", 3);
+    pub(crate) const TIMES_AS_LONG: Self = Self::less("times as long", 2);
+    pub(crate) const TIMES_THE_THROUGHPUT: Self = Self::more("x throughput", 2);
     pub(crate) const HITS_PER_SECOND: Self = Self::more("hits/s", 0);
+
+    const ALL: [Self; 14] = [
+        Self::NANOSECONDS,
+        Self::MILLISECONDS,
+        Self::MILLISECONDS_OF_A_SECOND,
+        Self::SECONDS,
+        Self::BYTES,
+        Self::BYTES_PER_ENTRY,
+        Self::ALLOCATIONS,
+        Self::CRATES,
+        Self::HIT_RATIO,
+        Self::HIT_RATIO_LESS,
+        Self::OF_OPTIMUM,
+        Self::TIMES_AS_LONG,
+        Self::TIMES_THE_THROUGHPUT,
+        Self::HITS_PER_SECOND,
+    ];
 
     const fn less(name: &'static str, decimals: usize) -> Self {
         Self { name, decimals, more_is_better: false }
@@ -53,9 +66,22 @@ impl Unit {
     pub(crate) fn text(self, figure: f64) -> String {
         number(Some(figure), self.decimals)
     }
+
+    /// To one more decimal than a person wants to see.
+    fn rounded(self, figure: f64) -> f64 {
+        number(Some(figure), self.decimals + 1).parse().unwrap_or(figure)
+    }
 }
 
 impl Row {
+    pub(crate) fn new(
+        case: impl Into<String>,
+        unit: Unit,
+        figures: impl IntoIterator<Item = (&'static str, f64)>,
+    ) -> Self {
+        Self { case: case.into(), figures: figures.into_iter().collect(), unit }
+    }
+
     pub(crate) fn figure(&self, name: &str) -> Option<f64> {
         self.figures.iter().find(|(it, _)| *it == name).map(|(_, figure)| *figure)
     }
@@ -65,40 +91,42 @@ impl Row {
         self.figures.iter().copied().filter(|(name, _)| *name != LOOP)
     }
 
-    fn json(&self, bench: &str) -> String {
-        let mut fields = vec![("bench", quoted(bench)), ("case", quoted(&self.case))];
-        fields.extend(self.compared().map(|(name, figure)| (name, self.encoded(figure))));
-        fields.push(("unit", quoted(self.unit.name)));
-        let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
-        format!("{{{}}}", fields.join(","))
+    /// An object in one line, with what was measured on which machine if it is told. What is not finite is
+    /// `null`, as JSON has no word for it.
+    pub(crate) fn json(&self, bench: &str, environment: Option<&str>) -> String {
+        let text = |text: &str| Value::from(text);
+        let mut fields = vec![("bench", text(bench)), ("case", text(&self.case))];
+        fields.extend(self.figures.iter().map(|(name, figure)| (*name, self.unit.rounded(*figure).into())));
+        fields.push(("unit", text(self.unit.name)));
+        fields.extend(environment.map(|environment| ("environment", text(environment))));
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Value::Object(fields.collect()).to_string()
     }
 
-    /// With one more decimal than a person wants to see. JSON has no word for what is not finite.
-    fn encoded(&self, figure: f64) -> String {
-        if figure.is_finite() { number(Some(figure), self.unit.decimals + 1) } else { "null".to_owned() }
+    /// What `json` has written.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let fields: Map<String, Value> = serde_json::from_str(line).ok()?;
+        let text = |name| fields.get(name).and_then(Value::as_str);
+        let figures = fields.iter().filter_map(|(name, value)| {
+            let figure = value.as_f64().or(value.is_null().then_some(f64::NAN))?;
+            // The process ends soon, and there are few names.
+            Some((&*name.clone().leak(), figure))
+        });
+        let unit = Unit::ALL.into_iter().find(|unit| Some(unit.name) == text("unit"))?;
+        Some(Self::new(text("case")?, unit, figures))
     }
 }
 
 /// The rows of each unit.
-pub(crate) fn by_unit(rows: &[Row]) -> impl Iterator<Item = (Unit, &[Row])> {
+fn by_unit(rows: &[Row]) -> impl Iterator<Item = (Unit, &[Row])> {
     let groups = rows.chunk_by(|one, next| one.unit == next.unit);
     groups.filter_map(|group| Some((group.first()?.unit, group)))
 }
 
-/// One object a line.
-pub(crate) fn print_json(bench: &str, findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
-    findings.rows.iter().try_for_each(|row| writeln!(out, "{}", row.json(bench)))
-}
-
-pub(crate) fn print_tables(bench: &str, findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{bench}: {}", findings.about)?;
-    for (unit, rows) in by_unit(&findings.rows) {
-        write!(out, "\n{}", table(&cells(unit, rows)))?;
-    }
-    if !findings.footer.is_empty() {
-        write!(out, "\n{}", findings.footer)?;
-    }
-    Ok(())
+/// A table for each unit.
+pub(crate) fn tables(rows: &[Row]) -> String {
+    let tables: Vec<_> = by_unit(rows).map(|(unit, rows)| table(&cells(unit, rows))).collect();
+    tables.join("\n")
 }
 
 /// With how we compare to these, where there is something to win.
@@ -122,7 +150,7 @@ fn cells(unit: Unit, rows: &[Row]) -> Vec<Vec<String>> {
     let headings = headings.map(str::to_owned).collect();
     let rows = rows.iter().map(|row| {
         let figures = names.iter().map(|name| number(row.figure(name), unit.decimals));
-        let ratio = |rival| Some(row.figure("ours")? / row.figure(rival)?);
+        let ratio = |rival| Some(row.figure("ours")? / row.figure(rival)?).filter(|ratio| ratio.is_finite());
         let ratios = rivals.iter().map(|(rival, _)| number(ratio(rival), 2));
         [row.case.clone()].into_iter().chain(figures).chain(ratios).collect()
     });
@@ -159,67 +187,59 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn quoted(text: &str) -> String {
-    let mut quoted = "\"".to_owned();
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => quoted.extend(['\\', char]),
-            control if control < ' ' => {
-                // Writing to a string does not fail.
-                let _ = write!(quoted, "\\u{:04x}", u32::from(control));
-            }
-            other => quoted.push(other),
-        }
-    }
-    quoted + "\""
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(case: &str, unit: Unit, figures: &[(&'static str, f64)]) -> Row {
-        Row { case: case.to_owned(), figures: figures.to_vec(), unit }
-    }
-
-    fn printed(print: fn(&str, &Findings, &mut dyn Write) -> io::Result<()>) -> String {
+    fn rows() -> Vec<Row> {
         let times = [("ours", 20.0), ("cached", 40.0), ("quick_cache", 10.0), (LOOP, 1.0)];
-        let rows = vec![
-            row("u64 1 thread", Unit::NANOSECONDS, &times),
-            row("alone", Unit::NANOSECONDS, &[("ours", 4.0), ("sync", 3.95)]),
-            row("web", Unit::HIT_RATIO, &[("ours", 0.5), ("quick_cache", 0.25)]),
-        ];
-        let findings = Findings { about: "ns per call".to_owned(), rows, footer: "the end\n".to_owned() };
-        let mut out = Vec::new();
-        print("hit", &findings, &mut out).expect("a vector takes all");
-        String::from_utf8(out).expect("it is text")
+        vec![
+            Row::new("u64 1 thread", Unit::NANOSECONDS, times),
+            Row::new("alone", Unit::NANOSECONDS, [("ours", 4.0), ("sync", 3.95)]),
+            Row::new("web \"07\"", Unit::HIT_RATIO, [("ours", 0.5), ("quick_cache", 1.0 / 3.0)]),
+        ]
     }
 
     #[test]
     fn there_is_a_table_for_each_unit_with_ratios_of_what_should_be_low() {
         let expected = "\
-hit: ns per call
-
 case (ns)     ours  cached  quick_cache  sync  loop  ours/quick_cache  ours/cached
 u64 1 thread  20.0    40.0         10.0     -   1.0              2.00         0.50
 alone          4.0       -            -   4.0     -                 -            -
 
 case (hit ratio)    ours  quick_cache
-web               0.5000       0.2500
-
-the end
+web \"07\"          0.5000       0.3333
 ";
-        assert_eq!(printed(print_tables), expected);
+        assert_eq!(tables(&rows()), expected);
     }
 
     #[test]
-    fn json_is_a_line_for_each_case_without_the_loop() {
-        let expected = r#"
-{"bench":"hit","case":"u64 1 thread","ours":20.00,"cached":40.00,"quick_cache":10.00,"unit":"ns"}
-{"bench":"hit","case":"alone","ours":4.00,"sync":3.95,"unit":"ns"}
-{"bench":"hit","case":"web","ours":0.50000,"quick_cache":0.25000,"unit":"hit ratio"}
-"#;
-        assert_eq!(printed(print_json), expected.trim_start());
+    fn json_is_a_line_for_each_case() {
+        let lines: Vec<_> = rows().iter().map(|row| row.json("hit", None)).collect();
+        let expected = [
+            r#"{"bench":"hit","case":"u64 1 thread","ours":20.0,"cached":40.0,"quick_cache":10.0,"loop":1.0,"unit":"ns"}"#,
+            r#"{"bench":"hit","case":"alone","ours":4.0,"sync":3.95,"unit":"ns"}"#,
+            r#"{"bench":"hit","case":"web \"07\"","ours":0.5,"quick_cache":0.33333,"unit":"hit ratio"}"#,
+        ];
+        assert_eq!(lines, expected);
+        let line = rows().pop().expect("there are some").json("hit", Some("a machine"));
+        assert!(line.ends_with(r#","unit":"hit ratio","environment":"a machine"}"#), "{line}");
+    }
+
+    #[test]
+    fn what_was_written_can_be_read() {
+        for environment in [None, Some("a machine")] {
+            let read = rows().iter().map(|row| Row::parse(&row.json("hit", environment))).collect::<Vec<_>>();
+            let mut expected = rows();
+            expected[2].figures[1].1 = 0.33333;
+            assert_eq!(read, expected.into_iter().map(Some).collect::<Vec<_>>());
+        }
+        for unit in Unit::ALL {
+            let row = Row::new("a", unit, [("ours", f64::NAN)]);
+            let read = Row::parse(&row.json("b", None)).expect("it can be read");
+            assert!(read.unit == unit && read.figures[0].1.is_nan());
+        }
+        assert_eq!(Row::parse("nothing"), None);
     }
 
     #[test]
@@ -239,23 +259,5 @@ b                     -
     fn a_number_that_is_missing_is_a_dash() {
         assert_eq!(number(Some(2.449), 1), "2.4");
         assert_eq!(number(None, 1), "-");
-    }
-
-    #[test]
-    fn json_has_no_word_for_what_is_not_a_number() {
-        let row = row("a", Unit::CRATES, &[("ours", 1.5), ("peer", f64::NAN)]);
-        assert_eq!(row.json("b"), r#"{"bench":"b","case":"a","ours":1.5,"peer":null,"unit":"crates"}"#);
-    }
-
-    #[test]
-    fn json_escapes_what_it_must() {
-        for (text, expected) in [
-            ("u64 1 thread", r#""u64 1 thread""#),
-            (r#"a "b" \c"#, r#""a \"b\" \\c""#),
-            ("a\nb\u{1}", r#""a\u000ab\u0001""#),
-            ("é", r#""é""#),
-        ] {
-            assert_eq!(quoted(text), expected);
-        }
     }
 }

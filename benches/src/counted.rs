@@ -1,9 +1,5 @@
-//! `compare-memory CASE CACHE ENTRIES`: prints how many bytes an entry takes, of all that the cache
-//! allocates. Each cache in a process of its own, so that none frees what another has allocated.
-
-#![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
-
-mod caches;
+//! What the second program counts, in whose allocator: the bytes that an entry takes, of all that a cache
+//! allocates, and the allocations of a hit.
 
 use std::hash::Hash;
 use std::hint::black_box;
@@ -11,10 +7,12 @@ use std::process::ExitCode;
 
 use cached::Cached;
 use moka::sync::Cache;
-use peak_alloc::PeakAlloc;
+use stats_alloc::INSTRUMENTED_SYSTEM;
 
-#[global_allocator]
-static ALLOCATOR: PeakAlloc = PeakAlloc;
+use crate::caches;
+use crate::lookups::{self, AllPeers};
+use crate::measure::Case;
+use crate::report::{Row, Unit};
 
 // As in the attributes.
 const CAPACITY: usize = 1_000_000;
@@ -37,6 +35,12 @@ fn value_of(key: &str) -> String {
     key.repeat(5)
 }
 
+/// Bytes.
+fn allocated() -> usize {
+    let stats = INSTRUMENTED_SYSTEM.stats();
+    stats.bytes_allocated - stats.bytes_deallocated
+}
+
 /// Fills a cache, looks a part of it up, as a program would, so that what the cache has put off is done,
 /// and divides what is allocated by the number of entries.
 fn bytes_per_entry<C>(
@@ -45,11 +49,11 @@ fn bytes_per_entry<C>(
     get: impl Fn(&C, u64),
     count: impl FnOnce(&C) -> u64,
 ) -> f64 {
-    let before = ALLOCATOR.current_usage();
+    let before = allocated();
     let cache = new();
     (0..entries).chain(0..entries / 10).for_each(|number| get(&cache, number));
     let count = count(&cache);
-    let bytes = ALLOCATOR.current_usage().saturating_sub(before);
+    let bytes = allocated().saturating_sub(before);
     bytes as f64 / count as f64
 }
 
@@ -91,7 +95,8 @@ fn of_quick_cache<K: Hash + Eq + Clone, V: Clone>(
     bytes_per_entry(entries, || caches::quick_cache(CAPACITY), get, |cache| cache.len() as u64)
 }
 
-fn of(case: &str, cache: &str, entries: u64) -> Option<f64> {
+/// Each cache in a process of its own, so that none frees what another has allocated.
+fn of_entry(case: &str, cache: &str, entries: u64) -> Option<f64> {
     let number = |number| number;
     let bytes = match (case, cache) {
         ("u64", "ours") => {
@@ -130,37 +135,42 @@ fn of(case: &str, cache: &str, entries: u64) -> Option<f64> {
     Some(bytes)
 }
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let bytes = match arguments.as_slice() {
-        [case, cache, entries] => entries.parse().ok().and_then(|entries| of(case, cache, entries)),
-        _ => None,
+const HITS: u32 = 100_000;
+
+/// Those of all threads that there are.
+fn of_hits() -> Vec<Row> {
+    let (peers, names) = (AllPeers::new(), lookups::names());
+    let allocations = || {
+        let stats = INSTRUMENTED_SYSTEM.stats();
+        stats.allocations + stats.reallocations
     };
-    let Some(bytes) = bytes else {
-        eprintln!("usage: compare-memory u64|String {} ENTRIES", caches::NAMES.join("|"));
-        return ExitCode::from(2);
+    let row = |case: &Case<'_>| {
+        let figures = case.contenders.iter().map(|contender| contender.counted(allocations, HITS));
+        Row::new(format!("{}, per hit", case.name), Unit::ALLOCATIONS, figures)
     };
-    println!("{bytes}");
-    ExitCode::SUCCESS
+    lookups::kinds(&peers, &names).iter().map(row).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // One test, as there is one allocator.
-    #[test]
-    fn every_cache_takes_more_than_what_is_stored() {
-        for (case, stored) in [("u64", 16.0), ("String", 120.0)] {
-            for cache in caches::NAMES {
-                let bytes = of(case, cache, 1000);
-                assert!(
-                    bytes.is_some_and(|bytes| bytes > stored && bytes.is_finite()),
-                    "{case} {cache}: {bytes:?}"
-                );
-            }
+/// Counts what the command line asks for, and prints it.
+#[must_use]
+pub fn count() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let answer = match arguments.as_slice() {
+        ["hit"] => Some(of_hits().iter().map(|row| row.json("hit", None) + "\n").collect()),
+        ["entry", case, cache, entries] => {
+            let bytes = entries.parse().ok().and_then(|entries| of_entry(case, cache, entries));
+            bytes.map(|bytes| format!("{bytes}\n"))
         }
-        assert_eq!(of("u64", "nobody", 1000), None);
-        assert_eq!(of("u8", "ours", 1000), None);
-    }
+        _ => None,
+    };
+    let Some(answer) = answer else {
+        eprintln!(
+            "usage: compare-memory hit\n       compare-memory entry u64|String {} ENTRIES",
+            caches::NAMES.join("|")
+        );
+        return ExitCode::from(2);
+    };
+    print!("{answer}");
+    ExitCode::SUCCESS
 }

@@ -1,31 +1,13 @@
-//! `compare`: cached-runtime measured against its peers. Here the command line; each bench is a file.
-
-#![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
-
-mod build;
-mod caches;
-mod expiry;
-mod growth;
-mod histogram;
-mod hit;
-mod hit_ratio;
-mod machine;
-mod measure;
-mod memory;
-mod miss;
-mod plot;
-mod random;
-mod replay;
-mod report;
-mod traces;
+//! The command line of `compare`; each bench is a file.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
-use report::Findings;
+use crate::report::{self, Row};
+use crate::{build, expiry, growth, hit, hit_ratio, machine, memory, miss, plot, targets};
 
 /// How a bench is run and what it found is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,27 +25,28 @@ struct Options {
 /// A subcommand.
 struct Bench {
     name: &'static str,
-    about: &'static str,
-    /// Takes whether it is to be quick.
-    run: fn(bool) -> io::Result<Findings>,
-    /// Whether that makes it a matter of seconds.
-    can_be_quick: bool,
+    title: &'static str,
+    /// What the figures are and how they come about; takes whether it is to be quick.
+    about: fn(bool) -> String,
+    /// Takes whether it is to be quick. Rows of one unit follow one another.
+    run: fn(bool) -> io::Result<Vec<Row>>,
 }
 
-impl Bench {
-    const fn new(name: &'static str, about: &'static str, run: fn(bool) -> io::Result<Findings>) -> Self {
-        Self { name, about, run, can_be_quick: true }
-    }
+/// The bench in the module.
+macro_rules! bench {
+    ($module:ident, $name:literal, $title:literal) => {
+        Bench { name: $name, title: $title, about: $module::about, run: $module::run }
+    };
 }
 
 const BENCHES: &[Bench] = &[
-    Bench::new("hit", "a call whose value is there", hit::run),
-    Bench::new("miss", "a call that computes, stores and evicts", miss::run),
-    Bench::new("memory", "what an entry takes", memory::run),
-    Bench::new("hit-ratio", "how often the right entries were kept", hit_ratio::run),
-    Bench::new("expiry", "how soon expired entries are freed, and what that costs", expiry::run),
-    Bench::new("growth", "an insert into a cache that grows", growth::run),
-    Bench { can_be_quick: false, ..Bench::new("build", "what annotated functions cost a build", build::run) },
+    bench!(hit, "hit", "a call whose value is there"),
+    bench!(miss, "miss", "a call that computes, stores and evicts"),
+    bench!(memory, "memory", "what an entry takes"),
+    bench!(hit_ratio, "hit-ratio", "how often the right entries were kept"),
+    bench!(expiry, "expiry", "how soon expired entries are freed, and what that costs"),
+    bench!(growth, "growth", "an insert into a cache that grows"),
+    bench!(build, "build", "what annotated functions cost a build"),
 ];
 
 /// What the command line asks for.
@@ -106,11 +89,11 @@ fn named(name: &str) -> Result<&'static Bench, String> {
 
 fn usage() -> String {
     let mut text = "usage: compare BENCH [OPTION]...\n\nbenches:\n".to_owned();
-    for Bench { name, about, .. } in BENCHES {
+    for Bench { name, title, .. } in BENCHES {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "  {name:<10}  {about}");
+        let _ = writeln!(text, "  {name:<10}  {title}");
     }
-    text + "  all         each of them; with --quick, those that can be\n\n\
+    text + "  all         each of them\n\n\
         options:\n  \
         --json      one JSON line a case\n  \
         --quick     short and rough\n  \
@@ -118,57 +101,83 @@ fn usage() -> String {
         --brief     without the line about the machine"
 }
 
-fn run(bench: &Bench, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+fn run_one(bench: &Bench, options: &Options, out: &mut dyn Write) -> io::Result<()> {
     introduce(options, out)?;
-    let findings = (bench.run)(options.quick)?;
-    if let Some(folder) = &options.plot {
-        plot::draw(bench.name, bench.about, &findings.rows, folder)?;
-    }
-    if options.json {
-        report::print_json(bench.name, &findings, out)
-    } else {
-        report::print_tables(bench.name, &findings, out)
-    }
+    let rows = (bench.run)(options.quick)?;
+    show(bench, &rows, options, out)?;
+    sum_up(&[(bench.name, rows)], options, out)
 }
 
 /// Runs each in a process of its own, so that none meets what another has left in memory.
 fn run_all(options: &Options, out: &mut dyn Write) -> io::Result<()> {
     introduce(options, out)?;
-    let mut failed = Vec::new();
-    for bench in BENCHES.iter().filter(|bench| bench.can_be_quick || !options.quick) {
-        let status = Command::new(std::env::current_exe()?).args(arguments(bench, options)).status()?;
-        if !status.success() {
-            failed.push(bench.name);
-        }
-        if !options.json {
-            writeln!(out)?;
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    for bench in BENCHES {
+        match rows_of(bench, options.quick) {
+            Ok(rows) => {
+                show(bench, &rows, options, out)?;
+                found.push((bench.name, rows));
+            }
+            Err(error) => failed.push(error.to_string()),
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(io::Error::other(format!("failed: {}", failed.join(", ")))) }
+    if let Some(folder) = &options.plot {
+        plot::overview(&found, folder)?;
+    }
+    sum_up(&found, options, out)?;
+    if failed.is_empty() { Ok(()) } else { Err(io::Error::other(failed.join("; "))) }
+}
+
+/// What a bench finds in another process.
+fn rows_of(bench: &Bench, quick: bool) -> io::Result<Vec<Row>> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let output = command.args(arguments(bench, quick)).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(format!("{} failed", bench.name)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(Row::parse).collect())
+}
+
+/// For one bench of all.
+fn arguments(bench: &Bench, quick: bool) -> Vec<OsString> {
+    let quick = quick.then_some("--quick");
+    [bench.name, "--json", "--brief"].into_iter().chain(quick).map(OsString::from).collect()
 }
 
 fn introduce(options: &Options, out: &mut dyn Write) -> io::Result<()> {
     if options.json || options.brief {
         return Ok(());
     }
-    let packages = ["cached-runtime", "cached", "moka", "quick_cache"];
-    writeln!(out, "{}\n", machine::environment(&packages))
+    writeln!(out, "{}\n", machine::environment())
 }
 
-/// For one bench of all.
-fn arguments(bench: &Bench, options: &Options) -> Vec<OsString> {
-    let flags = [(options.json, "--json"), (options.quick, "--quick"), (true, "--brief")];
-    let flags = flags.into_iter().filter_map(|(given, flag)| given.then_some(flag.into()));
-    let plot = options.plot.iter().flat_map(|folder| ["--plot".into(), folder.into()]);
-    [bench.name.into()].into_iter().chain(flags).chain(plot).collect()
+fn show(bench: &Bench, rows: &[Row], options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(folder) = &options.plot {
+        plot::draw(bench.name, bench.title, rows, folder)?;
+    }
+    if options.json {
+        let environment = (!options.brief).then(machine::environment);
+        for row in rows {
+            writeln!(out, "{}", row.json(bench.name, environment.as_deref()))?;
+        }
+        return Ok(());
+    }
+    writeln!(out, "{}: {}\n\n{}", bench.name, (bench.about)(options.quick), report::tables(rows))
 }
 
-fn main() -> ExitCode {
+/// How far the targets were reached, for people alone.
+fn sum_up(found: &[(&'static str, Vec<Row>)], options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    if options.json { Ok(()) } else { write!(out, "{}", targets::table(found)) }
+}
+
+/// Does what the command line asks for.
+#[must_use]
+pub fn compare() -> ExitCode {
     let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     let mut out = io::stdout();
     let done = match parse(arguments) {
         Ok(Request::Help) => writeln!(out, "{}", usage()),
-        Ok(Request::One(bench, options)) => run(bench, &options, &mut out),
+        Ok(Request::One(bench, options)) => run_one(bench, &options, &mut out),
         Ok(Request::All(options)) => run_all(&options, &mut out),
         Err(message) => {
             eprintln!("compare: {message}\n\n{}", usage());
@@ -224,15 +233,12 @@ mod tests {
     }
 
     #[test]
-    fn each_of_all_gets_the_same_options_and_is_brief() {
-        for line in ["all", "all --quick", "all --json --plot a/b"] {
-            let (_, options) = parsed(line).expect("it is right");
-            for bench in BENCHES {
-                let arguments = arguments(bench, &options).into_iter();
-                let line: Vec<_> = arguments.map(|it| it.to_string_lossy().into_owned()).collect();
-                let expected = Options { brief: true, ..options.clone() };
-                assert_eq!(parsed(&line.join(" ")), Ok((bench.name, expected)));
-            }
+    fn each_of_all_says_what_can_be_read_again() {
+        for (bench, quick) in BENCHES.iter().flat_map(|bench| [(bench, true), (bench, false)]) {
+            let arguments = arguments(bench, quick).into_iter();
+            let line: Vec<_> = arguments.map(|it| it.to_string_lossy().into_owned()).collect();
+            let expected = Options { json: true, brief: true, quick, plot: None };
+            assert_eq!(parsed(&line.join(" ")), Ok((bench.name, expected)));
         }
     }
 

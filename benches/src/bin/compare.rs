@@ -1,0 +1,7 @@
+//! `compare`: see `compare --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cached_benches::compare()
+}
