@@ -24,9 +24,10 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry(
+    fn __entry<__Ask: prelude::cache::__rt::Ask<Item>>(
         id: u64,
-    ) -> prelude::cache::Handle<impl prelude::cache::__rt::Entry<Returned = Item>, ()> {
+        ask: __Ask,
+    ) -> __Ask::Answer {
         Self::__function()
             .entry(
                 prelude::cache::__rt::value(
@@ -39,19 +40,19 @@ impl item {
                     ),
                 ),
             )
-            .handle(())
+            .ask(ask)
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate(id: u64) -> bool {
-        Self::__entry(id).invalidate()
+        Self::__entry(id, prelude::cache::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek(id: u64) -> ::core::option::Option<Item> {
-        Self::__entry(id).peek()
+        Self::__entry(id, prelude::cache::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put(id: u64, value: Item) {
-        Self::__entry(id).put(value)
+        Self::__entry(id, prelude::cache::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(id: u64) -> Item {

@@ -91,10 +91,13 @@ impl Item {
             "<" => self.angles += 1,
             ">" => self.angles = self.angles.saturating_sub(1),
             // That of `dyn for<'a> Trait<'a>` and of `where for<'a> T: Trait<'a>` is another one.
-            "for" if self.angles == 0 && (is_word(last) || [">", ")"].contains(&last)) => {
-                if self.place == Some(Place::Impl) && !["dyn", "where"].contains(&last) {
-                    self.place = Some(Place::Trait);
-                }
+            "for"
+                if self.angles == 0
+                    && self.place == Some(Place::Impl)
+                    && (is_word(last) || [">", ")"].contains(&last))
+                    && !["dyn", "where"].contains(&last) =>
+            {
+                self.place = Some(Place::Trait);
             }
             _ => {}
         }
@@ -113,7 +116,7 @@ impl Reading {
             reading.read(token, last)?;
             last = token;
         }
-        reading.last = last.to_owned();
+        last.clone_into(&mut reading.last);
         reading.text.push_str(unread);
         Some(reading)
     }
