@@ -5,7 +5,7 @@ async fn page(slug: &str) -> Result<Page, Error> {
             ::cached_runtime::__rt::Ret::<fn() -> Result<Page, Error>>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&slug).__view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Ref::new(&slug).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -44,7 +44,7 @@ impl page {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&slug).__view(),
+                        ::cached_runtime::__rt::Ref::new(&slug).__view(),
                     ),
                 ),
             )

@@ -6,7 +6,7 @@ fn item(id: u64, force: bool) -> Item {
             ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Val::new(&id).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -37,7 +37,7 @@ impl item {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).__view(),
+                        ::cached_runtime::__rt::Val::new(&id).__view(),
                     ),
                 ),
             )

@@ -6,8 +6,8 @@ pub fn item(id: u64, lang: &str) -> Result<Item, Error> {
         ),
         ::core::marker::PhantomData::<()>,
         (
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&lang).__view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Val::new(&id).__view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Ref::new(&lang).__view()),
         ),
     );
     match step {
@@ -44,10 +44,10 @@ impl item {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).__view(),
+                        ::cached_runtime::__rt::Val::new(&id).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&lang).__view(),
+                        ::cached_runtime::__rt::Ref::new(&lang).__view(),
                     ),
                 ),
             )

@@ -7,15 +7,15 @@ fn area(arg0: (u32, u32), mut scale: u32, arg2: u8) -> u32 {
         ::core::marker::PhantomData::<()>,
         (
             ::cached_runtime::__rt::key(
-                ::cached_runtime::__rt::Arg::new(&arg0.0).__view(),
+                ::cached_runtime::__rt::Val::new(&arg0.0).__view(),
             ),
             ::cached_runtime::__rt::key(
-                ::cached_runtime::__rt::Arg::new(&arg0.1).__view(),
+                ::cached_runtime::__rt::Val::new(&arg0.1).__view(),
             ),
             ::cached_runtime::__rt::key(
-                ::cached_runtime::__rt::Arg::new(&scale).__view(),
+                ::cached_runtime::__rt::Val::new(&scale).__view(),
             ),
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&arg2).__view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Val::new(&arg2).__view()),
         ),
     );
     match step {
@@ -55,16 +55,16 @@ impl area {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&arg0.0).__view(),
+                        ::cached_runtime::__rt::Val::new(&arg0.0).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&arg0.1).__view(),
+                        ::cached_runtime::__rt::Val::new(&arg0.1).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&scale).__view(),
+                        ::cached_runtime::__rt::Val::new(&scale).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&arg2).__view(),
+                        ::cached_runtime::__rt::Val::new(&arg2).__view(),
                     ),
                 ),
             )

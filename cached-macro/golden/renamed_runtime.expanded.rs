@@ -5,7 +5,7 @@ fn item(id: u64) -> Item {
             prelude::cache::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
-        (prelude::cache::__rt::key(prelude::cache::__rt::Arg::new(&id).__view()),),
+        (prelude::cache::__rt::key(prelude::cache::__rt::Val::new(&id).__view()),),
     );
     match step {
         prelude::cache::__rt::Step::Return(value) => value,
@@ -36,7 +36,7 @@ impl item {
                 ::core::marker::PhantomData::<()>,
                 (
                     prelude::cache::__rt::key(
-                        prelude::cache::__rt::Arg::new(&id).__view(),
+                        prelude::cache::__rt::Val::new(&id).__view(),
                     ),
                 ),
             )

@@ -8,7 +8,7 @@ fn load(db: &impl Db, id: u64) -> Row {
             ::core::marker::PhantomData::<()>,
             ::cached_runtime::__rt::type_of(&db),
         ),
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Val::new(&id).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -44,7 +44,7 @@ impl load {
                 ),
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).__view(),
+                        ::cached_runtime::__rt::Val::new(&id).__view(),
                     ),
                 ),
             )

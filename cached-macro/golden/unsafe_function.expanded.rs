@@ -7,7 +7,7 @@ pub unsafe fn read(address: usize) -> u8 {
         ::core::marker::PhantomData::<()>,
         (
             ::cached_runtime::__rt::key(
-                ::cached_runtime::__rt::Arg::new(&address).__view(),
+                ::cached_runtime::__rt::Val::new(&address).__view(),
             ),
         ),
     );
@@ -44,7 +44,7 @@ impl read {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&address).__view(),
+                        ::cached_runtime::__rt::Val::new(&address).__view(),
                     ),
                 ),
             )

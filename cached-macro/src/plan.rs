@@ -8,7 +8,7 @@ use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Expr, GenericParam, Path, Type, TypeImplTrait, TypeParam, parse_quote};
 
-use crate::borrows::{Depth, depth};
+use crate::borrows::{Depth, depth, wrapper};
 use crate::checks;
 use crate::errors::Errors;
 use crate::options::{Given, Options, Time};
@@ -300,20 +300,22 @@ impl Plan {
 
     /// One part; what must be a key and is not is underlined at `place`.
     fn part(&self, check: &str, value: impl ToTokens, place: impl ToTokens) -> TokenStream {
-        self.viewed(check, value, place, quote!(.__view()))
+        self.viewed(check, "Arg", value, place, quote!(.__view()))
     }
 
     fn viewed(
         &self,
         check: &str,
+        wrapper: &str,
         value: impl ToTokens,
         place: impl ToTokens,
         view: TokenStream,
     ) -> TokenStream {
         let (first, last) = ends(&place);
         let private = at(first, self.private());
-        let (check, view) = (Ident::new(check, first), at(last, view));
-        quote_spanned!(first=> #private::#check(#private::Arg::new(&#value)#view))
+        let (check, wrapper) = (Ident::new(check, first), Ident::new(wrapper, first));
+        let view = at(last, view);
+        quote_spanned!(first=> #private::#check(#private::#wrapper::new(&#value)#view))
     }
 
     /// A tuple takes part with its elements, so that each may borrow, and each has its own error.
@@ -328,9 +330,9 @@ impl Plan {
             Type::Paren(inner) => self.parts_of(value, &inner.elem, parts),
             Type::Group(inner) => self.parts_of(value, &inner.elem, parts),
             _ if depth(ty) == Depth::Unknown => {
-                parts.push(self.viewed("key", value, ty, quote!(.__view().borrowing())));
+                parts.push(self.viewed("key", "Arg", value, ty, quote!(.__view().borrowing())));
             }
-            _ => parts.push(self.part("key", value, ty)),
+            _ => parts.push(self.viewed("key", wrapper(ty), value, ty, quote!(.__view()))),
         }
     }
 

@@ -84,7 +84,7 @@ pub mod __rt {
     pub use crate::ask::{Ask, Invalidate, Peek, Put};
     pub use crate::call::{Entry, Lookup, Step, begin, begin_if};
     pub use crate::function::Function;
-    pub use crate::key::{Arg, ByReference, ByValue, both, key, self_key, type_of};
+    pub use crate::key::{Arg, ByReference as Ref, ByValue as Val, both, key, self_key, type_of};
     pub use crate::outcome::{Ret, cache_err, cache_none, value};
     pub use crate::policy::PolicyBuilder as Policy;
 }
