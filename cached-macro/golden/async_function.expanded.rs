@@ -31,7 +31,7 @@ impl page {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<Result<Page, Error>>>(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Result<Page, Error>>>(
         slug: &str,
         ask: __Ask,
     ) -> __Ask::Answer {

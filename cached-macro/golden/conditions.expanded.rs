@@ -25,7 +25,7 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<Item>>(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Item>>(
         id: u64,
         ask: __Ask,
     ) -> __Ask::Answer {

@@ -34,7 +34,7 @@ impl show {
         );
         &__FUNCTION
     }
-    fn __entry<T, const N: usize, __Ask: ::cached_runtime::__rt::Ask<String>>(
+    fn __entry<T, const N: usize, __Ask: ::cached_runtime::__rt::Ask<fn() -> String>>(
         thing: &T,
         ask: __Ask,
     ) -> __Ask::Answer

@@ -41,7 +41,7 @@ impl area {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<u32>>(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> u32>>(
         arg0: (u32, u32),
         scale: u32,
         arg2: u8,

@@ -24,7 +24,7 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: prelude::cache::__rt::Ask<Item>>(
+    fn __entry<__Ask: prelude::cache::__rt::Ask<fn() -> Item>>(
         id: u64,
         ask: __Ask,
     ) -> __Ask::Answer {

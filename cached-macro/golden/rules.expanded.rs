@@ -37,7 +37,7 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<Result<Item, Error>>>(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Result<Item, Error>>>(
         id: u64,
         ask: __Ask,
     ) -> __Ask::Answer {

@@ -29,7 +29,7 @@ impl load {
         );
         &__FUNCTION
     }
-    fn __entry<Impl0: Db, __Ask: ::cached_runtime::__rt::Ask<Row>>(
+    fn __entry<Impl0: Db, __Ask: ::cached_runtime::__rt::Ask<fn() -> Row>>(
         id: u64,
         ask: __Ask,
     ) -> __Ask::Answer {

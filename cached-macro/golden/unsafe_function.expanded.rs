@@ -32,7 +32,7 @@ impl read {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<u8>>(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> u8>>(
         address: usize,
         ask: __Ask,
     ) -> __Ask::Answer {

@@ -19,7 +19,7 @@ fn quiet(plan: &Plan) -> TokenStream {
 //     struct item {}
 //     impl item {
 //         fn __function() -> &'static Function { STATIC }
-//         fn __entry<A: Ask<R>>(id: u64, ask: A) -> A::Answer { ENTRY.ask(ask) }
+//         fn __entry<A: Ask<fn() -> R>>(id: u64, ask: A) -> A::Answer { ENTRY.ask(ask) }
 //         fn invalidate(id: u64) -> bool { Self::__entry(id, Invalidate) }
 //         …
 //     }
@@ -94,7 +94,7 @@ As for the function."]),
     let call = if function.is_async() { call } else { quote!(move || #call) };
     let (refresh, uncached) = (format_ident!("refresh{suffix}"), format_ident!("uncached{suffix}"));
     quote! {
-        fn __entry<#(#generic_parameters,)* __Ask: #private::Ask<#returned>>(#(#parameters,)* #ask: __Ask)
+        fn __entry<#(#generic_parameters,)* __Ask: #private::Ask<fn() -> #returned>>(#(#parameters,)* #ask: __Ask)
             -> __Ask::Answer #bounds
         {
             #entry.ask(#ask)

@@ -265,7 +265,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 
     /// Answers what the companion asks.
-    pub fn ask<A: Ask<O::Returned>>(self, ask: A) -> A::Answer {
+    pub fn ask<A: Ask<fn() -> O::Returned>>(self, ask: A) -> A::Answer {
         ask.of(self)
     }
 
