@@ -5,7 +5,7 @@ async fn page(slug: &str) -> Result<Page, Error> {
             ::cached_runtime::__rt::Ret::<fn() -> Result<Page, Error>>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&slug).__view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Ref::new(&slug).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -31,12 +31,10 @@ impl page {
         );
         &__FUNCTION
     }
-    fn __entry(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Result<Page, Error>>>(
         slug: &str,
-    ) -> ::cached_runtime::AsyncHandle<
-        impl ::cached_runtime::__rt::Entry<Returned = Result<Page, Error>>,
-        (),
-    > {
+        ask: __Ask,
+    ) -> __Ask::Answer {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -46,23 +44,23 @@ impl page {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&slug).__view(),
+                        ::cached_runtime::__rt::Ref::new(&slug).__view(),
                     ),
                 ),
             )
-            .handle_async(())
+            .ask(ask)
     }
     /// Forgets one key; returns whether a fresh value was there.
     async fn invalidate(slug: &str) -> bool {
-        Self::__entry(slug).invalidate().await
+        Self::__entry(slug, ::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     async fn peek(slug: &str) -> ::core::option::Option<Result<Page, Error>> {
-        Self::__entry(slug).peek().await
+        Self::__entry(slug, ::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     async fn put(slug: &str, value: Result<Page, Error>) {
-        Self::__entry(slug).put(value).await
+        Self::__entry(slug, ::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     async fn refresh(slug: &str) -> Result<Page, Error> {

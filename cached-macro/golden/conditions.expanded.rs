@@ -6,7 +6,7 @@ fn item(id: u64, force: bool) -> Item {
             ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Val::new(&id).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -25,12 +25,10 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Item>>(
         id: u64,
-    ) -> ::cached_runtime::Handle<
-        impl ::cached_runtime::__rt::Entry<Returned = Item>,
-        (),
-    > {
+        ask: __Ask,
+    ) -> __Ask::Answer {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -39,23 +37,23 @@ impl item {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).__view(),
+                        ::cached_runtime::__rt::Val::new(&id).__view(),
                     ),
                 ),
             )
-            .handle(())
+            .ask(ask)
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate(id: u64) -> bool {
-        Self::__entry(id).invalidate()
+        Self::__entry(id, ::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek(id: u64) -> ::core::option::Option<Item> {
-        Self::__entry(id).peek()
+        Self::__entry(id, ::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put(id: u64, value: Item) {
-        Self::__entry(id).put(value)
+        Self::__entry(id, ::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(id: u64, force: bool) -> Item {

@@ -6,8 +6,8 @@ pub fn item(id: u64, lang: &str) -> Result<Item, Error> {
         ),
         ::core::marker::PhantomData::<()>,
         (
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&lang).__view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Val::new(&id).__view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Ref::new(&lang).__view()),
         ),
     );
     match step {
@@ -30,13 +30,11 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Result<Item, Error>>>(
         id: u64,
         lang: &str,
-    ) -> ::cached_runtime::Handle<
-        impl ::cached_runtime::__rt::Entry<Returned = Result<Item, Error>>,
-        (),
-    > {
+        ask: __Ask,
+    ) -> __Ask::Answer {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -46,26 +44,26 @@ impl item {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).__view(),
+                        ::cached_runtime::__rt::Val::new(&id).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&lang).__view(),
+                        ::cached_runtime::__rt::Ref::new(&lang).__view(),
                     ),
                 ),
             )
-            .handle(())
+            .ask(ask)
     }
     /// Forgets one key; returns whether a fresh value was there.
     pub fn invalidate(id: u64, lang: &str) -> bool {
-        Self::__entry(id, lang).invalidate()
+        Self::__entry(id, lang, ::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     pub fn peek(id: u64, lang: &str) -> ::core::option::Option<Result<Item, Error>> {
-        Self::__entry(id, lang).peek()
+        Self::__entry(id, lang, ::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     pub fn put(id: u64, lang: &str, value: Result<Item, Error>) {
-        Self::__entry(id, lang).put(value)
+        Self::__entry(id, lang, ::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     pub fn refresh(id: u64, lang: &str) -> Result<Item, Error> {

@@ -34,12 +34,10 @@ impl show {
         );
         &__FUNCTION
     }
-    fn __entry<T, const N: usize>(
+    fn __entry<T, const N: usize, __Ask: ::cached_runtime::__rt::Ask<fn() -> String>>(
         thing: &T,
-    ) -> ::cached_runtime::Handle<
-        impl ::cached_runtime::__rt::Entry<Returned = String>,
-        (),
-    >
+        ask: __Ask,
+    ) -> __Ask::Answer
     where
         T: Key + Display,
     {
@@ -58,28 +56,28 @@ impl show {
                     ),
                 ),
             )
-            .handle(())
+            .ask(ask)
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate<T, const N: usize>(thing: &T) -> bool
     where
         T: Key + Display,
     {
-        Self::__entry::<T, N>(thing).invalidate()
+        Self::__entry::<T, N, _>(thing, ::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek<T, const N: usize>(thing: &T) -> ::core::option::Option<String>
     where
         T: Key + Display,
     {
-        Self::__entry::<T, N>(thing).peek()
+        Self::__entry::<T, N, _>(thing, ::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put<T, const N: usize>(thing: &T, value: String)
     where
         T: Key + Display,
     {
-        Self::__entry::<T, N>(thing).put(value)
+        Self::__entry::<T, N, _>(thing, ::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh<T, const N: usize>(thing: &T) -> String

@@ -15,7 +15,7 @@ impl Repo {
             ::cached_runtime::__rt::type_of(&|| {}),
             (
                 ::cached_runtime::__rt::key(
-                    ::cached_runtime::__rt::Arg::new(&id).__view(),
+                    ::cached_runtime::__rt::Val::new(&id).__view(),
                 ),
             ),
         );

@@ -8,7 +8,7 @@ impl Repo {
             ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
             (
                 ::cached_runtime::__rt::key(
-                    ::cached_runtime::__rt::Arg::new(&id).__view(),
+                    ::cached_runtime::__rt::Val::new(&id).__view(),
                 ),
             ),
         );
@@ -45,7 +45,7 @@ impl Repo {
                 ::core::marker::PhantomData::<(::core::marker::PhantomData<Self>,)>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).__view(),
+                        ::cached_runtime::__rt::Val::new(&id).__view(),
                     ),
                 ),
             )

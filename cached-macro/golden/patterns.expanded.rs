@@ -7,15 +7,15 @@ fn area(arg0: (u32, u32), mut scale: u32, arg2: u8) -> u32 {
         ::core::marker::PhantomData::<()>,
         (
             ::cached_runtime::__rt::key(
-                ::cached_runtime::__rt::Arg::new(&arg0.0).__view(),
+                ::cached_runtime::__rt::Val::new(&arg0.0).__view(),
             ),
             ::cached_runtime::__rt::key(
-                ::cached_runtime::__rt::Arg::new(&arg0.1).__view(),
+                ::cached_runtime::__rt::Val::new(&arg0.1).__view(),
             ),
             ::cached_runtime::__rt::key(
-                ::cached_runtime::__rt::Arg::new(&scale).__view(),
+                ::cached_runtime::__rt::Val::new(&scale).__view(),
             ),
-            ::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&arg2).__view()),
+            ::cached_runtime::__rt::key(::cached_runtime::__rt::Val::new(&arg2).__view()),
         ),
     );
     match step {
@@ -41,14 +41,12 @@ impl area {
         );
         &__FUNCTION
     }
-    fn __entry(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> u32>>(
         arg0: (u32, u32),
         scale: u32,
         arg2: u8,
-    ) -> ::cached_runtime::Handle<
-        impl ::cached_runtime::__rt::Entry<Returned = u32>,
-        (),
-    > {
+        ask: __Ask,
+    ) -> __Ask::Answer {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -57,32 +55,32 @@ impl area {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&arg0.0).__view(),
+                        ::cached_runtime::__rt::Val::new(&arg0.0).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&arg0.1).__view(),
+                        ::cached_runtime::__rt::Val::new(&arg0.1).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&scale).__view(),
+                        ::cached_runtime::__rt::Val::new(&scale).__view(),
                     ),
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&arg2).__view(),
+                        ::cached_runtime::__rt::Val::new(&arg2).__view(),
                     ),
                 ),
             )
-            .handle(())
+            .ask(ask)
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate(arg0: (u32, u32), scale: u32, arg2: u8) -> bool {
-        Self::__entry(arg0, scale, arg2).invalidate()
+        Self::__entry(arg0, scale, arg2, ::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek(arg0: (u32, u32), scale: u32, arg2: u8) -> ::core::option::Option<u32> {
-        Self::__entry(arg0, scale, arg2).peek()
+        Self::__entry(arg0, scale, arg2, ::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put(arg0: (u32, u32), scale: u32, arg2: u8, value: u32) {
-        Self::__entry(arg0, scale, arg2).put(value)
+        Self::__entry(arg0, scale, arg2, ::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(arg0: (u32, u32), scale: u32, arg2: u8) -> u32 {

@@ -5,7 +5,7 @@ fn item(id: u64) -> Item {
             prelude::cache::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
         ),
         ::core::marker::PhantomData::<()>,
-        (prelude::cache::__rt::key(prelude::cache::__rt::Arg::new(&id).__view()),),
+        (prelude::cache::__rt::key(prelude::cache::__rt::Val::new(&id).__view()),),
     );
     match step {
         prelude::cache::__rt::Step::Return(value) => value,
@@ -24,9 +24,10 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry(
+    fn __entry<__Ask: prelude::cache::__rt::Ask<fn() -> Item>>(
         id: u64,
-    ) -> prelude::cache::Handle<impl prelude::cache::__rt::Entry<Returned = Item>, ()> {
+        ask: __Ask,
+    ) -> __Ask::Answer {
         Self::__function()
             .entry(
                 prelude::cache::__rt::value(
@@ -35,23 +36,23 @@ impl item {
                 ::core::marker::PhantomData::<()>,
                 (
                     prelude::cache::__rt::key(
-                        prelude::cache::__rt::Arg::new(&id).__view(),
+                        prelude::cache::__rt::Val::new(&id).__view(),
                     ),
                 ),
             )
-            .handle(())
+            .ask(ask)
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate(id: u64) -> bool {
-        Self::__entry(id).invalidate()
+        Self::__entry(id, prelude::cache::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek(id: u64) -> ::core::option::Option<Item> {
-        Self::__entry(id).peek()
+        Self::__entry(id, prelude::cache::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put(id: u64, value: Item) {
-        Self::__entry(id).put(value)
+        Self::__entry(id, prelude::cache::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(id: u64) -> Item {

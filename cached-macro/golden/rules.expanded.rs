@@ -8,7 +8,7 @@ fn item(id: u64) -> Result<Item, Error> {
             ),
         ),
         ::core::marker::PhantomData::<()>,
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Val::new(&id).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -37,12 +37,10 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Result<Item, Error>>>(
         id: u64,
-    ) -> ::cached_runtime::Handle<
-        impl ::cached_runtime::__rt::Entry<Returned = Result<Item, Error>>,
-        (),
-    > {
+        ask: __Ask,
+    ) -> __Ask::Answer {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::cache_err(
@@ -54,26 +52,26 @@ impl item {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).__view(),
+                        ::cached_runtime::__rt::Val::new(&id).__view(),
                     ),
                 ),
             )
             .timeout_of(|item| item.max_age())
             .cache_if(Item::is_complete)
             .weigh(|item| item.len())
-            .handle(())
+            .ask(ask)
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate(id: u64) -> bool {
-        Self::__entry(id).invalidate()
+        Self::__entry(id, ::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek(id: u64) -> ::core::option::Option<Result<Item, Error>> {
-        Self::__entry(id).peek()
+        Self::__entry(id, ::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put(id: u64, value: Result<Item, Error>) {
-        Self::__entry(id).put(value)
+        Self::__entry(id, ::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(id: u64) -> Result<Item, Error> {

@@ -8,7 +8,7 @@ fn load(db: &impl Db, id: u64) -> Row {
             ::core::marker::PhantomData::<()>,
             ::cached_runtime::__rt::type_of(&db),
         ),
-        (::cached_runtime::__rt::key(::cached_runtime::__rt::Arg::new(&id).__view()),),
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Val::new(&id).__view()),),
     );
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
@@ -29,12 +29,10 @@ impl load {
         );
         &__FUNCTION
     }
-    fn __entry<Impl0: Db>(
+    fn __entry<Impl0: Db, __Ask: ::cached_runtime::__rt::Ask<fn() -> Row>>(
         id: u64,
-    ) -> ::cached_runtime::Handle<
-        impl ::cached_runtime::__rt::Entry<Returned = Row>,
-        (),
-    > {
+        ask: __Ask,
+    ) -> __Ask::Answer {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -46,23 +44,23 @@ impl load {
                 ),
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&id).__view(),
+                        ::cached_runtime::__rt::Val::new(&id).__view(),
                     ),
                 ),
             )
-            .handle(())
+            .ask(ask)
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate<Impl0: Db>(id: u64) -> bool {
-        Self::__entry::<Impl0>(id).invalidate()
+        Self::__entry::<Impl0, _>(id, ::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek<Impl0: Db>(id: u64) -> ::core::option::Option<Row> {
-        Self::__entry::<Impl0>(id).peek()
+        Self::__entry::<Impl0, _>(id, ::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put<Impl0: Db>(id: u64, value: Row) {
-        Self::__entry::<Impl0>(id).put(value)
+        Self::__entry::<Impl0, _>(id, ::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(db: &impl Db, id: u64) -> Row {

@@ -7,7 +7,7 @@ pub unsafe fn read(address: usize) -> u8 {
         ::core::marker::PhantomData::<()>,
         (
             ::cached_runtime::__rt::key(
-                ::cached_runtime::__rt::Arg::new(&address).__view(),
+                ::cached_runtime::__rt::Val::new(&address).__view(),
             ),
         ),
     );
@@ -32,12 +32,10 @@ impl read {
         );
         &__FUNCTION
     }
-    fn __entry(
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> u8>>(
         address: usize,
-    ) -> ::cached_runtime::Handle<
-        impl ::cached_runtime::__rt::Entry<Returned = u8>,
-        (),
-    > {
+        ask: __Ask,
+    ) -> __Ask::Answer {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -46,23 +44,23 @@ impl read {
                 ::core::marker::PhantomData::<()>,
                 (
                     ::cached_runtime::__rt::key(
-                        ::cached_runtime::__rt::Arg::new(&address).__view(),
+                        ::cached_runtime::__rt::Val::new(&address).__view(),
                     ),
                 ),
             )
-            .handle(())
+            .ask(ask)
     }
     /// Forgets one key; returns whether a fresh value was there.
     pub fn invalidate(address: usize) -> bool {
-        Self::__entry(address).invalidate()
+        Self::__entry(address, ::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     pub fn peek(address: usize) -> ::core::option::Option<u8> {
-        Self::__entry(address).peek()
+        Self::__entry(address, ::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     pub fn put(address: usize, value: u8) {
-        Self::__entry(address).put(value)
+        Self::__entry(address, ::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     /**

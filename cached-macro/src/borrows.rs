@@ -2,10 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::visit::{self, Visit};
 use syn::{
-    GenericArgument, Lifetime, ParenthesizedGenericArguments, PathArguments, TraitBound, Type, TypeFnPtr,
-    TypeImplTrait, TypePath, TypeReference,
+    AssocType, GenericArgument, Lifetime, Path, PathArguments, TraitBound, Type, TypeArray, TypeGroup,
+    TypeParamBound, TypeParen, TypePath, TypePtr, TypeReference, TypeSlice,
 };
 
 /// Whether an argument borrows no deeper than the runtime follows, which is decided by type in there.
@@ -55,6 +54,28 @@ fn behind(ty: &Type) -> Option<&Type> {
     }
 }
 
+/// The runtime's wrapper that the lookup of an argument's view begins with. `Arg`, the outermost, is right
+/// for any type; that of a plain one the compiler finds in a third of the time further in.
+pub(crate) fn wrapper(ty: &Type) -> &'static str {
+    match bare(ty) {
+        Type::Reference(reference) if is_plain(&reference.elem) => "Ref",
+        ty if is_plain(ty) => "Val",
+        _ => "Arg",
+    }
+}
+
+/// Whether a type is written as one that borrows nothing and is a key.
+fn is_plain(ty: &Type) -> bool {
+    const PLAIN: [&str; 16] = [
+        "bool", "char", "str", "String", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32",
+        "i64", "i128", "isize",
+    ];
+    match ty {
+        Type::Path(TypePath { qself: None, path, .. }) => PLAIN.iter().any(|plain| path.is_ident(plain)),
+        _ => false,
+    }
+}
+
 fn referent(ty: &Type) -> Option<&Type> {
     match bare(ty) {
         Type::Reference(reference) => Some(&reference.elem),
@@ -73,48 +94,85 @@ fn bare(ty: &Type) -> &Type {
 
 /// The references and the lifetimes in a type that are not `'static`.
 pub(crate) fn borrows(ty: &Type) -> Vec<TokenStream> {
-    let mut found = Borrows(Vec::new());
-    found.visit_type(ty);
-    found.0
+    let mut found = Vec::new();
+    of_type(ty, &mut found);
+    found
 }
 
-struct Borrows(Vec<TokenStream>);
+fn of_type(ty: &Type, found: &mut Vec<TokenStream>) {
+    match ty {
+        Type::Reference(reference) => match &reference.lifetime {
+            Some(lifetime) if lifetime.ident == "static" => of_type(&reference.elem, found),
+            _ => found.push(reference.to_token_stream()),
+        },
+        Type::Array(TypeArray { elem, .. })
+        | Type::Group(TypeGroup { elem, .. })
+        | Type::Paren(TypeParen { elem, .. })
+        | Type::Ptr(TypePtr { elem, .. })
+        | Type::Slice(TypeSlice { elem, .. }) => of_type(elem, found),
+        Type::Tuple(tuple) => tuple.elems.iter().for_each(|element| of_type(element, found)),
+        Type::Path(TypePath { qself: None, path, .. }) => of_path(path, found),
+        Type::TraitObject(object) => object.bounds.iter().for_each(|bound| of_bound(bound, found)),
+        // What others are is not written here, or lives as long as a call of the value.
+        _ => {}
+    }
+}
 
-impl<'ast> Visit<'ast> for Borrows {
-    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
-        match &reference.lifetime {
-            Some(lifetime) if lifetime.ident == "static" => self.visit_type(&reference.elem),
-            _ => self.0.push(reference.to_token_stream()),
+fn of_path(path: &Path, found: &mut Vec<TokenStream>) {
+    for segment in &path.segments {
+        // The lifetimes in parentheses are the callers' of a function, not the value's.
+        let PathArguments::AngleBracketed(arguments) = &segment.arguments else { continue };
+        for argument in &arguments.args {
+            match argument {
+                GenericArgument::Lifetime(lifetime) => of_lifetime(lifetime, found),
+                GenericArgument::Type(ty) | GenericArgument::AssocType(AssocType { ty, .. }) => {
+                    of_type(ty, found);
+                }
+                GenericArgument::Constraint(constraint) => {
+                    constraint.bounds.iter().for_each(|bound| of_bound(bound, found));
+                }
+                _ => {}
+            }
         }
     }
+}
 
-    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
-        if lifetime.ident != "static" {
-            self.0.push(lifetime.to_token_stream());
-        }
+fn of_bound(bound: &TypeParamBound, found: &mut Vec<TokenStream>) {
+    match bound {
+        TypeParamBound::Lifetime(lifetime) => of_lifetime(lifetime, found),
+        TypeParamBound::Trait(TraitBound { lifetimes: None, path, .. }) => of_path(path, found),
+        _ => {}
     }
+}
 
-    // The lifetimes in these are the callers' of a function, not the value's.
-    fn visit_parenthesized_generic_arguments(&mut self, _: &'ast ParenthesizedGenericArguments) {}
-    fn visit_type_fn_ptr(&mut self, _: &'ast TypeFnPtr) {}
-    fn visit_trait_bound(&mut self, bound: &'ast TraitBound) {
-        if bound.lifetimes.is_none() {
-            visit::visit_trait_bound(self, bound);
-        }
-    }
-
-    // What these are is not written here.
-    fn visit_type_impl_trait(&mut self, _: &'ast TypeImplTrait) {}
-    fn visit_type_path(&mut self, path: &'ast TypePath) {
-        if path.qself.is_none() {
-            visit::visit_type_path(self, path);
-        }
+fn of_lifetime(lifetime: &Lifetime, found: &mut Vec<TokenStream>) {
+    if lifetime.ident != "static" {
+        found.push(lifetime.to_token_stream());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lookup_begins_no_later_than_it_must() {
+        for (ty, expected) in [
+            ("u64", "Val"),
+            ("(String)", "Val"),
+            ("&str", "Ref"),
+            ("&'a String", "Ref"),
+            ("f64", "Arg"),
+            ("&f64", "Arg"),
+            ("&&str", "Arg"),
+            ("&[u8]", "Arg"),
+            ("Option<&str>", "Arg"),
+            ("std::string::String", "Arg"),
+            ("Item", "Arg"),
+        ] {
+            assert_eq!(wrapper(&syn::parse_str(ty).expect("a type")), expected, "{ty}");
+        }
+    }
 
     #[test]
     fn what_borrows_deeper_than_the_runtime_follows_is_found() {

@@ -1,8 +1,8 @@
 //! Options that do not fit the function, or one another.
 
-use proc_macro2::Ident;
-use syn::visit::Visit;
-use syn::{Expr, ExprBlock, ExprClosure, ExprPath, Type};
+use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::Type;
 
 use crate::borrows::{Depth, depth};
 use crate::errors::{Errors, nearest};
@@ -132,7 +132,7 @@ pub(crate) fn constants(function: &Function, arguments: &[Argument], options: &O
         _ => None,
     });
     for (option, expression) in capacity.into_iter().chain(times) {
-        if let Some(found) = mentioned(&names, expression) {
+        if let Some(found) = mentioned(&names, expression.to_token_stream()) {
             let message = format!(
                 "`{option}` holds for all calls: it must be a constant, and `{found}` is an argument"
             );
@@ -144,7 +144,7 @@ pub(crate) fn constants(function: &Function, arguments: &[Argument], options: &O
 /// Notes a timeout that needs what the companion is not given.
 pub(crate) fn put(skipped: &[Ident], options: &Options, errors: &mut Errors) {
     if let Some(Given { value: Time::Expression(expression), .. }) = &options.timeout
-        && let Some(found) = mentioned(skipped, expression)
+        && let Some(found) = mentioned(skipped, expression.to_token_stream())
     {
         let message = format!(
             "`{found}` is skipped, so that the companion's `put` does not have it: \
@@ -154,27 +154,37 @@ pub(crate) fn put(skipped: &[Ident], options: &Options, errors: &mut Errors) {
     }
 }
 
-/// The first of some names that is in an expression.
-fn mentioned(names: &[Ident], expression: &Expr) -> Option<Ident> {
-    let mut mentioned = Mentioned { names, found: None };
-    mentioned.visit_expr(expression);
-    mentioned.found
-}
-
-struct Mentioned<'a> {
-    names: &'a [Ident],
-    found: Option<Ident>,
-}
-
-impl Visit<'_> for Mentioned<'_> {
-    fn visit_expr_path(&mut self, path: &ExprPath) {
-        let name = path.path.get_ident().filter(|name| self.names.contains(name));
-        self.found = self.found.take().or_else(|| name.cloned());
+/// The first of some names that an expression mentions for certain: what is in a block, or after a `|` or a
+/// `let`, may be bound there.
+fn mentioned(names: &[Ident], expression: TokenStream) -> Option<Ident> {
+    let mut last = None;
+    let mut tokens = expression.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match &token {
+            TokenTree::Punct(punct) if punct.as_char() == '|' => return None,
+            TokenTree::Ident(word) if word == "let" => return None,
+            // Not a field, nor a part of a path, nor a macro.
+            TokenTree::Ident(name)
+                if names.contains(name)
+                    && !is_one_of(last.as_ref(), ['.', ':'])
+                    && !is_one_of(tokens.peek(), [':', '!']) =>
+            {
+                return Some(name.clone());
+            }
+            TokenTree::Group(group) if group.delimiter() != Delimiter::Brace => {
+                if let Some(name) = mentioned(names, group.stream()) {
+                    return Some(name);
+                }
+            }
+            _ => {}
+        }
+        last = Some(token);
     }
+    None
+}
 
-    // What is bound in there may have the same name.
-    fn visit_expr_block(&mut self, _: &ExprBlock) {}
-    fn visit_expr_closure(&mut self, _: &ExprClosure) {}
+fn is_one_of(token: Option<&TokenTree>, marks: [char; 2]) -> bool {
+    matches!(token, Some(TokenTree::Punct(punct)) if marks.contains(&punct.as_char()))
 }
 
 /// The types that a key is made of: a tuple takes part with its elements.
@@ -184,5 +194,33 @@ fn parts_of_type(ty: &Type) -> Vec<&Type> {
         Type::Paren(inner) => parts_of_type(&inner.elem),
         Type::Group(inner) => parts_of_type(&inner.elem),
         _ => vec![ty],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proc_macro2::Span;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_an_argument_for_certain_is_left_to_the_compiler() {
+        let names = [Ident::new("n", Span::call_site())];
+        for (expression, expected) in [
+            ("n", true),
+            ("LIMIT + n * 2", true),
+            ("Duration::from_secs(n)", true),
+            ("[1, (n)][0]", true),
+            ("n.limit()", true),
+            ("limit.n() + self.n", false),
+            ("n::LIMIT + other::n", false),
+            ("n!(7)", false),
+            ("{ let n = 7; n }", false),
+            ("LIMIT.map(|n| n + 1)", false),
+            ("if let Some(n) = LIMIT { n } else { 1 }", false),
+        ] {
+            let tokens = expression.parse().expect("it is tokens");
+            assert_eq!(mentioned(&names, tokens).is_some(), expected, "{expression}");
+        }
     }
 }

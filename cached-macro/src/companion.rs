@@ -19,8 +19,8 @@ fn quiet(plan: &Plan) -> TokenStream {
 //     struct item {}
 //     impl item {
 //         fn __function() -> &'static Function { STATIC }
-//         fn __entry(id: u64) -> Handle<impl Entry, ()> { … }
-//         fn invalidate(id: u64) -> bool { Self::__entry(id).invalidate() }
+//         fn __entry<A: Ask<fn() -> R>>(id: u64, ask: A) -> A::Answer { ENTRY.ask(ask) }
+//         fn invalidate(id: u64) -> bool { Self::__entry(id, Invalidate) }
 //         …
 //     }
 pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
@@ -64,20 +64,18 @@ fn methods(plan: &Plan) -> TokenStream {
     let (visibility, returned) = (&function.visibility, function.returned());
     let (asyncness, suffix, wait) = twins(plan);
     let keyed = Keyed::new(plan);
-    let Keyed { parameters, bindings, generics, turbofish } = &keyed;
+    let Keyed { parameters, bindings, generics, explicit } = &keyed;
     let (parameter_list, _, bounds) = generics.split_for_impl();
     let entry = entry(plan);
-    let into_handle = format_ident!("handle{suffix}");
-    let handle = handle_type(plan);
+    let generic_parameters = generics.params.iter();
+    // Its type is inferred, but must not be left out where the others are given.
+    let turbofish = (!explicit.is_empty()).then(|| quote!(::<#(#explicit,)* _>));
     let value = Ident::new("value", Span::mixed_site());
+    let ask = Ident::new("ask", Span::mixed_site());
 
     let all = Keyed::all(plan).renamed();
-    let Keyed {
-        parameters: all_parameters,
-        bindings: all_bindings,
-        generics: all_generics,
-        turbofish: all_turbofish,
-    } = &all;
+    let Keyed { parameters: all_parameters, bindings: all_bindings, generics: all_generics, .. } = &all;
+    let all_turbofish = all.turbofish();
     let (all_parameter_list, _, all_bounds) = all_generics.split_for_impl();
     let name = &function.signature.ident;
     let call = quote!(#name #all_turbofish (#(#all_bindings),*));
@@ -96,23 +94,25 @@ As for the function."]),
     let call = if function.is_async() { call } else { quote!(move || #call) };
     let (refresh, uncached) = (format_ident!("refresh{suffix}"), format_ident!("uncached{suffix}"));
     quote! {
-        fn __entry #parameter_list(#(#parameters),*) -> #handle<impl #private::Entry<Returned = #returned>, ()> #bounds {
-            #entry.#into_handle(())
+        fn __entry<#(#generic_parameters,)* __Ask: #private::Ask<fn() -> #returned>>(#(#parameters,)* #ask: __Ask)
+            -> __Ask::Answer #bounds
+        {
+            #entry.ask(#ask)
         }
 
         /// Forgets one key; returns whether a fresh value was there.
         #visibility #asyncness fn invalidate #parameter_list(#(#parameters),*) -> bool #bounds {
-            Self::__entry #turbofish(#(#bindings),*).invalidate()#wait
+            Self::__entry #turbofish(#(#bindings,)* #private::Invalidate)
         }
 
         /// What is cached and fresh, without computing, counting or refreshing.
         #visibility #asyncness fn peek #parameter_list(#(#parameters),*) -> ::core::option::Option<#returned> #bounds {
-            Self::__entry #turbofish(#(#bindings),*).peek()#wait
+            Self::__entry #turbofish(#(#bindings,)* #private::Peek)
         }
 
         /// Stores a value as if the body had returned it.
         #visibility #asyncness fn put #parameter_list(#(#parameters,)* #value: #returned) #bounds {
-            Self::__entry #turbofish(#(#bindings),*).put(#value)#wait
+            Self::__entry #turbofish(#(#bindings,)* #private::Put(#value))
         }
 
         /// Computes and stores anew.
@@ -142,9 +142,12 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
         function.signature.ident
     );
     let (accessor, of_its_own, quiet) = (accessor(name), of_its_own(plan), quiet(plan));
-    let Keyed { parameters, bindings, generics, turbofish } = Keyed::all(plan);
+    let keyed = Keyed::all(plan);
+    let turbofish = keyed.turbofish();
+    let Keyed { parameters, bindings, generics, .. } = &keyed;
     let (parameter_list, _, bounds) = generics.split_for_impl();
-    let (method, handle, entry) = (&function.signature.ident, handle_type(plan), entry(plan));
+    let krate = &plan.krate;
+    let (method, entry) = (&function.signature.ident, entry(plan));
     let receiver = function.receiver();
     let receiver_parameter = receiver.map(|receiver| quote!(#receiver,));
     let path = receiver.map_or_else(
@@ -157,10 +160,12 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
     let call = quote!(#path #method #turbofish(#(#bindings),*));
     let call = if function.is_unsafe() { quote!(unsafe { #call }) } else { call };
     let unsafety = function.is_unsafe().then(|| quote!(unsafe));
-    let (into_handle, call, call_type) = if function.is_async() {
-        (quote!(handle_async), call, quote!(::core::future::Future<Output = #returned>))
+    let (handle, into_handle, call, call_type) = if function.is_async() {
+        let call_type = quote!(::core::future::Future<Output = #returned>);
+        (quote!(#krate::AsyncHandle), quote!(handle_async), call, call_type)
     } else {
-        (quote!(handle), quote!(move || #call), quote!(::core::ops::FnOnce() -> #returned))
+        let call_type = quote!(::core::ops::FnOnce() -> #returned);
+        (quote!(#krate::Handle), quote!(handle), quote!(move || #call), call_type)
     };
     quote! {
         #(#attributes)*
@@ -198,11 +203,6 @@ fn twins(plan: &Plan) -> (Option<TokenStream>, &'static str, Option<TokenStream>
     }
 }
 
-fn handle_type(plan: &Plan) -> TokenStream {
-    let krate = &plan.krate;
-    if plan.function.is_async() { quote!(#krate::AsyncHandle) } else { quote!(#krate::Handle) }
-}
-
 /// The call as the companion sees it: its key, and the rules for a value that is put.
 fn entry(plan: &Plan) -> TokenStream {
     let (function, identity) = if let Companion::Handle(name) = &plan.companion {
@@ -231,8 +231,8 @@ struct Keyed {
     parameters: Vec<Parameter>,
     bindings: Vec<Ident>,
     generics: Generics,
-    /// Explicit generic arguments, where there are any to give.
-    turbofish: TokenStream,
+    /// The names of the generic parameters that can be given explicitly.
+    explicit: Vec<Ident>,
 }
 
 impl Keyed {
@@ -263,16 +263,18 @@ impl Keyed {
         let taken: Vec<_> = plan.arguments.iter().filter(|argument| is_taken(argument)).collect();
         let parameters = taken.iter().map(|it| Parameter(it.binding.clone(), it.ty.clone())).collect();
         let bindings = taken.iter().map(|argument| argument.binding.clone()).collect();
-        let explicit: Vec<_> = generics
-            .params
-            .iter()
-            .filter_map(|parameter| match parameter {
-                GenericParam::Type(parameter) => Some(&parameter.ident),
-                GenericParam::Const(parameter) => Some(&parameter.ident),
-                GenericParam::Lifetime(_) => None,
-            })
-            .collect();
-        let turbofish = if explicit.is_empty() { quote!() } else { quote!(::<#(#explicit),*>) };
-        Self { parameters, bindings, generics, turbofish }
+        let explicit = generics.params.iter().filter_map(|parameter| match parameter {
+            GenericParam::Type(parameter) => Some(parameter.ident.clone()),
+            GenericParam::Const(parameter) => Some(parameter.ident.clone()),
+            GenericParam::Lifetime(_) => None,
+        });
+        let explicit = explicit.collect();
+        Self { parameters, bindings, generics, explicit }
+    }
+
+    /// Explicit generic arguments, where there are any to give.
+    fn turbofish(&self) -> Option<TokenStream> {
+        let explicit = &self.explicit;
+        (!explicit.is_empty()).then(|| quote!(::<#(#explicit),*>))
     }
 }

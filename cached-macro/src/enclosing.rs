@@ -3,6 +3,8 @@
 //! The macro is shown no more than the function itself, so that it looks at what stands around the
 //! attribute in its file. That does not tell where there is no file to be read, nor within a macro.
 
+use std::cell::RefCell;
+
 /// What a function stands in directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -14,6 +16,12 @@ pub(crate) enum Place {
     Trait,
 }
 
+thread_local! {
+    /// What was read for the last attribute: the next one mostly stands further down in the same file, which
+    /// need not be read from its start for each of them.
+    static LAST: RefCell<Reading> = RefCell::default();
+}
+
 /// Where the attribute that is being expanded stands, if that can be seen.
 pub(crate) fn place() -> Option<Place> {
     if !proc_macro::is_available() {
@@ -21,7 +29,10 @@ pub(crate) fn place() -> Option<Place> {
     }
     let here = proc_macro::Span::call_site();
     let text = std::fs::read_to_string(here.local_file()?).ok()?;
-    place_after(before(&text, here.line(), here.column())?)
+    let reading = LAST.take().up_to(before(&text, here.line(), here.column())?)?;
+    let place = reading.innermost.place;
+    LAST.set(reading);
+    place
 }
 
 /// The text before a line and a column, both from 1, the column in characters.
@@ -31,33 +42,48 @@ fn before(text: &str, line: usize, column: usize) -> Option<&str> {
     text.get(..start + within)
 }
 
-/// A delimiter that is open.
-struct Open<'a> {
+/// A file that has been read up to some place between two tokens.
+#[derive(Default)]
+struct Reading {
+    /// All that was read.
+    text: String,
+    /// The last token of it.
+    last: String,
+    innermost: Open,
+    around: Vec<Open>,
+}
+
+/// A delimiter that is open, or the file.
+struct Open {
     /// What its content stands in.
     place: Option<Place>,
     /// The item that is being read within.
-    item: Option<Item<'a>>,
+    item: Option<Item>,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self { place: Some(Place::Outside), item: None }
+    }
 }
 
 /// The start of an item.
-struct Item<'a> {
-    /// The word that says what it is.
-    kind: &'a str,
+struct Item {
+    /// What stands in its braces, if it is an impl or a trait.
+    place: Option<Place>,
     /// How many `<` are open; braces within them are an expression.
     angles: usize,
-    /// Whether it is an impl of a trait.
-    is_for: bool,
 }
 
-impl Item<'_> {
-    /// What stands in its braces, if it is an impl or a trait.
-    fn place(&self) -> Option<Place> {
-        match self.kind {
+impl Item {
+    /// An item that begins with this word.
+    fn new(kind: &str) -> Self {
+        let place = match kind {
             "trait" => Some(Place::Trait),
-            "impl" if self.is_for => Some(Place::Trait),
             "impl" => Some(Place::Impl),
             _ => None,
-        }
+        };
+        Self { place, angles: 0 }
     }
 
     fn read(&mut self, token: &str, last: &str) {
@@ -65,36 +91,54 @@ impl Item<'_> {
             "<" => self.angles += 1,
             ">" => self.angles = self.angles.saturating_sub(1),
             // That of `dyn for<'a> Trait<'a>` and of `where for<'a> T: Trait<'a>` is another one.
-            "for" if self.angles == 0 && (is_word(last) || [">", ")"].contains(&last)) => {
-                self.is_for |= !["dyn", "where"].contains(&last);
+            "for"
+                if self.angles == 0
+                    && self.place == Some(Place::Impl)
+                    && (is_word(last) || [">", ")"].contains(&last))
+                    && !["dyn", "where"].contains(&last) =>
+            {
+                self.place = Some(Place::Trait);
             }
             _ => {}
         }
     }
 }
 
-/// What the end of a text stands in.
-fn place_after(text: &str) -> Option<Place> {
-    const BEFORE_THE_KIND: [&str; 5] = ["pub", "unsafe", "default", "auto", "const"];
-    let mut around = Vec::new();
-    let mut innermost = Open { place: Some(Place::Outside), item: None };
-    let mut last = "";
-    for token in (Tokens { rest: text }) {
+impl Reading {
+    /// Reads on to the end of this text, or all of it if it is another one; nothing if its delimiters do not
+    /// match.
+    fn up_to(self, text: &str) -> Option<Self> {
+        let mut reading = if text.starts_with(&self.text) { self } else { Self::default() };
+        let unread = &text[reading.text.len()..];
+        let before = std::mem::take(&mut reading.last);
+        let mut last = before.as_str();
+        for token in (Tokens { rest: unread }) {
+            reading.read(token, last)?;
+            last = token;
+        }
+        last.clone_into(&mut reading.last);
+        reading.text.push_str(unread);
+        Some(reading)
+    }
+
+    fn read(&mut self, token: &str, last: &str) -> Option<()> {
+        const BEFORE_THE_KIND: [&str; 5] = ["pub", "unsafe", "default", "auto", "const"];
+        let innermost = &mut self.innermost;
         match token {
             "{" | "(" | "[" => {
                 let item = innermost.item.as_ref().filter(|item| token == "{" && item.angles == 0);
-                let place = match item.and_then(Item::place) {
+                let place = match item.and_then(|item| item.place) {
                     // What a macro makes of it cannot be seen.
                     None if ["!", "=>"].contains(&last) => None,
                     None => Some(Place::Outside),
                     place => place,
                 };
-                around.push(std::mem::replace(&mut innermost, Open { place, item: None }));
+                self.around.push(std::mem::replace(innermost, Open { place, item: None }));
             }
             "}" | ")" | "]" => {
                 let was_body = matches!(innermost.place, Some(Place::Impl | Place::Trait));
-                innermost = around.pop()?;
-                let is_header = innermost.item.as_ref().is_some_and(|item| item.place().is_some());
+                *innermost = self.around.pop()?;
+                let is_header = innermost.item.as_ref().is_some_and(|item| item.place.is_some());
                 if was_body || (token == "}" && !is_header) {
                     innermost.item = None;
                 }
@@ -103,14 +147,13 @@ fn place_after(text: &str) -> Option<Place> {
             _ => match &mut innermost.item {
                 Some(item) => item.read(token, last),
                 None if is_word(token) && !BEFORE_THE_KIND.contains(&token) => {
-                    innermost.item = Some(Item { kind: token, angles: 0, is_for: false });
+                    innermost.item = Some(Item::new(token));
                 }
                 None => {}
             },
         }
-        last = token;
+        Some(())
     }
-    innermost.place
 }
 
 fn is_word(token: &str) -> bool {
@@ -225,6 +268,21 @@ impl<'a> Iterator for Tokens<'a> {
 mod tests {
     use super::*;
 
+    fn place_after(text: &str) -> Option<Place> {
+        Reading::default().up_to(text)?.innermost.place
+    }
+
+    /// The same for what is read in two parts, whichever these are.
+    fn places_after_parts(text: &str) -> Vec<Option<Place>> {
+        let mut tokens = Tokens { rest: text };
+        let mut places = Vec::new();
+        while tokens.next().is_some() {
+            let (first, _) = text.split_at(text.len() - tokens.rest.len());
+            places.push(Reading::default().up_to(first).and_then(|it| it.up_to(text)?.innermost.place));
+        }
+        places
+    }
+
     #[test]
     fn what_stands_around_a_function_is_found() {
         let (outside, of_type, of_trait) = (Some(Place::Outside), Some(Place::Impl), Some(Place::Trait));
@@ -265,6 +323,17 @@ mod tests {
             ("} fn f() {", None),
         ] {
             assert_eq!(place_after(text), expected, "{text}");
+            for place in places_after_parts(text) {
+                assert_eq!(place, expected, "{text}, in two parts");
+            }
+        }
+    }
+
+    #[test]
+    fn another_file_is_read_from_its_start() {
+        for text in ["impl A for B { ", "fn f() {} ", "", "impl A {"] {
+            let other = Reading::default().up_to("impl A { #[a] fn f() {} ").expect("it is read");
+            assert_eq!(other.up_to(text).and_then(|it| it.innermost.place), place_after(text), "{text}");
         }
     }
 

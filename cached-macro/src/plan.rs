@@ -5,14 +5,13 @@ use std::time::Duration;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::visit_mut::{self, VisitMut};
 use syn::{Expr, GenericParam, Path, Type, TypeImplTrait, TypeParam, parse_quote};
 
-use crate::borrows::{Depth, depth};
+use crate::borrows::{Depth, depth, wrapper};
 use crate::checks;
 use crate::errors::Errors;
 use crate::options::{Given, Options, Time};
-use crate::signature::{self, Argument, Function};
+use crate::signature::{self, Argument, Function, with_impl_traits};
 
 pub(crate) struct Plan {
     /// The path of the runtime crate.
@@ -130,10 +129,14 @@ impl Plan {
     pub(crate) fn impl_traits(&self) -> impl Iterator<Item = ImplTraits<'_>> {
         let mut number = 0;
         self.arguments.iter().filter_map(move |argument| {
-            let mut named = argument.ty.clone();
-            let mut found = NameImplTraits { parameters: Vec::new(), number: &mut number };
-            found.visit_type_mut(&mut named);
-            let parameters = found.parameters;
+            let mut parameters = Vec::new();
+            let named =
+                with_impl_traits(argument.ty.to_token_stream(), &mut |TypeImplTrait { bounds, .. }| {
+                    let name = Ident::new(&format!("Impl{number}"), Span::mixed_site());
+                    number += 1;
+                    parameters.push(parse_quote!(#name: #bounds));
+                    name.to_token_stream()
+                });
             (!parameters.is_empty()).then_some(ImplTraits { argument, named, parameters })
         })
     }
@@ -143,28 +146,9 @@ impl Plan {
 pub(crate) struct ImplTraits<'a> {
     pub(crate) argument: &'a Argument,
     /// Its type, with a name for each `impl Trait`.
-    pub(crate) named: Type,
+    pub(crate) named: TokenStream,
     /// The names, with their bounds.
     pub(crate) parameters: Vec<TypeParam>,
-}
-
-/// Gives every `impl Trait` in a type a name.
-struct NameImplTraits<'a> {
-    parameters: Vec<TypeParam>,
-    number: &'a mut usize,
-}
-
-impl VisitMut for NameImplTraits<'_> {
-    fn visit_type_mut(&mut self, ty: &mut Type) {
-        if let Type::ImplTrait(TypeImplTrait { bounds, .. }) = ty {
-            let name = Ident::new(&format!("Impl{}", self.number), Span::mixed_site());
-            *self.number += 1;
-            self.parameters.push(parse_quote!(#name: #bounds));
-            *ty = parse_quote!(#name);
-        } else {
-            visit_mut::visit_type_mut(self, ty);
-        }
-    }
 }
 
 /// The type parameters of a function, without its lifetimes and constants.
@@ -300,20 +284,22 @@ impl Plan {
 
     /// One part; what must be a key and is not is underlined at `place`.
     fn part(&self, check: &str, value: impl ToTokens, place: impl ToTokens) -> TokenStream {
-        self.viewed(check, value, place, quote!(.__view()))
+        self.viewed(check, "Arg", value, place, quote!(.__view()))
     }
 
     fn viewed(
         &self,
         check: &str,
+        wrapper: &str,
         value: impl ToTokens,
         place: impl ToTokens,
         view: TokenStream,
     ) -> TokenStream {
         let (first, last) = ends(&place);
         let private = at(first, self.private());
-        let (check, view) = (Ident::new(check, first), at(last, view));
-        quote_spanned!(first=> #private::#check(#private::Arg::new(&#value)#view))
+        let (check, wrapper) = (Ident::new(check, first), Ident::new(wrapper, first));
+        let view = at(last, view);
+        quote_spanned!(first=> #private::#check(#private::#wrapper::new(&#value)#view))
     }
 
     /// A tuple takes part with its elements, so that each may borrow, and each has its own error.
@@ -328,9 +314,9 @@ impl Plan {
             Type::Paren(inner) => self.parts_of(value, &inner.elem, parts),
             Type::Group(inner) => self.parts_of(value, &inner.elem, parts),
             _ if depth(ty) == Depth::Unknown => {
-                parts.push(self.viewed("key", value, ty, quote!(.__view().borrowing())));
+                parts.push(self.viewed("key", "Arg", value, ty, quote!(.__view().borrowing())));
             }
-            _ => parts.push(self.part("key", value, ty)),
+            _ => parts.push(self.viewed("key", wrapper(ty), value, ty, quote!(.__view()))),
         }
     }
 

@@ -2,12 +2,10 @@
 
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::parse::{Parse, ParseStream};
-use syn::visit::Visit;
-use syn::visit_mut::{self, VisitMut};
+use syn::parse::{Parse, ParseStream, Parser};
 use syn::{
-    Attribute, FnArg, Ident, Pat, PatIdent, Receiver, ReceiverKind, ReturnType, Safety, Signature, Token,
-    Type, TypeImplTrait, TypeNever, Visibility,
+    Attribute, FnArg, Ident, Pat, PatSlice, PatTuple, PatTupleStruct, Receiver, ReceiverKind, ReturnType,
+    Safety, Signature, Token, Type, TypeImplTrait, Visibility,
 };
 
 use crate::borrows::borrows;
@@ -103,24 +101,34 @@ impl Argument {
 
 /// A pattern for a reference to what it is for, and the names in it.
 pub(crate) fn by_reference(pattern: &Pat) -> (Pat, Vec<Ident>) {
-    struct Names(Vec<Ident>);
-    impl VisitMut for Names {
-        fn visit_pat_mut(&mut self, pattern: &mut Pat) {
-            while let Pat::Reference(reference) = pattern {
-                *pattern = (*reference.pat).clone();
-            }
-            visit_mut::visit_pat_mut(self, pattern);
-        }
+    let (mut pattern, mut names) = (pattern.clone(), Vec::new());
+    take_by_reference(&mut pattern, &mut names);
+    (pattern, names)
+}
 
-        fn visit_pat_ident_mut(&mut self, name: &mut PatIdent) {
-            (name.by_ref, name.mutability) = (None, None);
-            self.0.push(name.ident.clone());
-            visit_mut::visit_pat_ident_mut(self, name);
-        }
+fn take_by_reference(pattern: &mut Pat, names: &mut Vec<Ident>) {
+    while let Pat::Reference(reference) = pattern {
+        *pattern = (*reference.pat).clone();
     }
-    let (mut pattern, mut names) = (pattern.clone(), Names(Vec::new()));
-    names.visit_pat_mut(&mut pattern);
-    (pattern, names.0)
+    match pattern {
+        Pat::Ident(name) => {
+            (name.by_ref, name.mutability) = (None, None);
+            names.push(name.ident.clone());
+            name.subpat.iter_mut().for_each(|(_, pattern)| take_by_reference(pattern, names));
+        }
+        Pat::Or(or) => or.cases.iter_mut().for_each(|case| take_by_reference(case, names)),
+        Pat::Paren(inner) => take_by_reference(&mut inner.pat, names),
+        Pat::Slice(PatSlice { elems, .. })
+        | Pat::Tuple(PatTuple { elems, .. })
+        | Pat::TupleStruct(PatTupleStruct { elems, .. }) => {
+            elems.iter_mut().for_each(|element| take_by_reference(element, names));
+        }
+        Pat::Struct(fields) => {
+            fields.fields.iter_mut().for_each(|field| take_by_reference(&mut field.pat, names));
+        }
+        // Nothing is bound in others.
+        _ => {}
+    }
 }
 
 /// The arguments; those with patterns are given names, in the signature too.
@@ -173,26 +181,44 @@ pub(crate) fn check(function: &Function, errors: &mut Errors) {
                 "a cached value outlives the call, so that it cannot borrow: return an owned value, such as `String` for `&str`, or an `Arc`",
             );
         }
-        Returned { errors }.visit_type(ty);
+        if let Type::Never(_) = **ty {
+            errors.at(ty, "a function that never returns has nothing to cache");
+        }
+        with_impl_traits(ty.to_token_stream(), &mut |unnamed| {
+            errors.at(
+                &unnamed,
+                "an `impl Trait` cannot be cached: its type has no name to store it under; return a concrete type, or an `Arc<dyn Trait>`",
+            );
+            unnamed.to_token_stream()
+        });
     }
 }
 
-/// Finds what has no name to be stored under in a return type.
-struct Returned<'a> {
-    errors: &'a mut Errors,
-}
-
-impl<'ast> Visit<'ast> for Returned<'_> {
-    fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
-        self.errors.at(
-            ty,
-            "an `impl Trait` cannot be cached: its type has no name to store it under; return a concrete type, or an `Arc<dyn Trait>`",
-        );
-    }
-
-    fn visit_type_never(&mut self, ty: &'ast TypeNever) {
-        self.errors.at(ty, "a function that never returns has nothing to cache");
-    }
+/// A type with something else in the place of each `impl Trait`.
+pub(crate) fn with_impl_traits(
+    ty: TokenStream,
+    instead: &mut dyn FnMut(TypeImplTrait) -> TokenStream,
+) -> TokenStream {
+    let parser = |input: ParseStream<'_>| {
+        let mut tokens = TokenStream::new();
+        while !input.is_empty() {
+            if input.peek(Token![impl]) {
+                tokens.extend(instead(input.parse()?));
+                continue;
+            }
+            tokens.extend([match input.parse()? {
+                TokenTree::Group(group) => {
+                    let mut inner = Group::new(group.delimiter(), with_impl_traits(group.stream(), instead));
+                    inner.set_span(group.span());
+                    TokenTree::Group(inner)
+                }
+                token => token,
+            }]);
+        }
+        Ok(tokens)
+    };
+    // What is not one after an `impl`, in a macro, stays.
+    parser.parse2(ty.clone()).unwrap_or(ty)
 }
 
 /// Whether this is `&mut self`.

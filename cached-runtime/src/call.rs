@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sdd::Guard;
 
+use crate::ask::Ask;
 use crate::circle::{self, Course, Entered, Waiting};
 use crate::computation::{Computation, Delivery, Rules, Timeout, admit, after_store};
 use crate::epoch::{self, with_guard};
@@ -273,7 +274,12 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         self
     }
 
-    /// The handle of the entry; `call` is the call itself, or `()` for the companion, which makes it.
+    /// Answers what the companion asks.
+    pub fn ask<A: Ask<fn() -> O::Returned>>(self, ask: A) -> A::Answer {
+        ask.of(self)
+    }
+
+    /// The handle of the entry; `call` is the call itself.
     pub fn handle<F>(self, call: F) -> Handle<Self, F> {
         Handle::new(self, call)
     }

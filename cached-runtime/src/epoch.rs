@@ -21,6 +21,18 @@ pub(crate) fn with_guard<R: Send>(act: impl FnOnce(&Guard) -> R + Send) -> R {
     if lives() {
         return act(&Guard::new());
     }
+    let (mut act, mut done) = (Some(act), None);
+    elsewhere(&mut |guard| done = act.take().map(|act| act(guard)));
+    match done {
+        Some(done) => done,
+        None => unreachable!("what another thread was to do was done, or has panicked here too"),
+    }
+}
+
+/// Does it in another thread; one function for all that may be done.
+#[cold]
+#[inline(never)]
+fn elsewhere(act: &mut (dyn FnMut(&Guard) + Send)) {
     let done = thread::scope(|scope| scope.spawn(|| act(&Guard::new())).join());
-    done.unwrap_or_else(|panic| resume_unwind(panic))
+    done.unwrap_or_else(|panic| resume_unwind(panic));
 }

@@ -36,6 +36,8 @@
 #![forbid(unsafe_code)]
 
 #[expect(missing_docs, reason = "seen by the expansion alone")]
+mod ask;
+#[expect(missing_docs, reason = "seen by the expansion alone")]
 mod call;
 mod circle;
 mod clock;
@@ -79,9 +81,10 @@ pub use store::{Store, store};
 /// What the expansion of the attribute uses; not for people, and subject to change at any time.
 #[doc(hidden)]
 pub mod __rt {
+    pub use crate::ask::{Ask, Invalidate, Peek, Put};
     pub use crate::call::{Entry, Lookup, Step, begin, begin_if};
     pub use crate::function::Function;
-    pub use crate::key::{Arg, both, key, self_key, type_of};
+    pub use crate::key::{Arg, ByReference as Ref, ByValue as Val, both, key, self_key, type_of};
     pub use crate::outcome::{Ret, cache_err, cache_none, value};
     pub use crate::policy::PolicyBuilder as Policy;
 }

@@ -1,0 +1,43 @@
+//! What a companion asks about one key.
+
+use crate::call::Entry;
+
+/// A question about an entry, and its answer. `F` is the type of a function that returns what the annotated
+/// one does: written so, a lifetime that is missing in there is the same error as elsewhere in the expansion.
+pub trait Ask<F: Returns> {
+    type Answer;
+    fn of(self, entry: impl Entry<Returned = F::Returned>) -> Self::Answer;
+}
+
+pub trait Returns {
+    type Returned;
+}
+
+impl<R> Returns for fn() -> R {
+    type Returned = R;
+}
+
+pub struct Invalidate;
+pub struct Peek;
+pub struct Put<R>(pub R);
+
+impl<R> Ask<fn() -> R> for Invalidate {
+    type Answer = bool;
+    fn of(self, entry: impl Entry<Returned = R>) -> bool {
+        entry.invalidate()
+    }
+}
+
+impl<R> Ask<fn() -> R> for Peek {
+    type Answer = Option<R>;
+    fn of(self, entry: impl Entry<Returned = R>) -> Option<R> {
+        entry.peek()
+    }
+}
+
+impl<R> Ask<fn() -> R> for Put<R> {
+    type Answer = ();
+    fn of(self, entry: impl Entry<Returned = R>) {
+        entry.put(self.0);
+    }
+}
