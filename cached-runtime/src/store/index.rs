@@ -23,7 +23,7 @@ const WAYS_USED: usize = 6;
 /// The most entries of an index.
 pub(super) const MOST_ENTRIES: usize = 1 << 27;
 /// An index begins with at least so many buckets, unless it never needs them, and less than twice as many.
-const FIRST: usize = 16;
+const FIRST: usize = 32;
 /// The lowest bit of each tag byte.
 const LOW: u64 = 0x0001_0101_0101_0101;
 /// The highest bit of each tag byte; set in every tag, so that 0 means empty.
