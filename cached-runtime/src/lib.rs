@@ -22,8 +22,9 @@
 //! - Every argument is in the key unless it is skipped; keys are compared in full, by type. Hashing is
 //!   seeded at random.
 //! - What has expired is never served, and its memory is released within about a second, by itself.
-//!   Time is told by the system's coarse monotonic clock, which ticks every few milliseconds and may
-//!   stand still while the machine sleeps.
+//!   Time is monotonic and told in steps of about two milliseconds while there are very many calls. It may
+//!   stand still while the machine sleeps; after the process was stopped, up to 256 calls of a thread may
+//!   be answered by the time of before.
 //! - Concurrent calls of one key run the body once. A body that panics, or whose future is dropped,
 //!   fails its own caller; the others go on.
 //! - Calls of annotated functions never wait for one another in a circle: one that would computes

@@ -222,7 +222,8 @@ impl<T: Send + Sync + 'static> Index<T> {
     /// with marks or without.
     pub(super) fn new(usual: usize, most: usize, marked: bool) -> (Self, Writing) {
         let usual = usual.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED);
-        let doublings = (0..).find(|doublings| usual.div_ceil(1 << doublings) < 2 * FIRST).unwrap_or(0);
+        let doublings =
+            (0..usize::BITS).find(|doublings| usual.div_ceil(1 << doublings) < 2 * FIRST).unwrap_or(0);
         let first = usual.div_ceil(1 << doublings);
         let shape = Shape { first, mask: 0, buckets: first };
         // Before the last doubling is done there can be twice as many as are needed.

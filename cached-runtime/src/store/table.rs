@@ -108,8 +108,8 @@ where
         // have more than others.
         let spread = if shards == 1 { 1 } else { 4 * part.isqrt() };
         let usual = if policy.is_weighed() { 1 } else { part.saturating_add(spread) };
-        let most = MOST_ENTRIES / shards;
-        let most = if policy.is_weighed() { most } else { capacity.min(most) };
+        let most_of_shard = MOST_ENTRIES / shards;
+        let most = if policy.is_weighed() { most_of_shard } else { capacity.min(most_of_shard) };
         let marked = policy.idle_timeout().is_some();
         let shard = || Shard::new(usual, most.saturating_add(1), part, policy.is_weighed(), marked);
         Self {
@@ -120,7 +120,7 @@ where
             idle: policy.idle_timeout().map(nanoseconds),
             shards: (0..shards).map(|_| shard()).collect(),
             capacity_of_shard: part,
-            most_of_shard: most,
+            most_of_shard,
             free: AtomicUsize::new(capacity),
             next_expiry: AtomicU64::new(NEVER),
         }
