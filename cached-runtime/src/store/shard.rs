@@ -22,7 +22,8 @@ use crate::stats::Counts;
 pub(super) struct Shard<K, S, D> {
     pub(super) index: Index<Entry<K, S>>,
     writer: Mutex<Writer<K, D>>,
-    /// How many entries there are, and what they take: for the limits over all functions.
+    /// How many entries there are, and what they take, when the lock is free: for the limits over all
+    /// functions.
     entries: AtomicUsize,
     bytes: AtomicUsize,
 }
@@ -35,6 +36,8 @@ pub(crate) struct Writer<K, D> {
     writing: Writing,
     eviction: Eviction,
     expiries: Expiries,
+    /// What the entries take.
+    bytes: usize,
     /// The first moment at which an entry may expire; [`NEVER`] if none can.
     next_expiry: Moment,
     pub(crate) flights: Flights<K, D>,
@@ -75,6 +78,7 @@ where
                 writing,
                 eviction: Eviction::new(capacity, weighed),
                 expiries: Expiries::default(),
+                bytes: 0,
                 next_expiry: NEVER,
                 flights: Flights::default(),
                 counts: Counts::default(),
@@ -86,12 +90,6 @@ where
 
     pub(super) fn footprint(&self) -> (usize, usize) {
         (self.entries.load(Relaxed), self.bytes.load(Relaxed))
-    }
-
-    /// Under the lock alone.
-    fn set_footprint(&self, entries: usize, bytes: usize) {
-        self.entries.store(entries, Relaxed);
-        self.bytes.store(bytes, Relaxed);
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -125,6 +123,8 @@ where
     D: Send + Sync + 'static,
 {
     fn drop(&mut self) {
+        self.shard.entries.store(self.len(), Relaxed);
+        self.shard.bytes.store(self.writer.bytes, Relaxed);
         self.table.free(self.freed);
     }
 }
@@ -237,8 +237,7 @@ where
         let place = self.shard.index.insert(&mut self.writer.writing, hash, Shared::new(entry));
         self.note(place, now);
         self.writer.eviction.insert(place, hash, weight);
-        let (entries, bytes) = self.shard.footprint();
-        self.shard.set_footprint(entries + 1, bytes + self.bytes_at(place));
+        self.writer.bytes += self.bytes_at(place);
     }
 
     fn replace(&mut self, place: Place, entry: Entry<K, S>, weight: usize, now: Moment) {
@@ -246,8 +245,7 @@ where
         self.shard.index.replace(place, Shared::new(entry));
         self.note(place, now);
         self.writer.eviction.reweigh(place, weight);
-        let (entries, bytes) = self.shard.footprint();
-        self.shard.set_footprint(entries, bytes + self.bytes_at(place) - old);
+        self.writer.bytes = self.writer.bytes - old + self.bytes_at(place);
         if self.table.is_whole() {
             self.keep_capacity(now);
         }
@@ -353,8 +351,7 @@ where
     /// Removes the entry at a place; its hash is computed if it is not given.
     fn remove(&mut self, place: Place, hash: Option<u64>, cause: Cause) {
         let hash = hash.or_else(|| self.view().hash(place));
-        let (entries, bytes) = self.shard.footprint();
-        self.shard.set_footprint(entries - 1, bytes - self.bytes_at(place));
+        self.writer.bytes -= self.bytes_at(place);
         self.writer.eviction.remove(place);
         drop(self.shard.index.remove(&mut self.writer.writing, place, hash));
         self.freed += 1;
@@ -369,7 +366,7 @@ where
         self.writer.eviction = Eviction::new(self.table.capacity_of_shard, policy.is_weighed());
         self.writer.expiries = Expiries::default();
         self.writer.next_expiry = NEVER;
-        self.shard.set_footprint(0, 0);
+        self.writer.bytes = 0;
         self.freed += count;
         count
     }
@@ -441,6 +438,7 @@ mod tests {
             let keys: HashSet<_> = weights.iter().map(|(key, _)| key).collect();
             assert_eq!(keys.len(), queued.len(), "no key is there twice");
             let bytes = queued.iter().map(|(place, _)| self.bytes_at(*place)).sum();
+            assert_eq!(self.writer.bytes, bytes);
             assert_eq!(self.shard.footprint(), (weights.len(), bytes));
             let soonest = queued.iter().filter_map(|(place, _)| self.expiry(*place)).min().unwrap_or(NEVER);
             assert!(self.writer.next_expiry <= soonest, "it is removed in time");
