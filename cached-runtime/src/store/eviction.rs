@@ -9,13 +9,13 @@
 //!   the comparison that LIRS makes (Jiang, Zhang: “LIRS”, SIGMETRICS 2002); it also bounds how fast the
 //!   queue turns, so that a long loop keeps a stable part of itself.
 //! - Entries that were used in the window, or, rarely, any, may take the place of an unused oldest one.
-//! - Newcomers that were evicted from the window a moment ago ask for a larger window, those that left
-//!   the main queue for a smaller one (as in ARC: Megiddo, Modha, FAST 2003; and Cliffhanger: Cidon et
-//!   al., NSDI 2016).
+//! - Newcomers that a somewhat larger window would have kept ask for one, those that a somewhat larger
+//!   main queue would have kept for a smaller window (as in ARC: Megiddo, Modha, FAST 2003; and
+//!   Cliffhanger: Cidon et al., NSDI 2016).
 //!
 //! The two queues and the memory of hashes are those of S3-FIFO (Yang et al., SOSP 2023).
 
-use super::ghosts::{Ghost, Ghosts};
+use super::ghosts::{AGE_MAX, Ghost, Ghosts};
 use super::places::{ByPlace, Place};
 
 /// The most hits that count.
@@ -24,10 +24,14 @@ pub(super) const FREQUENCY_MAX: u8 = 3;
 /// Epochs in as many misses as there are entries: how coarsely the age of ghosts is known.
 const EPOCHS: u64 = 16;
 /// By how many parts of 256 of one entry the window grows for a ghost that just left it, shrinks for
-/// one that left the main queue, and shrinks with each miss.
+/// one that left the main queue not long ago, and shrinks with each miss.
 const WINDOW_UP: u64 = 192;
 const WINDOW_DOWN: u64 = 256;
 const WINDOW_LEAK: u64 = 3;
+/// Who returns “just left” the window this many misses ago, at least, or half as many epochs; and “not
+/// long ago” is so many epochs.
+const JUST: u64 = 3;
+const NOT_LONG_AGO: u64 = 8;
 /// The window's smallest and largest part of the capacity, in parts of 1024.
 const WINDOW_MIN: u64 = 10;
 const WINDOW_MAX: u64 = 973;
@@ -158,8 +162,14 @@ impl Memory {
         u64::try_from(target).unwrap_or(u64::MAX).clamp(1, capacity.max(2) - 1)
     }
 
-    /// Takes note of a miss while there are so many entries, so many of them in the window.
-    fn miss(&mut self, place: Place, hash: u64, len: u64, in_window: u64) {
+    /// The misses since the oldest of so many entries of the main queue was put there.
+    fn age_of_oldest(&self, in_main: u64) -> u64 {
+        self.now.saturating_sub(self.marks.of_oldest(in_main))
+    }
+
+    /// Takes note of a miss while there are so many entries in the window and in the main queue.
+    fn miss(&mut self, place: Place, hash: u64, in_window: u64, in_main: u64) {
+        let len = in_window + in_main;
         let misses_of_an_epoch = misses_of_an_epoch(len);
         self.now += 1;
         if self.now >= self.epoch_ends {
@@ -168,12 +178,18 @@ impl Memory {
         }
         let part = |of_256: u64| of_256 * (WHOLE / 256) / len.max(1);
         let (mut up, mut down) = (0, part(WINDOW_LEAK));
-        let ghost = self.ghosts.take(hash, self.epoch);
+        // One whose age cannot be told any more has nothing to say.
+        let ghost = self.ghosts.take(hash, self.epoch).filter(|ghost| ghost.age < AGE_MAX);
         if let Some(Ghost { age, left_main }) = ghost {
-            if left_main {
-                down += part(WINDOW_DOWN);
-            } else if age * misses_of_an_epoch <= in_window + misses_of_an_epoch * 3 / 2 {
-                up = part(WINDOW_UP);
+            let (queue, more) = if left_main {
+                (self.age_of_oldest(in_main), misses_of_an_epoch * NOT_LONG_AGO)
+            } else {
+                (in_window, (misses_of_an_epoch * JUST / 2).max(JUST))
+            };
+            match left_main {
+                _ if age * misses_of_an_epoch > queue + more => {}
+                true => down += part(WINDOW_DOWN),
+                false => up = part(WINDOW_UP),
             }
         }
         let share = (self.share + up).saturating_sub(down);
@@ -248,9 +264,8 @@ impl Eviction {
         if let Some(weights) = &mut self.weights {
             weights.set(place, (weight as u64).min(MOST_WEIGHT));
         }
-        let (len, in_window) = (self.len(), self.window.len);
         if let Some(memory) = &mut self.memory {
-            memory.miss(place, hash, len, in_window);
+            memory.miss(place, hash, self.window.len, self.main.len);
         }
         self.push(Window, place);
     }
@@ -300,7 +315,7 @@ impl Eviction {
         let chosen = self.choose(&mut memory, entries).map(|(victim, left_main)| {
             let hash = entries.hash(victim);
             if let Some(hash) = hash {
-                let misses = if left_main { self.age_of_oldest(&memory) } else { self.window.len };
+                let misses = if left_main { memory.age_of_oldest(self.main.len) } else { self.window.len };
                 let age = misses / misses_of_an_epoch(len);
                 memory.ghosts.put(hash, memory.epoch, Ghost { age, left_main });
             }
@@ -357,15 +372,10 @@ impl Eviction {
         }
     }
 
-    /// The misses since the oldest entry of the main queue was put there.
-    fn age_of_oldest(&self, memory: &Memory) -> u64 {
-        memory.now.saturating_sub(memory.marks.of_oldest(self.main.len))
-    }
-
     /// The oldest entry of the main queue, if it has been left alone for so many misses and is unused.
     fn contest(&mut self, limit: u64, memory: &mut Memory, entries: &impl Entries) -> Option<Place> {
         for _ in 0..CHANCES {
-            let oldest = self.main.oldest.filter(|_| self.age_of_oldest(memory) >= limit)?;
+            let oldest = self.main.oldest.filter(|_| memory.age_of_oldest(self.main.len) >= limit)?;
             if entries.frequency(oldest) == 0 {
                 return Some(oldest);
             }

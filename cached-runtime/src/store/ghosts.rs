@@ -5,8 +5,8 @@
 const CELLS: (usize, usize) = (8, 5);
 const AGE_BITS: u32 = 7;
 const AGE_MASK: u64 = (1 << AGE_BITS) - 1;
-/// Ages are kept up to this, well below where they wrap.
-const AGE_MAX: u64 = 96;
+/// Ages are kept up to this, well below where they wrap; who was put there older is as old as that.
+pub(super) const AGE_MAX: u64 = 96;
 /// A cell has one of so many places; the oldest of them is overwritten.
 const WAYS: usize = 4;
 
@@ -29,9 +29,8 @@ pub(super) struct Ghost {
 impl Ghosts {
     /// Room for what so many entries deserve. If they have become many more, all is forgotten.
     pub(super) fn fit(&mut self, entries: usize) {
-        let cells = entries * CELLS.0 / CELLS.1;
-        if cells > self.low.len() + self.low.len() / 4 + 16 {
-            let cells = cells.next_multiple_of(WAYS);
+        let cells = (entries * CELLS.0 / CELLS.1).next_multiple_of(WAYS);
+        if cells > self.low.len() + self.low.len() / 4 {
             *self = Self { low: vec![0; cells], high: vec![0; cells / 2] };
         }
     }
@@ -128,7 +127,7 @@ mod tests {
             for (put, n, age, left_main, later) in steps {
                 epoch += later;
                 let (cells, print) = ghosts.places(hash(n));
-                prop_assert_eq!(cells.len(), if entries * 8 / 5 > 16 { WAYS } else { 0 });
+                prop_assert_eq!(cells.len(), if entries > 0 { WAYS } else { 0 });
                 let identity = (cells.start, print);
                 if put {
                     ghosts.put(hash(n), epoch, Ghost { age, left_main });
