@@ -4,6 +4,8 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
+use once_cell::sync::OnceCell;
+
 use crate::call::{Call, DeliveryOf, FlightOf, Owned, Target};
 use crate::circle::{self, Course};
 use crate::clock::{self, Moment};
@@ -49,12 +51,22 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     started: Moment,
     /// How long the body took, once it has returned.
     took: Option<u64>,
+    /// Once it is no longer known to the table: whoever waits must hear of the end, whatever panics.
+    flight: OnceCell<Arc<FlightOf<O>>>,
     landed: bool,
 }
 
 impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     pub(crate) fn begin(call: &'a Call<O, K>, number: u64, course: Option<Course>) -> Self {
-        Self { call, number, course, started: clock::now(), took: None, landed: false }
+        Self {
+            call,
+            number,
+            course,
+            started: clock::now(),
+            took: None,
+            flight: OnceCell::new(),
+            landed: false,
+        }
     }
 
     /// Stores what the body returned, if it is to be stored and nothing has fenced it, and hands it to
@@ -65,11 +77,11 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         // Until it has landed, a call that the rules make, or what is dropped, must not wait for it.
         let entered = self.course.clone().map(circle::enter);
         let admitted = admit(state, *outcome, rules, &returned);
-        let (stored, flight) = self.store(admitted);
+        let stored = self.store(admitted);
         drop(entered);
         after_store(state, stored);
         // Nobody can join any more.
-        if let Some(flight) = flight.filter(|it| it.is_awaited()) {
+        if let Some(flight) = self.flight.get().filter(|it| it.is_awaited()) {
             let delivery = match outcome.stored(&returned).filter(|_| stored) {
                 Some(value) => Some(Delivery::Stored(value.clone())),
                 None => outcome.share(&returned).map(Delivery::NotStored),
@@ -80,32 +92,34 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         returned
     }
 
-    /// Ends the flight's time in the table, and stores a value; returns whether it was stored, and the
-    /// flight if there is one.
-    fn store(&self, admitted: Option<NewValue<O::Stored>>) -> (bool, Option<Arc<FlightOf<O>>>) {
-        let Some(Target { table, hash, .. }) = &self.call.target else { return (false, None) };
-        let (stored, finished) = with_guard(|guard| {
+    /// Ends the computation's time in the table, and stores a value; returns whether it was stored.
+    fn store(&self, admitted: Option<NewValue<O::Stored>>) -> bool {
+        let Some(Target { table, hash, .. }) = &self.call.target else { return false };
+        let (stored, _left) = with_guard(|guard| {
             table.store(*hash, admitted, guard, |writer| {
-                let Some(Finished { key, flight, fenced }) = self.finish(*hash, writer) else {
-                    return (None, None);
-                };
+                let Some((key, fenced)) = self.finish(*hash, writer) else { return (None, None) };
                 // A flight that was given up has been overtaken by another.
-                let is_overtaken = flight.as_ref().is_some_and(|it| it.has_ended());
+                let is_overtaken = self.flight.get().is_some_and(|it| it.has_ended());
                 if fenced || is_overtaken || !self.call.state.store.is_enabled() {
-                    return (None, Some((Some(key), flight)));
+                    return (None, Some(key));
                 }
-                (Some(key), Some((None, flight)))
+                (Some(key), None)
             })
         });
-        (stored, finished.and_then(|(_, flight)| flight))
+        stored
     }
 
-    fn finish(&self, hash: u64, writer: &mut WriterOf<O, K>) -> Option<Finished<K, DeliveryOf<O>>> {
+    /// Returns the key, and whether the computation was fenced.
+    fn finish(&self, hash: u64, writer: &mut WriterOf<O, K>) -> Option<(K, bool)> {
+        let Finished { key, flight, fenced } = writer.flights.finish(hash, self.number)?;
         if let Some(took) = self.took {
             writer.counts.computations += 1;
             writer.counts.compute_nanoseconds = writer.counts.compute_nanoseconds.saturating_add(took);
         }
-        writer.flights.finish(hash, self.number)
+        if let Some(flight) = flight {
+            let _ = self.flight.set(flight);
+        }
+        Some((key, fenced))
     }
 }
 
@@ -117,11 +131,9 @@ impl<O: Outcome, K: Owned> Drop for Computation<'_, O, K> {
         };
         self.call.state.rare.abandoned.add(1);
         let _entered = self.course.take().map(circle::enter);
-        let finished = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer));
-        if let Some(Finished { key, flight, .. }) = finished {
-            let _lost = flight.as_deref().map(Lost);
-            drop(key);
-        }
+        let key = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer));
+        let _lost = self.flight.get().map(|flight| Lost(flight));
+        drop(key);
     }
 }
 
