@@ -9,13 +9,15 @@
 //!   the comparison that LIRS makes (Jiang, Zhang: “LIRS”, SIGMETRICS 2002); it also bounds how fast the
 //!   queue turns, so that a long loop keeps a stable part of itself.
 //! - Entries that were used in the window, or, rarely, any, may take the place of an unused oldest one.
+//! - In a small cache, it must also have been asked for more often of late than that entry, which is told
+//!   by a sketch of counters (as in `TinyLFU`: Einziger, Friedman, Manes, TOS 2017).
 //! - Newcomers that a somewhat larger window would have kept ask for one, those that a somewhat larger
 //!   main queue would have kept for a smaller window (as in ARC: Megiddo, Modha, FAST 2003; and
 //!   Cliffhanger: Cidon et al., NSDI 2016).
 //!
 //! The two queues and the memory of hashes are those of S3-FIFO (Yang et al., SOSP 2023).
 
-use super::ghosts::{AGE_MAX, Ghost, Ghosts};
+use super::ghosts::{AGE_MAX, Counts, Ghost, Ghosts};
 use super::places::{ByPlace, Place};
 
 /// The most hits that count.
@@ -23,23 +25,26 @@ pub(super) const FREQUENCY_MAX: u8 = 3;
 
 /// Epochs in as many misses as there are entries: how coarsely the age of ghosts is known.
 const EPOCHS: u64 = 16;
-/// By how many parts of 256 of one entry the window grows for a ghost that just left it, shrinks for
-/// one that left the main queue not long ago, and shrinks with each miss.
+/// How many parts of one entry the window is measured in.
+const PARTS: u64 = 256;
+/// By how many of them it grows for a ghost that just left it, and for one whose use was recent, but not
+/// frequent enough; shrinks for one that left the main queue not long ago, and with each miss.
 const WINDOW_UP: u64 = 192;
+const WINDOW_UP_IF_RARE: u64 = 6;
 const WINDOW_DOWN: u64 = 256;
 const WINDOW_LEAK: u64 = 3;
 /// Who returns “just left” the window this many misses ago, at least, or half as many epochs; and “not
 /// long ago” is so many epochs.
 const JUST: u64 = 3;
-const NOT_LONG_AGO: u64 = 8;
-/// The window's smallest and largest part of the capacity, in parts of 1024.
+const NOT_LONG_AGO: u64 = 6;
+/// The window's smallest and largest part of all entries, of 1024.
 const WINDOW_MIN: u64 = 10;
 const WINDOW_MAX: u64 = 973;
 /// The oldest entry of the main queue must have been left alone for half of this many times as long as
 /// the newcomer.
 const GATE: u64 = 3;
 /// Entries that are given a second chance for one newcomer.
-const CHANCES: u32 = 2;
+const CHANCES: u32 = 6;
 /// Entries that are given a second chance where one of the main queue has to go.
 const CHANCES_IF_FORCED: u32 = 8;
 /// The hits in the window that are worth a place in the main queue.
@@ -92,7 +97,8 @@ struct Fifo {
 /// When entries were put into the main queue, one mark for several of them instead of a stamp for each.
 struct Marks {
     at: [u64; 128],
-    step: u64,
+    /// One for 2^shift pushes.
+    shift: u32,
     pushes: u64,
 }
 
@@ -105,61 +111,65 @@ impl Marks {
 
     /// Notes a push to a queue of so many entries.
     fn push(&mut self, now: u64, len: u64) {
-        while len >= 96 * self.step {
+        while len >> self.shift >= 96 {
             self.halve();
         }
-        if self.pushes.is_multiple_of(self.step) {
-            self.at[Self::index(self.pushes / self.step)] = now;
+        let number = self.pushes >> self.shift;
+        if number << self.shift == self.pushes {
+            self.at[Self::index(number)] = now;
         }
         self.pushes += 1;
     }
 
     /// Keeps every other mark.
     fn halve(&mut self) {
-        let (old, newest) = (self.at, self.pushes / self.step);
+        let (old, newest) = (self.at, self.pushes >> self.shift);
         for number in (newest.saturating_sub(127)..=newest).filter(|number| number.is_multiple_of(2)) {
             self.at[Self::index(number / 2)] = old[Self::index(number)];
         }
-        self.step *= 2;
+        self.shift += 1;
     }
 
     /// When the oldest of a queue of so many entries was pushed.
     fn of_oldest(&self, len: u64) -> u64 {
-        self.at[Self::index(self.pushes.saturating_sub(len) / self.step)]
+        self.at[Self::index(self.pushes.saturating_sub(len) >> self.shift)]
     }
 }
 
 /// What is remembered beyond the entries themselves; not there until something is evicted.
 struct Memory {
     ghosts: Ghosts,
+    counts: Counts,
     marks: Marks,
-    /// The window's part of the capacity, of [`WHOLE`].
-    share: u64,
+    /// How many [`PARTS`] of entries should be in the window.
+    window: u64,
     /// The misses so far, the epochs so far, and the miss with which the next one begins.
     now: u64,
     epoch: u64,
     epoch_ends: u64,
-    /// A newcomer that was remembered, and how many misses ago it was used; until there has to be room.
-    returned: Option<(Place, u64)>,
+    /// Until there has to be room.
+    returned: Option<Returned>,
+}
+
+/// A newcomer that was remembered, and how many misses ago it was used.
+struct Returned {
+    place: Place,
+    hash: u64,
+    misses: u64,
 }
 
 impl Memory {
     fn new() -> Self {
         Self {
             ghosts: Ghosts::default(),
-            marks: Marks { at: [0; Marks::MOST], step: 1, pushes: 0 },
-            share: WINDOW_MIN * (WHOLE / 1024),
+            counts: Counts::default(),
+            marks: Marks { at: [0; Marks::MOST], shift: 0, pushes: 0 },
+            window: 0,
             now: 0,
             epoch: 0,
             epoch_ends: 0,
             returned: None,
         }
-    }
-
-    /// The most weight that the window should have.
-    fn window_target(&self, capacity: u64) -> u64 {
-        let target = u128::from(capacity) * u128::from(self.share) / u128::from(WHOLE);
-        u64::try_from(target).unwrap_or(u64::MAX).clamp(1, capacity.max(2) - 1)
     }
 
     /// The misses since the oldest of so many entries of the main queue was put there.
@@ -176,8 +186,8 @@ impl Memory {
             self.epoch += 1;
             self.epoch_ends = self.now + misses_of_an_epoch;
         }
-        let part = |of_256: u64| of_256 * (WHOLE / 256) / len.max(1);
-        let (mut up, mut down) = (0, part(WINDOW_LEAK));
+        self.counts.miss(hash, self.now, len);
+        let (mut up, mut down) = (0, WINDOW_LEAK);
         // One whose age cannot be told any more has nothing to say.
         let ghost = self.ghosts.take(hash, self.epoch).filter(|ghost| ghost.age < AGE_MAX);
         if let Some(Ghost { age, left_main }) = ghost {
@@ -188,17 +198,20 @@ impl Memory {
             };
             match left_main {
                 _ if age * misses_of_an_epoch > queue + more => {}
-                true => down += part(WINDOW_DOWN),
-                false => up = part(WINDOW_UP),
+                true => down += WINDOW_DOWN,
+                false => up = WINDOW_UP,
             }
         }
-        let share = (self.share + up).saturating_sub(down);
-        self.share = share.clamp(WINDOW_MIN * (WHOLE / 1024), WINDOW_MAX * (WHOLE / 1024));
-        self.returned = ghost.map(|ghost| (place, ghost.age * misses_of_an_epoch));
+        self.resize_window(up, down, len);
+        self.returned = ghost.map(|ghost| Returned { place, hash, misses: ghost.age * misses_of_an_epoch });
+    }
+
+    fn resize_window(&mut self, up: u64, down: u64, len: u64) {
+        let window = (self.window + up).saturating_sub(down);
+        self.window = window.clamp(len * PARTS * WINDOW_MIN / 1024, len * PARTS * WINDOW_MAX / 1024);
     }
 }
 
-const WHOLE: u64 = 1 << 40;
 /// So that two of them can be added.
 const MOST_WEIGHT: u64 = u64::MAX / 2;
 
@@ -285,7 +298,7 @@ impl Eviction {
     pub(super) fn remove(&mut self, place: Place) {
         self.unlink(place);
         if let Some(memory) = &mut self.memory
-            && memory.returned.is_some_and(|(returned, _)| returned == place)
+            && memory.returned.as_ref().is_some_and(|returned| returned.place == place)
         {
             memory.returned = None;
         }
@@ -300,10 +313,10 @@ impl Eviction {
         if let Some(weights) = &mut self.weights {
             weights.set(to, weight);
         }
-        if let Some((returned, _)) = self.memory.as_mut().and_then(|memory| memory.returned.as_mut())
-            && *returned == from
+        if let Some(returned) = self.memory.as_mut().and_then(|memory| memory.returned.as_mut())
+            && returned.place == from
         {
-            *returned = to;
+            returned.place = to;
         }
     }
 
@@ -311,7 +324,9 @@ impl Eviction {
     pub(super) fn victim(&mut self, entries: &impl Entries) -> Option<(Place, Option<u64>)> {
         let len = self.len();
         let mut memory = self.memory.take().unwrap_or_else(|| Box::new(Memory::new()));
-        memory.ghosts.fit(usize::try_from(len).unwrap_or(usize::MAX));
+        let entries_now = usize::try_from(len).unwrap_or(usize::MAX);
+        memory.ghosts.fit(entries_now);
+        memory.counts.fit(entries_now);
         let chosen = self.choose(&mut memory, entries).map(|(victim, left_main)| {
             let hash = entries.hash(victim);
             if let Some(hash) = hash {
@@ -327,22 +342,23 @@ impl Eviction {
 
     /// The victim, and whether it is the oldest of the main queue.
     fn choose(&mut self, memory: &mut Memory, entries: &impl Entries) -> Option<(Place, bool)> {
-        if let Some((newcomer, reused_after)) = memory.returned.take() {
-            // One that is heavier than others must be worth as many of them.
-            let average = (self.weight() / self.len().max(1)).max(1);
-            let heavier = (self.weight_of(newcomer) / average).max(1);
-            let limit = (reused_after * GATE / 2).saturating_mul(heavier);
+        if let Some(Returned { place, hash, misses }) = memory.returned.take() {
+            let limit = (misses * GATE / 2).saturating_mul(self.heaviness(place));
             if let Some(victim) = self.contest(limit, memory, entries) {
-                self.promote(newcomer, 0, memory, entries);
-                return Some((victim, true));
+                if memory.counts.is_more_frequent(hash, || entries.hash(victim)) {
+                    self.promote(place, 0, memory, entries);
+                    return Some((victim, true));
+                }
+                memory.resize_window(WINDOW_UP_IF_RARE, 0, self.len());
             }
         }
         // A limit over all functions may be lower than the capacity: what will be left is all there is.
-        let left = self.weight() - self.weight() / self.len().max(1);
-        let capacity = if self.is_over() { self.capacity } else { left }.max(1);
+        let capacity =
+            if self.is_over() { self.capacity } else { self.weight().saturating_sub(self.average_weight()) }
+                .max(1);
         // Each turn promotes an entry or ends.
         loop {
-            let target = memory.window_target(capacity);
+            let target = self.window_target(capacity, memory);
             let is_small = self.window.weight <= target || self.window.len <= 1;
             let Some(candidate) = self.window.oldest.filter(|_| !is_small || self.main.len == 0) else {
                 return self.weakest_of_main(memory, entries).map(|victim| (victim, true));
@@ -372,6 +388,22 @@ impl Eviction {
         }
     }
 
+    /// The most weight that the window should have, of so much.
+    fn window_target(&self, capacity: u64, memory: &Memory) -> u64 {
+        let entries = memory.window / PARTS;
+        let weight = entries.saturating_mul(self.average_weight());
+        weight.clamp(1, capacity.max(2) - 1)
+    }
+
+    fn average_weight(&self) -> u64 {
+        if self.weights.is_some() { self.weight() / self.len().max(1) } else { 1 }
+    }
+
+    /// One that is heavier than others must be worth as many of them.
+    fn heaviness(&self, place: Place) -> u64 {
+        self.weights.as_ref().map_or(1, |weights| weights.get(place) / self.average_weight().max(1)).max(1)
+    }
+
     /// The oldest entry of the main queue, if it has been left alone for so many misses and is unused.
     fn contest(&mut self, limit: u64, memory: &mut Memory, entries: &impl Entries) -> Option<Place> {
         for _ in 0..CHANCES {
@@ -396,7 +428,9 @@ impl Eviction {
     }
 
     fn second_chance(&mut self, place: Place, memory: &mut Memory, entries: &impl Entries) {
-        self.promote(place, entries.frequency(place) / 2, memory, entries);
+        let frequency = entries.frequency(place);
+        memory.counts.hits(frequency, || entries.hash(place));
+        self.promote(place, frequency / 2, memory, entries);
     }
 
     /// Makes an entry the newest of the main queue.
@@ -486,8 +520,8 @@ mod tests {
             }
             let places: HashSet<_> = all.iter().map(|(place, _)| place.bits()).collect();
             assert_eq!(places.len(), all.len(), "nothing is there twice");
-            if let Some((returned, _)) = self.memory.as_ref().and_then(|memory| memory.returned) {
-                assert!(places.contains(&returned.bits()), "who returned is there");
+            if let Some(returned) = self.memory.as_ref().and_then(|memory| memory.returned.as_ref()) {
+                assert!(places.contains(&returned.place.bits()), "who returned is there");
             }
             all
         }
@@ -677,7 +711,7 @@ mod tests {
         fn a_mark_is_no_further_off_than_its_step(
             most in 1..1000_u64, gaps in prop::collection::vec(0..5_u64, 1..2000),
         ) {
-            let mut marks = Marks { at: [0; Marks::MOST], step: 1, pushes: 0 };
+            let mut marks = Marks { at: [0; Marks::MOST], shift: 0, pushes: 0 };
             let (mut now, mut pushed) = (0, Vec::new());
             for gap in gaps {
                 now += gap;
@@ -686,9 +720,9 @@ mod tests {
                 pushed.push(now);
                 let len = (pushed.len() as u64).min(most);
                 let oldest = pushed.len() - usize::try_from(len).unwrap();
-                let range = pushed[oldest.saturating_sub(usize::try_from(marks.step).unwrap())]..=pushed[oldest];
+                let range = pushed[oldest.saturating_sub(1 << marks.shift)]..=pushed[oldest];
                 prop_assert!(range.contains(&marks.of_oldest(len)), "{range:?} {}", marks.of_oldest(len));
-                prop_assert!(marks.step <= (most / 48).max(1));
+                prop_assert!(1 << marks.shift <= (most / 48).max(1));
             }
         }
     }
@@ -704,6 +738,31 @@ mod tests {
         }
         let ratio = cache.hits * 100 / (50 * 150);
         assert!((50..67).contains(&ratio), "{ratio} % of the calls were hits, 66 % are possible");
+    }
+
+    #[test]
+    fn working_sets_that_follow_one_another_are_taken_up_however_often_the_last_one_was_used() {
+        let mut cache = Cache::new(100, false);
+        for set in 0..200 {
+            if set == 100 {
+                cache.hits = 0;
+            }
+            (0..5 * 40).for_each(|turn| cache.call(set * 40 + turn % 40));
+        }
+        let ratio = cache.hits * 100 / (100 * 5 * 40);
+        assert!((77..=80).contains(&ratio), "{ratio} % of the calls were hits, 80 % are possible");
+    }
+
+    #[test]
+    fn the_window_becomes_large_where_the_most_recent_entries_are_the_best() {
+        let mut cache = Cache::new(100, false);
+        // Each of 150 numbers for a while, in no order, and never again.
+        let mut random = 1_u64;
+        for call in 0..30_000 {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            cache.call(call / 20 + (random >> 33) % 150);
+        }
+        assert!(cache.eviction.window.len > 50, "{} entries", cache.eviction.window.len);
     }
 
     #[test]
