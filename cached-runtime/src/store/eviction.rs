@@ -8,9 +8,9 @@
 //!   entry at once, if nobody has looked at that for `1.5 r` misses and it was not used since. This is
 //!   the comparison that LIRS makes (Jiang, Zhang: “LIRS”, SIGMETRICS 2002); it also bounds how fast the
 //!   queue turns, so that a long loop keeps a stable part of itself.
+//! - In a small cache, the newcomer must also have been asked for more often of late, which is told by a
+//!   sketch of counters (as in `TinyLFU`: Einziger, Friedman, Manes, TOS 2017).
 //! - Entries that were used in the window, or, rarely, any, may take the place of an unused oldest one.
-//! - In a small cache, it must also have been asked for more often of late than that entry, which is told
-//!   by a sketch of counters (as in `TinyLFU`: Einziger, Friedman, Manes, TOS 2017).
 //! - Newcomers that a somewhat larger window would have kept ask for one, those that a somewhat larger
 //!   main queue would have kept for a smaller window (as in ARC: Megiddo, Modha, FAST 2003; and
 //!   Cliffhanger: Cidon et al., NSDI 2016).
@@ -44,9 +44,7 @@ const WINDOW_MAX: u64 = 973;
 /// the newcomer.
 const GATE: u64 = 3;
 /// Entries that are given a second chance for one newcomer.
-const CHANCES: u32 = 6;
-/// Entries that are given a second chance where one of the main queue has to go.
-const CHANCES_IF_FORCED: u32 = 8;
+const CHANCES: u32 = 8;
 /// The hits in the window that are worth a place in the main queue.
 const PROMOTED_AT: u8 = 2;
 /// One of so many that leave the window takes the place of an entry that has been unused for long.
@@ -353,9 +351,8 @@ impl Eviction {
             }
         }
         // A limit over all functions may be lower than the capacity: what will be left is all there is.
-        let capacity =
-            if self.is_over() { self.capacity } else { self.weight().saturating_sub(self.average_weight()) }
-                .max(1);
+        let left = self.weight().saturating_sub(self.average_weight());
+        let capacity = if self.is_over() { self.capacity } else { left }.max(1);
         // Each turn promotes an entry or ends.
         loop {
             let target = self.window_target(capacity, memory);
@@ -390,9 +387,8 @@ impl Eviction {
 
     /// The most weight that the window should have, of so much.
     fn window_target(&self, capacity: u64, memory: &Memory) -> u64 {
-        let entries = memory.window / PARTS;
-        let weight = entries.saturating_mul(self.average_weight());
-        weight.clamp(1, capacity.max(2) - 1)
+        let entries = (memory.window / PARTS).max(1);
+        entries.saturating_mul(self.average_weight()).clamp(1, capacity.max(2) - 1)
     }
 
     fn average_weight(&self) -> u64 {
@@ -417,7 +413,7 @@ impl Eviction {
     }
 
     fn weakest_of_main(&mut self, memory: &mut Memory, entries: &impl Entries) -> Option<Place> {
-        for _ in 0..CHANCES_IF_FORCED {
+        for _ in 0..CHANCES {
             let oldest = self.main.oldest?;
             if entries.frequency(oldest) == 0 {
                 break;
@@ -563,6 +559,8 @@ mod tests {
         entries: Numbers,
         places: HashMap<u64, Place>,
         free: Vec<Place>,
+        /// Of each that is called.
+        weight: usize,
         hits: u64,
     }
 
@@ -573,6 +571,7 @@ mod tests {
                 entries: Numbers::default(),
                 places: HashMap::new(),
                 free: (0..BUCKETS).flat_map(Place::of_bucket).collect(),
+                weight: 1,
                 hits: 0,
             }
         }
@@ -604,7 +603,7 @@ mod tests {
                 self.hits += 1;
                 return;
             }
-            self.insert(number, 1);
+            self.insert(number, self.weight);
             while self.eviction.is_over() {
                 self.evict();
             }
@@ -741,6 +740,21 @@ mod tests {
     }
 
     #[test]
+    fn entries_that_all_weigh_the_same_are_kept_as_if_they_weighed_nothing() {
+        for (capacity, weight, more) in [(1, 7, 6), (2, 7, 0), (70, 1_000_003, 999_999), (300, 3, 1)] {
+            let mut caches = [Cache::new(capacity, false), Cache::new(capacity * weight + more, true)];
+            caches[1].weight = weight;
+            for call in 0..20_000_u64 {
+                let number = call * call % 1009 % (1 + call % 500);
+                for cache in &mut caches {
+                    cache.call(number);
+                }
+            }
+            assert_eq!(caches[0].hits, caches[1].hits, "{capacity} entries");
+        }
+    }
+
+    #[test]
     fn working_sets_that_follow_one_another_are_taken_up_however_often_the_last_one_was_used() {
         let mut cache = Cache::new(100, false);
         for set in 0..200 {
@@ -756,11 +770,11 @@ mod tests {
     #[test]
     fn the_window_becomes_large_where_the_most_recent_entries_are_the_best() {
         let mut cache = Cache::new(100, false);
-        // Each of 150 numbers for a while, in no order, and never again.
+        // Each number four times or so while it is one of the last 150, and never again.
         let mut random = 1_u64;
         for call in 0..30_000 {
             random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-            cache.call(call / 20 + (random >> 33) % 150);
+            cache.call(call / 4 + (random >> 33) % 150);
         }
         assert!(cache.eviction.window.len > 50, "{} entries", cache.eviction.window.len);
     }
