@@ -218,6 +218,7 @@ enum Turn<O: Outcome> {
 /// A computation that is known to others.
 struct Begun<O: Outcome> {
     number: u64,
+    course: Course,
     /// There if it was asked for.
     flight: Option<Arc<FlightOf<O>>>,
     entered: Entered,
@@ -325,11 +326,10 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             match self.turn(true) {
                 Turn::Return(value) => return value,
                 Turn::Bypass => return body().await,
-                Turn::Compute(Begun { number, flight, entered }) => {
-                    let course = circle::current();
+                Turn::Compute(Begun { number, course, flight, entered }) => {
                     drop(entered);
-                    let Some((flight, course)) = flight.zip(course) else {
-                        unreachable!("a computation that has begun has a course, and a flight if asked for")
+                    let Some(flight) = flight else {
+                        unreachable!("there is a flight, since it was asked for")
                     };
                     let computation = Computation::begin(&self, number, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
@@ -397,14 +397,15 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             drop(locked);
             // What is dropped with the guard may call the function, and must not wait for what has only
             // begun.
-            let entered = circle::enter(Course::begin(number));
+            let course = Course::begin(number);
+            let entered = circle::enter(course.clone());
             drop(guard);
-            return Turn::Compute(Begun { number, flight, entered });
+            return Turn::Compute(Begun { number, course, flight, entered });
         }
     }
 
     /// What is returned after the flight that this call waited for, if anything.
-    fn after(&mut self, ending: &Ending<Delivery<O::Stored, O::Shared>>) -> Option<O::Returned> {
+    fn after(&mut self, ending: &Ending<DeliveryOf<O>>) -> Option<O::Returned> {
         let returned = match ending {
             Ending::Landed(Some(Delivery::Stored(value))) => self.outcome.returned(value.clone()),
             Ending::Landed(Some(Delivery::NotStored(value))) => self.outcome.unshare(value),

@@ -14,12 +14,11 @@ pub(crate) struct Course {
 }
 
 thread_local! {
-    /// See [`current`].
+    /// The innermost computation whose body this thread is running.
     static CURRENT: RefCell<Option<Course>> = const { RefCell::new(None) };
 }
 
-/// The innermost computation whose body this thread is running.
-pub(crate) fn current() -> Option<Course> {
+fn current() -> Option<Course> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 

@@ -17,8 +17,9 @@
 //!
 //! The two queues and the memory of hashes are those of S3-FIFO (Yang et al., SOSP 2023).
 
-use super::ghosts::{AGE_MAX, Counts, Ghost, Ghosts};
+use super::ghosts::{AGE_MAX, Ghost, Ghosts};
 use super::places::{ByPlace, Place};
+use super::sketch::Sketch;
 
 /// The most hits that count.
 pub(super) const FREQUENCY_MAX: u8 = 3;
@@ -137,7 +138,7 @@ impl Marks {
 /// What is remembered beyond the entries themselves; not there until something is evicted.
 struct Memory {
     ghosts: Ghosts,
-    counts: Counts,
+    sketch: Sketch,
     marks: Marks,
     /// How many [`PARTS`] of entries should be in the window.
     window: u64,
@@ -160,7 +161,7 @@ impl Memory {
     fn new() -> Self {
         Self {
             ghosts: Ghosts::default(),
-            counts: Counts::default(),
+            sketch: Sketch::default(),
             marks: Marks { at: [0; Marks::MOST], shift: 0, pushes: 0 },
             window: 0,
             now: 0,
@@ -184,7 +185,7 @@ impl Memory {
             self.epoch += 1;
             self.epoch_ends = self.now + misses_of_an_epoch;
         }
-        self.counts.miss(hash, self.now, len);
+        self.sketch.miss(hash, self.now, len);
         let (mut up, mut down) = (0, WINDOW_LEAK);
         // One whose age cannot be told any more has nothing to say.
         let ghost = self.ghosts.take(hash, self.epoch).filter(|ghost| ghost.age < AGE_MAX);
@@ -324,7 +325,7 @@ impl Eviction {
         let mut memory = self.memory.take().unwrap_or_else(|| Box::new(Memory::new()));
         let entries_now = usize::try_from(len).unwrap_or(usize::MAX);
         memory.ghosts.fit(entries_now);
-        memory.counts.fit(entries_now);
+        memory.sketch.fit(entries_now);
         let chosen = self.choose(&mut memory, entries).map(|(victim, left_main)| {
             let hash = entries.hash(victim);
             if let Some(hash) = hash {
@@ -343,7 +344,7 @@ impl Eviction {
         if let Some(Returned { place, hash, misses }) = memory.returned.take() {
             let limit = (misses * GATE / 2).saturating_mul(self.heaviness(place));
             if let Some(victim) = self.contest(limit, memory, entries) {
-                if memory.counts.is_more_frequent(hash, || entries.hash(victim)) {
+                if memory.sketch.is_more_frequent(hash, || entries.hash(victim)) {
                     self.promote(place, 0, memory, entries);
                     return Some((victim, true));
                 }
@@ -413,19 +414,12 @@ impl Eviction {
     }
 
     fn weakest_of_main(&mut self, memory: &mut Memory, entries: &impl Entries) -> Option<Place> {
-        for _ in 0..CHANCES {
-            let oldest = self.main.oldest?;
-            if entries.frequency(oldest) == 0 {
-                break;
-            }
-            self.second_chance(oldest, memory, entries);
-        }
-        self.main.oldest
+        self.contest(0, memory, entries).or(self.main.oldest)
     }
 
     fn second_chance(&mut self, place: Place, memory: &mut Memory, entries: &impl Entries) {
         let frequency = entries.frequency(place);
-        memory.counts.hits(frequency, || entries.hash(place));
+        memory.sketch.hits(frequency, || entries.hash(place));
         self.promote(place, frequency / 2, memory, entries);
     }
 

@@ -283,7 +283,8 @@ impl<T: Send + Sync + 'static> Index<T> {
         is_it: impl Fn(&T) -> bool,
         guard: &'g Guard,
     ) -> Option<Found<'g, T>> {
-        for number in Shape::unpack(self.first, self.shape.load(Acquire)).probe(hash) {
+        // The first of them has been looked at.
+        for number in Shape::unpack(self.first, self.shape.load(Acquire)).probe(hash).skip(1) {
             let candidates = Candidates::of(self.buckets.get(number), number, hash);
             let found = candidates.find(&is_it, guard);
             if found.is_some() || !candidates.spilled {

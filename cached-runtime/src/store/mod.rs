@@ -8,6 +8,7 @@ mod index;
 pub(crate) mod janitor;
 mod places;
 mod shard;
+mod sketch;
 pub(crate) mod table;
 
 use std::fmt;
@@ -83,6 +84,11 @@ impl Inner {
         self.functions.read().clone()
     }
 
+    /// Those of all functions.
+    fn tables(&self) -> impl Iterator<Item = &'static dyn AnyTable> {
+        self.functions().into_iter().flat_map(State::tables)
+    }
+
     #[inline]
     pub(crate) fn is_enabled(&self) -> bool {
         self.enabled.load(Acquire)
@@ -90,9 +96,7 @@ impl Inner {
 
     /// Entries and bytes of all functions.
     fn footprint(&self) -> (usize, usize) {
-        let functions = self.functions();
-        let tables = functions.iter().flat_map(|state| state.tables());
-        tables.map(AnyTable::footprint).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+        table::sum(self.tables().map(AnyTable::footprint))
     }
 
     /// Evicts until the limits over all functions are kept: first what has expired anywhere, then from
@@ -117,23 +121,17 @@ impl Inner {
 
     fn evict_from_largest(&self, by_entries: bool) -> bool {
         let size = |(entries, bytes): (usize, usize)| if by_entries { entries } else { bytes };
-        let functions = self.functions();
-        let tables = functions.iter().flat_map(|state| state.tables());
-        tables.max_by_key(|table| size(table.footprint())).is_some_and(AnyTable::evict_one)
+        self.tables().max_by_key(|table| size(table.footprint())).is_some_and(AnyTable::evict_one)
     }
 
     /// Removes expired entries, at most so many from each table at a time; returns how many.
     pub(crate) fn remove_expired(&self, most: usize) -> usize {
         let now = self.clock.now();
-        let functions = self.functions();
-        let tables = functions.iter().flat_map(|state| state.tables());
-        tables.filter(|table| table.next_expiry() <= now).map(|table| table.remove_expired(most)).sum()
+        self.tables().filter(|table| table.next_expiry() <= now).map(|table| table.remove_expired(most)).sum()
     }
 
     pub(crate) fn next_expiry(&self) -> Moment {
-        let functions = self.functions();
-        let tables = functions.iter().flat_map(|state| state.tables());
-        tables.map(AnyTable::next_expiry).min().unwrap_or(Moment::MAX)
+        self.tables().map(AnyTable::next_expiry).min().unwrap_or(Moment::MAX)
     }
 
     pub(crate) fn clear(&self) {

@@ -52,17 +52,6 @@ pub(super) enum Cause {
     Invalidated,
 }
 
-/// What an entry that is new finds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
-    /// There is none: another entry has to go.
-    Full,
-    /// It has been set aside for it.
-    Reserved,
-    /// The shard alone knows.
-    Own,
-}
-
 impl<K, S, D> Shard<K, S, D>
 where
     K: Send + Sync + 'static,
@@ -193,40 +182,39 @@ where
     }
 
     /// Stores a value in the place of the one that the key may have had. One that is heavier than the
-    /// capacity is not stored but returned, and the old one goes all the same. Returns what room is left.
+    /// capacity is not stored but returned, and the old one goes all the same. A new entry
+    /// takes the room that is reserved; where there is none, another entry has to go.
     pub(super) fn insert(
         &mut self,
         hash: u64,
         key: K,
         new: NewValue<S>,
-        room: Room,
-    ) -> (Option<Left<K, S>>, Room) {
+        reserved: &mut bool,
+    ) -> Option<Left<K, S>> {
         let old = self.find(hash, |it| self.table.same(it, &key));
         let NewValue { value, deadline, weight } = new;
         if weight > self.table.state.capacity {
             if let Some((place, ..)) = old {
                 self.remove(place, Some(hash), Cause::Evicted);
             }
-            return (Some((Some(key), Some(value))), room);
+            return Some((Some(key), Some(value)));
         }
         let now = self.table.now();
         if let Some((place, _, frequency)) = old {
             self.replace(place, Entry::new(key, value, deadline, frequency), weight, now);
-            return (None, room);
+            return None;
         }
         self.insert_new(hash, Entry::new(key, value, deadline, 0), weight, now);
-        match room {
-            Room::Own => self.keep_capacity(now),
-            Room::Reserved => return (None, Room::Full),
-            Room::Full => {
-                let others = self.len() as u64 - 1;
-                self.writer.eviction.set_capacity(others);
-                self.make_room(now);
-                // It is taken at once.
-                self.freed -= 1;
-            }
+        if self.table.is_whole() {
+            self.keep_capacity(now);
+        } else if !std::mem::take(reserved) {
+            let others = self.len() as u64 - 1;
+            self.writer.eviction.set_capacity(others);
+            self.make_room(now);
+            // It is taken at once.
+            self.freed -= 1;
         }
-        (None, room)
+        None
     }
 
     fn insert_new(&mut self, hash: u64, entry: Entry<K, S>, weight: usize, now: Moment) {

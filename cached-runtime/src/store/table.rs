@@ -17,7 +17,7 @@ use super::index::{Candidates, Found, Index, MOST_ENTRIES};
 use super::janitor;
 use super::places::Place;
 pub(crate) use super::shard::Writer;
-use super::shard::{Locked, Room, Shard, times};
+use super::shard::{Locked, Shard, times};
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::epoch::with_guard;
 use crate::function::State;
@@ -230,16 +230,7 @@ where
         }
         let (key, found) = key(&mut locked.writer);
         let left = match (key, value) {
-            (Some(key), Some(value)) => {
-                let room = match reserved.is_there {
-                    _ if self.is_whole() => Room::Own,
-                    true => Room::Reserved,
-                    false => Room::Full,
-                };
-                let (left, room) = locked.insert(hash, key, value, room);
-                reserved.is_there = room == Room::Reserved;
-                left
-            }
+            (Some(key), Some(value)) => locked.insert(hash, key, value, &mut reserved.is_there),
             (key, value) => Some((key, value.map(|it| it.value))),
         };
         // What is left is dropped without the lock: to drop it may be to call the function.
@@ -330,6 +321,11 @@ impl Drop for Reservation<'_> {
     }
 }
 
+/// Entries and bytes together.
+pub(super) fn sum(footprints: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
+    footprints.fold((0, 0), |(entries, bytes), (more, larger)| (entries + more, bytes + larger))
+}
+
 /// A table of whatever types, as the store sees it.
 pub(crate) trait AnyTable: Any + Send + Sync {
     fn hits(&self) -> u64;
@@ -365,8 +361,7 @@ where
     }
 
     fn footprint(&self) -> (usize, usize) {
-        let add = |(a, b): (usize, usize), (c, d)| (a + c, b + d);
-        self.shards.iter().map(Shard::footprint).fold((0, 0), add)
+        sum(self.shards.iter().map(Shard::footprint))
     }
 
     fn next_expiry(&self) -> Moment {
