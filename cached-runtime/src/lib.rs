@@ -38,6 +38,8 @@
 
 #[expect(missing_docs, reason = "seen by the expansion alone")]
 mod ask;
+#[cfg(feature = "backend")]
+pub mod backend;
 #[expect(missing_docs, reason = "seen by the expansion alone")]
 mod call;
 mod circle;
