@@ -764,11 +764,27 @@ impl fmt::Display for Url {
         }
         f.write_str(&self.path)?;
         match self.scheme.path() {
-            PathIs::Database => write!(f, "/{}", self.database),
-            PathIs::Master => write!(f, "/{}/{}", self.master, self.database),
-            PathIs::File if self.database > 0 => write!(f, "?database={}", self.database),
-            _ => Ok(()),
+            PathIs::Database => write!(f, "/{}", self.database)?,
+            PathIs::Master => write!(f, "/{}/{}", self.master, self.database)?,
+            _ => {}
         }
+        let is_file = self.scheme.path() == PathIs::File;
+        let parameters = [
+            ("prefix", Some(self.prefix.clone()).filter(|it| it != DEFAULT_PREFIX)),
+            ("timeout", Some(format!("{:?}", self.timeout)).filter(|_| self.timeout != DEFAULT_TIMEOUT)),
+            ("connect_timeout", self.connect_timeout.map(|it| format!("{it:?}"))),
+            ("max_bytes", self.max_bytes.map(|it| it.to_string())),
+            ("database", Some(self.database.to_string()).filter(|_| is_file && self.database > 0)),
+            ("ca", self.ca.clone()),
+        ];
+        let mut mark = '?';
+        for (name, value) in parameters {
+            if let Some(value) = value {
+                write!(f, "{mark}{name}={value}")?;
+                mark = '&';
+            }
+        }
+        Ok(())
     }
 }
 
