@@ -183,7 +183,10 @@ fn methods_and_generic_functions_have_entries_of_their_own() {
     let _own = testing::isolated();
     for _ in 0..2 {
         assert_eq!((One(1).name(2), Other(3).name(2)), ("one 1 2".into(), "other 3 2".into()));
-        assert_eq!((size::<u8>(1), size::<String>(1), size::<bool>(1)), ("0 1".into(), " 1".into(), "false 1".into()));
+        assert_eq!(
+            (size::<u8>(1), size::<String>(1), size::<bool>(1)),
+            ("0 1".into(), " 1".into(), "false 1".into())
+        );
         assert_eq!((One(1).load(2), One(2).load(2), One(2).load(1)), (3, 4, 3));
     }
     let handle = || One(1).load_cache(2);
