@@ -67,6 +67,8 @@ mod store;
 pub mod testing;
 
 #[cfg(feature = "backend")]
+pub use backend::encode::SharedKey;
+#[cfg(feature = "backend")]
 pub use backend::{Backend, BackendInfo, BackendState, backends};
 #[doc = include_str!("cached.md")]
 #[doc(inline)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::codec::{Codec, Coding};
 use super::encode::{Encoder, NoEncoding, SharedKey};
 use super::link::{Way, blocking};
-use super::remote::{Fetched, Remote, RemoteKey, Written};
+use super::remote::{Encoded as Encoding, Fetched, Remote, RemoteKey, Written};
 use crate::ask::{Ask, AskAsync};
 use crate::call::{Begun, Call, Entry, Lookup, Mode, Owned, Turn, conditions, hit};
 use crate::clock::{Moment, NEVER, nanoseconds};
@@ -196,7 +196,7 @@ pub struct SharedCall<O: Outcome, K: Owned> {
 }
 
 impl<O: Outcome, K: Owned> SharedCall<O, K> {
-    #[cold]
+    #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
     #[inline(never)]
     pub(crate) fn new<G: ?Sized, P: EncodedKey<Owned = K>>(
         function: &'static Function,
@@ -362,15 +362,13 @@ async fn through<O: Outcome, K: Owned>(
     let mut copy = None;
     match admitted {
         Some(new) if !computation.is_fenced() => {
-            match (coding.encode)(&new.value) {
-                Ok(payload) => {
-                    let (ttl, cost) = (time_left(call.state, new.deadline), computation.took());
-                    written = remote.store(way, key, coding.id, &payload, ttl, cost, ticket).await;
-                }
-                Err(_) => {
-                    remote.counts.undecodable.add(1);
-                    remote.abandon(way, key, ticket).await;
-                }
+            if let Ok(payload) = (coding.encode)(&new.value) {
+                let (ttl, cost) = (time_left(call.state, new.deadline), computation.took());
+                let value = Encoding { codec: coding.id, payload: &payload, ttl, cost };
+                written = remote.store(way, key, value, ticket).await;
+            } else {
+                remote.counts.undecodable.add(1);
+                remote.abandon(way, key, ticket).await;
             }
             if written != Written::Overtaken {
                 copy = shortened(call.state, new);
@@ -459,12 +457,12 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         let state = call.state;
         call.put_copy(shortened(state, new));
         let Some((remote, key)) = remote else { return };
-        match payload {
-            Some(payload) => remote.put(way, &key, coding.id, &payload, ttl).await,
-            None => {
-                remote.counts.undecodable.add(1);
-                remote.invalidate(way, &key, coding.id).await;
-            }
+        if let Some(payload) = payload {
+            let value = Encoding { codec: coding.id, payload: &payload, ttl, cost: 0 };
+            remote.put(way, &key, value).await;
+        } else {
+            remote.counts.undecodable.add(1);
+            remote.invalidate(way, &key, coding.id).await;
         }
     }
 }
