@@ -168,8 +168,9 @@ pub enum SharedStep<O: Outcome, K: Owned> {
 }
 
 /// The part of a call that is made every time: looks it up in this process, where that keeps copies.
+#[expect(clippy::inline_always, reason = "a hit is cheaper where its value need not pass through memory")]
 #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
-#[inline]
+#[inline(always)]
 pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
     lookup: Lookup,
     function: &'static Function,
@@ -179,7 +180,7 @@ pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
 ) -> SharedStep<O, P::Owned> {
     let state = function.state();
     let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
-    let is_local = lookup.0 == Mode::Cached && function.local_timeout().is_some();
+    let is_local = lookup.0 == Mode::Cached && function.keeps_copies;
     let found = if is_local { hit::<G, _, O>(state, &key) } else { None };
     match found {
         Some(value) => SharedStep::Return(coded.outcome.returned(value)),
