@@ -37,6 +37,7 @@ pub struct Faulty {
     fault: Mutex<Fault>,
     has_versions: bool,
     most: usize,
+    before_set: Mutex<Option<fn()>>,
     operations: AtomicUsize,
     keys: Mutex<Vec<String>>,
 }
@@ -66,6 +67,7 @@ impl Faulty {
             fault: Mutex::default(),
             has_versions,
             most,
+            before_set: Mutex::default(),
             operations: AtomicUsize::new(0),
             keys: Mutex::default(),
         })
@@ -74,6 +76,11 @@ impl Faulty {
     /// From now on this is wrong.
     pub fn set_fault(&self, fault: Fault) {
         *lock(&self.fault) = fault;
+    }
+
+    /// Does something right before the next entry is written.
+    pub fn before_set(&self, work: fn()) {
+        *lock(&self.before_set) = Some(work);
     }
 
     /// Operations that were asked for so far.
@@ -169,6 +176,10 @@ impl Driver for Faulty {
             return failed;
         }
         self.can(expected)?;
+        let work = if key.ends_with(":generation") { None } else { lock(&self.before_set).take() };
+        if let Some(work) = work {
+            work();
+        }
         if value.len() > self.most {
             self.memory.delete(key, Expected::Anything, deadline)?;
             return Err(DriverError::TooLarge);

@@ -177,8 +177,10 @@ fn an_invalidation_that_failed_is_made_up_for() {
     f::put(2, 7);
     DRIVER.set_fault(Fault::None);
     assert_eq!(f::peek(2), None, "nor does what was replaced");
-    f(1);
-    assert_eq!(f::peek(1), Some(1));
+    // It may be made up for after this.
+    while f::peek(1).is_none() {
+        assert_eq!(f(1), 1);
+    }
 }
 
 #[test]

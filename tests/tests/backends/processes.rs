@@ -110,6 +110,31 @@ fn an_invalidation_in_the_same_process_holds_also_without_versions() {
 }
 
 #[test]
+fn an_invalidation_while_the_value_is_being_written_holds_in_the_same_process() {
+    backend!(WITH, VERSIONS, Faulty::new());
+    backend!(WITHOUT, NO_VERSIONS, Faulty::without_versions());
+    #[cached(timeout = 300, backend = WITH)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    #[cached(timeout = 300, local_timeout = 60, backend = WITHOUT)]
+    fn g(n: u32) -> u32 {
+        n
+    }
+    let _own = testing::isolated();
+    // What the driver has is known after this.
+    assert_eq!((f(0), g(0), g::refresh(0)), (0, 0, 0));
+    VERSIONS.before_set(|| {
+        f::invalidate(1);
+    });
+    NO_VERSIONS.before_set(|| {
+        g::invalidate(1);
+    });
+    assert_eq!((f(1), g(1)), (1, 1));
+    assert_eq!((f::peek(1), g::peek(1)), (None, None));
+}
+
+#[test]
 fn a_clear_is_seen_at_once_here_and_within_a_second_elsewhere() {
     backend!(OWN, DRIVER, Faulty::new());
     #[cached(timeout = "1h", backend = OWN)]
