@@ -123,6 +123,8 @@ pub(crate) enum Written {
 struct Look {
     found: Option<Found>,
     generation: u128,
+    /// What was found was invalidated before.
+    is_owed: bool,
 }
 
 impl Remote {
@@ -251,7 +253,7 @@ impl Remote {
     }
 
     fn judge<'a>(&self, key: &RemoteKey, codec: u8, look: &'a Look) -> Verdict<'a> {
-        if self.owed.contains(&key.name) {
+        if look.is_owed {
             return Verdict::Nothing;
         }
         let sought = Sought { key: &key.encoded, codec, generation: look.generation };
@@ -265,18 +267,20 @@ impl Remote {
 
     /// What is under a key, and the generation; in one round trip where the generation is not known.
     async fn look(&'static self, by: By, key: &RemoteKey) -> Result<Look, Trouble> {
+        // Ahead of the look: what is not owed by then can be seen to be gone.
+        let is_owed = self.owed.contains(&key.name);
         let knowledge = self.knowledge(by).await?;
         let look = match knowledge {
             Knowledge::Known(generation) | Knowledge::Owed(generation) => {
                 let mut found = self.link.get(by, &[&key.name]).await?;
-                Look { found: found.pop().flatten(), generation }
+                Look { found: found.pop().flatten(), generation, is_owed }
             }
             Knowledge::Asked(asked) => {
                 let keys = [&*key.name, &*self.generation_key];
                 let mut found = self.link.get(by, &keys).await?;
                 let generation = found.pop().flatten();
                 let found = found.pop().flatten();
-                Look { found, generation: self.settle(by, asked, generation).await? }
+                Look { found, generation: self.settle(by, asked, generation).await?, is_owed }
             }
         };
         if self.owed.begin_to_pay() && !offload::submit(Box::new(|| self.pay())) {
