@@ -11,6 +11,8 @@ use std::time::Duration;
 use sdd::Guard;
 
 use crate::ask::Ask;
+#[cfg(feature = "backend")]
+use crate::backend::remote::Wanted;
 use crate::circle::{self, Course, Entered, Waiting};
 use crate::computation::{Computation, Delivery, Rules, Timeout, admit, after_store};
 use crate::epoch::{self, with_guard};
@@ -422,9 +424,13 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
 #[cfg(feature = "backend")]
 impl<O: Outcome, K: Owned> Call<O, K> {
-    /// Whether it computes, whatever is stored.
-    pub(crate) fn is_refresh(&self) -> bool {
-        self.refresh
+    /// What it wants of a backend.
+    pub(crate) fn wanted(&self) -> Wanted {
+        match (self.refresh, self.alone) {
+            (true, _) => Wanted::Ticket,
+            (false, true) => Wanted::ValueNow,
+            (false, false) => Wanted::Value,
+        }
     }
 }
 

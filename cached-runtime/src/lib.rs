@@ -15,7 +15,7 @@
 //!
 //! - The attribute [`cached`](macro@cached): every option, with examples.
 //! - The [`store`]: statistics of all functions, limits over all of them, an off switch.
-//! - Module `backend` (feature `backend`): entries outside the process, in memcached, Redis, SQLite and others.
+//! - Module `backend` (feature `backend`): entries outside the process, in memcached, Redis or a file.
 //! - Module `testing` (feature `testing`): a store of a test's own, and a clock that moves when told to.
 //!
 //! # What one can rely on

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -117,13 +118,26 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
 /// A codec for values of one type, as two functions.
 pub(crate) struct Coding<T> {
     pub(crate) id: u8,
-    pub(crate) encode: fn(&T) -> Result<Vec<u8>, CodecError>,
-    pub(crate) decode: fn(&[u8]) -> Result<T, CodecError>,
+    encode: fn(&T) -> Result<Vec<u8>, CodecError>,
+    decode: fn(&[u8]) -> Result<T, CodecError>,
+}
+
+/// What a codec panics with fails no call.
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, CodecError>) -> Result<T, CodecError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the codec panicked".into()))
 }
 
 impl<T> Coding<T> {
     pub(crate) const fn of<C: Codec<T>>() -> Self {
         Self { id: C::ID, encode: C::encode, decode: C::decode }
+    }
+
+    pub(crate) fn encode(&self, value: &T) -> Result<Vec<u8>, CodecError> {
+        caught(|| (self.encode)(value))
+    }
+
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {
+        caught(|| (self.decode)(bytes))
     }
 }
 

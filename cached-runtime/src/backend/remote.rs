@@ -55,6 +55,17 @@ pub(crate) struct RemoteKey {
     name: String,
 }
 
+/// What a lookup in the backend is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A value, and where there is a lease the one that somebody else computes.
+    Value,
+    /// A value without waiting: whoever has claimed it may be waiting for this call.
+    ValueNow,
+    /// Leave to store one.
+    Ticket,
+}
+
 /// What a lookup in the backend found.
 pub(crate) enum Fetched<S> {
     /// A value, and for how many nanoseconds it is fresh, unless for ever.
@@ -175,9 +186,9 @@ impl Remote {
         way: Way,
         key: &RemoteKey,
         coding: Coding<S>,
-        wants_value: bool,
+        wanted: Wanted,
     ) -> Fetched<S> {
-        let fetched = match self.try_to_fetch(way, key, coding, wants_value).await {
+        let fetched = match self.try_to_fetch(way, key, coding, wanted).await {
             Ok(fetched) => fetched,
             Err(trouble) => {
                 self.count(trouble);
@@ -186,7 +197,7 @@ impl Remote {
         };
         match fetched {
             Fetched::Value(..) => self.counts.hits.add(1),
-            Fetched::Nothing(_) if wants_value => self.counts.misses.add(1),
+            Fetched::Nothing(_) if wanted != Wanted::Ticket => self.counts.misses.add(1),
             _ => {}
         }
         fetched
@@ -197,9 +208,9 @@ impl Remote {
         way: Way,
         key: &RemoteKey,
         coding: Coding<S>,
-        wants_value: bool,
+        wanted: Wanted,
     ) -> Result<Fetched<S>, Trouble> {
-        let mut patience = self.lease.filter(|_| wants_value).map(Patience::new);
+        let mut patience = self.lease.filter(|_| wanted == Wanted::Value).map(Patience::new);
         loop {
             let look = self.look(self.by(way), key).await?;
             let found = look.found.as_ref();
@@ -214,8 +225,8 @@ impl Remote {
             let verdict = self.judge(key, coding.id, &look);
             let mut next = patience.as_ref().map_or(Next::Compute, |patience| patience.free(begun));
             match verdict {
-                Verdict::Value(record) if wants_value => {
-                    if let Ok(value) = (coding.decode)(record.payload) {
+                Verdict::Value(record) if wanted != Wanted::Ticket => {
+                    if let Ok(value) = coding.decode(record.payload) {
                         return Ok(Fetched::Value(value, self.left(record.expires)));
                     }
                     self.counts.undecodable.add(1);
@@ -462,7 +473,7 @@ impl Remote {
     pub(crate) async fn peek<S>(&'static self, way: Way, key: &RemoteKey, coding: Coding<S>) -> Option<S> {
         let look = self.look(self.by(way), key).await.ok()?;
         match self.judge(key, coding.id, &look) {
-            Verdict::Value(record) => (coding.decode)(record.payload).ok(),
+            Verdict::Value(record) => coding.decode(record.payload).ok(),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::codec::{Codec, Coding};
+use super::codec::{Codec, Coding, caught};
 use super::encode::{Encoder, NoEncoding, SharedKey};
 use super::link::{Way, blocking};
 use super::remote::{Encoded as Encoding, Fetched, Remote, RemoteKey, Written};
@@ -212,7 +212,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         let remote = call.target.as_ref().and_then(|_| {
             let remote = call.state.remote().filter(|remote| !(may_be_refused && remote.is_refused()))?;
             // A type that says that it has no encoding cannot have an entry either.
-            let Ok(encoded) = encode::<G, P>(key) else {
+            let Ok(encoded) = caught(|| Ok(encode::<G, P>(key)?)) else {
                 remote.counts.errors.add(1);
                 return None;
             };
@@ -341,7 +341,7 @@ async fn through<O: Outcome, K: Owned>(
     let call = computation.call();
     let mut ticket = None;
     if let Some((remote, key)) = remote {
-        match remote.fetch(way, key, coding, !call.is_refresh()).await {
+        match remote.fetch(way, key, coding, call.wanted()).await {
             Fetched::Value(value, left) => {
                 let copy = copy_of(call, &value, left);
                 return computation.settle(call.outcome.returned(value), copy, true).returned;
@@ -363,7 +363,7 @@ async fn through<O: Outcome, K: Owned>(
     let mut copy = None;
     match admitted {
         Some(new) if !computation.is_fenced() => {
-            if let Ok(payload) = (coding.encode)(&new.value) {
+            if let Ok(payload) = coding.encode(&new.value) {
                 let (ttl, cost) = (time_left(call.state, new.deadline), computation.took());
                 let value = Encoding { codec: coding.id, payload: &payload, ttl, cost };
                 written = remote.store(way, key, value, ticket).await;
@@ -444,7 +444,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             return None;
         }
         let new = admit(self.call.state, self.call.outcome, &self.call.rules, value)?;
-        let payload = (self.coding.encode)(&new.value).ok();
+        let payload = self.coding.encode(&new.value).ok();
         let ttl = time_left(self.call.state, new.deadline);
         Some(Prepared { new, payload, ttl })
     }

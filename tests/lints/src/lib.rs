@@ -171,3 +171,40 @@ impl Repo {
         Self::hidden(n)
     }
 }
+
+/// A backend.
+pub static SHARED: cached_runtime::Backend = cached_runtime::Backend::env("LINTS_CACHE", "memory://");
+
+/// What is kept in it.
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Kept {
+    /// A number.
+    pub number: u8,
+}
+
+/// A public function with a backend.
+#[cached(timeout = 60, backend = SHARED, version = 2, lease = "1s", local_timeout = "5s", codec = json)]
+#[must_use]
+pub fn kept(number: u8, name: &str) -> Option<Kept> {
+    (name.len() > 1).then_some(Kept { number })
+}
+
+/// The same, `async`.
+#[cached(backend = "memory://", cache_err)]
+pub async fn kept_later(number: u8) -> Result<Kept, String> {
+    let text = page("name", true).await;
+    if text.is_empty() { Err(text) } else { Ok(Kept { number }) }
+}
+
+/// Has methods with a backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeps;
+
+impl Keeps {
+    /// A public `async` method with a backend and a handle.
+    #[cached(backend = SHARED, skip(self), handle = load_kept_cache)]
+    pub async fn load_kept(&self, number: u8) -> Kept {
+        let _ = page("name", false).await;
+        Kept { number }
+    }
+}

@@ -219,6 +219,32 @@ fn a_value_without_an_encoding_is_computed_each_time() {
 }
 
 #[test]
+fn a_codec_that_panics_or_fails_fails_no_call() {
+    use cached_runtime::backend::codec::{Codec, CodecError};
+
+    struct Broken;
+    impl Codec<u32> for Broken {
+        const ID: u8 = 200;
+        fn encode(value: &u32) -> Result<Vec<u8>, CodecError> {
+            assert!(*value != 1, "on purpose");
+            if *value == 2 { Err("on purpose".into()) } else { Ok(vec![0]) }
+        }
+        fn decode(_: &[u8]) -> Result<u32, CodecError> {
+            panic!("on purpose")
+        }
+    }
+    #[cached(timeout = 300, codec = Broken, backend = "memory://")]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let _own = testing::isolated();
+    for n in [1, 2, 3, 3] {
+        assert_eq!(f(n), n);
+    }
+    assert_eq!((f::stats().computations, f::stats().backend_undecodable), (4, 3));
+}
+
+#[test]
 fn a_panic_and_an_error_leave_nothing_behind() {
     static RUNS: Runs = Runs::new();
     #[cached(timeout = 300, lease = "1h", backend = "memory://")]

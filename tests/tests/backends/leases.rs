@@ -149,6 +149,17 @@ fn those_who_wait_for_a_body_that_fails_go_on() {
     everywhere(|| assert_eq!(f(1), Err("1".into())));
 }
 
+#[test]
+fn a_body_that_calls_its_own_key_does_not_wait_for_its_own_claim() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = "1h", lease = "1h", backend = "memory://")]
+    fn f(n: u32) -> u32 {
+        if RUNS.add() == 1 { f(n) + 1 } else { n }
+    }
+    let _own = testing::isolated();
+    assert_eq!((f(1), RUNS.get()), (2, 2));
+}
+
 #[tokio::test]
 async fn a_holder_whose_future_is_dropped_lets_others_go_on() {
     backend!(OWN, DRIVER, Faulty::new());
