@@ -13,10 +13,11 @@ use parking_lot::{Condvar, Mutex};
 struct Timers {
     waiting: BTreeMap<(Instant, u64), Waker>,
     next: u64,
-    has_thread: bool,
+    /// When the thread will look by itself, if there is one.
+    looks: Option<Instant>,
 }
 
-static TIMERS: Mutex<Timers> = Mutex::new(Timers { waiting: BTreeMap::new(), next: 0, has_thread: false });
+static TIMERS: Mutex<Timers> = Mutex::new(Timers { waiting: BTreeMap::new(), next: 0, looks: None });
 static SOONER: Condvar = Condvar::new();
 
 /// A thread with nothing to wait for ends after this time.
@@ -46,13 +47,20 @@ impl Timer {
             timers.next
         });
         let old = timers.waiting.insert((self.moment, number), waker);
-        if !timers.has_thread {
-            // Where no thread can be had, the caller is late, and asks again when it is woken by what it
-            // waits for.
-            timers.has_thread =
-                thread::Builder::new().name("cached-timer".to_owned()).spawn(wake_in_time).is_ok();
+        match timers.looks {
+            // To wake a thread costs more than all the rest: deadlines mostly come one after another.
+            Some(looks) if looks <= self.moment => {}
+            Some(_) => {
+                timers.looks = Some(self.moment);
+                SOONER.notify_one();
+            }
+            None => {
+                // Where no thread can be had, the caller is late, and asks again when it is woken by what it
+                // waits for.
+                let thread = thread::Builder::new().name("cached-timer".to_owned());
+                timers.looks = thread.spawn(wake_in_time).is_ok().then_some(self.moment);
+            }
         }
-        SOONER.notify_one();
         drop(timers);
         drop(old);
         false
@@ -81,9 +89,11 @@ fn wake_in_time() {
             continue;
         }
         let next = timers.waiting.first_key_value().map(|((moment, _), _)| *moment);
-        let timed_out = SOONER.wait_until(&mut timers, next.unwrap_or(now + IDLE)).timed_out();
+        let looks = next.unwrap_or(now + IDLE);
+        timers.looks = Some(looks);
+        let timed_out = SOONER.wait_until(&mut timers, looks).timed_out();
         if timed_out && next.is_none() && timers.waiting.is_empty() {
-            timers.has_thread = false;
+            timers.looks = None;
             return;
         }
     }
@@ -103,5 +113,39 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.0.has_come(context.waker()) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Sender, channel};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Report(Sender<u32>, u32);
+
+    impl Wake for Report {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(self.1);
+        }
+    }
+
+    #[test]
+    fn each_is_woken_in_its_turn_whatever_the_order_in_which_they_came() {
+        let (sender, woken) = channel();
+        let begin = Instant::now();
+        let mut timers: Vec<Timer> =
+            [40, 10, 30, 20].map(|ms| Timer::at(begin + Duration::from_millis(ms))).into();
+        for (number, timer) in (0..).zip(&mut timers) {
+            let waker = Waker::from(Arc::new(Report(sender.clone(), number)));
+            assert!(!timer.has_come(&waker) || begin.elapsed() >= Duration::from_millis(10));
+        }
+        drop(timers.remove(2));
+        let order: Vec<u32> =
+            (0..3).map_while(|_| woken.recv_timeout(Duration::from_secs(30)).ok()).collect();
+        assert!(order == [1, 3, 0] || begin.elapsed() > Duration::from_secs(1), "{order:?}");
+        assert!(timers.iter_mut().all(|timer| timer.has_come(Waker::noop())));
     }
 }

@@ -204,7 +204,7 @@ impl Keeps {
     /// A public `async` method with a backend and a handle.
     #[cached(backend = SHARED, skip(self), handle = load_kept_cache)]
     pub async fn load_kept(&self, number: u8) -> Kept {
-        let _ = page("name", false).await;
-        Kept { number }
+        let text = page("name", false).await;
+        Kept { number: if text.is_empty() { 0 } else { number } }
     }
 }
