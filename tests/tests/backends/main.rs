@@ -1,0 +1,3 @@
+//! Against real servers, which the tests start by themselves.
+
+mod servers;
