@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, eventually};
 
 /// A server: killed when this is dropped, and its folder removed.
 #[derive(Debug)]
@@ -143,6 +143,8 @@ impl Server {
     /// If it is not running.
     pub fn pause(&self) {
         self.signal("STOP");
+        // Its threads stop one after another.
+        eventually(|| stands_still(self.child.id()));
     }
 
     /// It goes on after [`pause`](Self::pause).
@@ -279,6 +281,16 @@ impl Kind {
                 .is_ok_and(|answer| answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH")),
         }
     }
+}
+
+/// Whether all threads of a process are stopped, where the system tells.
+fn stands_still(process: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return true };
+    let mut states = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("stat")));
+    // The state is the first word behind the name, which is in brackets.
+    states.all(|stat| {
+        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|it| it.trim().starts_with('T')))
+    })
 }
 
 fn ask(mut stream: impl Read + Write, request: &[u8], end: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::node::Node;
-use super::protocol::{Body, Inbox};
+use super::protocol::{Body, Inbox, Malformed};
 use super::request::{Failure, Replies, Request, are_sound};
 use super::server::Server;
 
@@ -96,11 +96,35 @@ impl Node {
         Ok(bodies)
     }
 
+    /// Sends a command of the classic protocol on a connection of its own, and returns what is answered until that
+    /// is whole, at most so many bytes.
+    pub(super) fn ask_for_text(
+        &self,
+        command: &[u8],
+        most: usize,
+        is_whole: impl Fn(&[u8]) -> bool,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut connection = self.connect(deadline)?;
+        connection.send(command, deadline)?;
+        let mut text = Vec::new();
+        while !is_whole(&text) {
+            if text.len() > most {
+                return Err(Failure::Malformed(Malformed("a text without an end")));
+            }
+            connection.fill(deadline)?;
+            text.extend_from_slice(connection.inbox.take_all());
+        }
+        Ok(text)
+    }
+
     fn connect(&self, deadline: Instant) -> Result<Connection, Failure> {
         if Instant::now() >= deadline {
             return Err(Failure::TimedOut);
         }
-        let stream = self.connect_stream(self.connect_deadline(deadline)).map_err(Failure::Unreachable)?;
+        let stream = self.connect_stream(self.connect_deadline(deadline)).map_err(|error| {
+            if Instant::now() < deadline { Failure::Unreachable(error) } else { Failure::TimedOut }
+        })?;
         Ok(Connection {
             stream,
             inbox: Inbox::new(self.settings.largest_value),
@@ -115,7 +139,7 @@ impl Node {
             Server::Unix(path) => return UnixStream::connect(path).map(Stream::Unix),
             #[cfg(not(unix))]
             Server::Unix(_) => return Err(ErrorKind::Unsupported.into()),
-            Server::Tcp { host, port } => match self.server.address() {
+            Server::Tcp { host, port } => match self.address {
                 Some(address) => vec![address],
                 None => self.resolver.resolve(host, *port, deadline)?,
             },
@@ -197,16 +221,24 @@ impl Connection {
                     return Ok(());
                 }
             }
-            let left = time_left(deadline).ok_or(Failure::TimedOut)?;
-            if left != self.read_timeout {
-                either!(&self.stream, it => it.set_read_timeout(Some(left))).map_err(Failure::Lost)?;
-                self.read_timeout = left;
+            self.fill(deadline)?;
+        }
+    }
+
+    /// Reads once.
+    fn fill(&mut self, deadline: Instant) -> Result<(), Failure> {
+        let left = time_left(deadline).ok_or(Failure::TimedOut)?;
+        if left != self.read_timeout {
+            either!(&self.stream, it => it.set_read_timeout(Some(left))).map_err(Failure::Lost)?;
+            self.read_timeout = left;
+        }
+        match either!(&mut self.stream, it => it.read(self.inbox.room())) {
+            Ok(0) => Err(Failure::Lost(ErrorKind::UnexpectedEof.into())),
+            Ok(count) => {
+                self.inbox.filled(count);
+                Ok(())
             }
-            match either!(&mut self.stream, it => it.read(self.inbox.room())) {
-                Ok(0) => return Err(Failure::Lost(ErrorKind::UnexpectedEof.into())),
-                Ok(count) => self.inbox.filled(count),
-                Err(error) => failure(error)?,
-            }
+            Err(error) => failure(error),
         }
     }
 }

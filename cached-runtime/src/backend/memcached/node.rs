@@ -1,11 +1,14 @@
 //! A server and what is kept for it: connections, its health, which of its lives it is in.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::blocking::Pool;
 use super::health::Health;
+#[cfg(feature = "tokio")]
+use super::line::Lines;
 use super::protocol::{Body, Condition};
 use super::request::{Failure, found};
 use super::resolve::Resolver;
@@ -19,12 +22,16 @@ const CAS_BITS: u32 = 48;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) server: Server,
+    /// Where to connect to, if that is known without asking for a name.
+    pub(super) address: Option<SocketAddr>,
     /// What [`rendezvous`] knows it by.
     pub(super) seed: u64,
     pub(super) settings: Settings,
     pub(super) health: Health,
     pub(super) resolver: Arc<Resolver>,
     pub(super) pool: Pool,
+    #[cfg(feature = "tokio")]
+    pub(super) lines: Lines,
     /// A server that starts again counts its `cas uniques` from one again, and another server counts its own.
     /// So versions are told apart by this as well; it changes when the server closes a connection.
     life: AtomicU16,
@@ -37,16 +44,25 @@ fn next_life() -> u16 {
 }
 
 impl Node {
-    pub(super) fn new(server: Server, settings: Settings) -> Self {
+    /// A server, and its address if that is known beside its name.
+    pub(super) fn new(server: Server, ip: Option<IpAddr>, settings: Settings) -> Self {
         Self {
             seed: rendezvous::seed(&server.to_string()),
+            address: server.address(ip),
             server,
             settings,
             health: Health::default(),
             resolver: Arc::default(),
             pool: Pool::default(),
+            #[cfg(feature = "tokio")]
+            lines: Lines::default(),
             life: AtomicU16::new(next_life()),
         }
+    }
+
+    /// Whether this is the server of this name at this address.
+    pub(super) fn is_at(&self, server: &Server, ip: Option<IpAddr>) -> bool {
+        self.server == *server && self.address == server.address(ip)
     }
 
     pub(super) fn is_good(&self, now: Instant) -> bool {
@@ -124,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_version_holds_for_one_life_of_one_server() {
-        let node = |port| Node::new(Server::tcp("127.0.0.1", port), Settings::default());
+        let node = |port| Node::new(Server::tcp("127.0.0.1", port), None, Settings::default());
         let (one, other) = (node(1), node(2));
         let value = |cas| Body::Value { value: b"value".to_vec(), cas };
         let version = |node: &Node, cas| found_in(node.life(), value(cas)).unwrap().unwrap().version;

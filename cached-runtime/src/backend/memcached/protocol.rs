@@ -282,6 +282,12 @@ impl Inbox {
         self.to = (self.to + count).min(self.bytes.len());
     }
 
+    /// Takes what there is, whatever it is.
+    pub(super) fn take_all(&mut self) -> &[u8] {
+        let from = std::mem::replace(&mut self.from, self.to);
+        &self.bytes[from..self.to]
+    }
+
     /// Takes the next answer; none as long as it is not there whole.
     pub(super) fn take(&mut self) -> Result<Option<Reply>, Malformed> {
         let parsed = parse(&self.bytes[self.from..self.to], self.most)?;

@@ -33,10 +33,11 @@ impl Server {
         Self::Unix(path.into())
     }
 
-    /// Where to connect to, if that is known without asking for a name.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
+    /// Where to connect to, if that is known without asking for a name; `ip` is the
+    /// address that the name is known to have.
+    pub(super) fn address(&self, ip: Option<IpAddr>) -> Option<SocketAddr> {
         match self {
-            Self::Tcp { host, port } => Some((host.parse::<IpAddr>().ok()?, *port).into()),
+            Self::Tcp { host, port } => Some((ip.or_else(|| host.parse().ok())?, *port).into()),
             Self::Unix(_) => None,
         }
     }
@@ -66,7 +67,7 @@ mod tests {
             (Server::unix("/run/m.sock"), "unix:/run/m.sock", None),
         ] {
             assert_eq!(server.to_string(), name);
-            assert_eq!(server.address(), address.map(|it| it.parse().unwrap()));
+            assert_eq!(server.address(None), address.map(|it| it.parse().unwrap()));
         }
     }
 }

@@ -9,21 +9,24 @@ use cached_tests::proxy::{Mode, Proxy};
 use cached_tests::servers::Server;
 use cached_tests::watched;
 
+use super::awaited::Awaiting;
 use super::{at, driver, put, shortly, soon, through, value};
 
-/// A driver that has used a connection through a proxy, and that.
-fn used() -> (Server, Proxy, Memcached) {
-    let server = Server::memcached(&[]);
-    let proxy = Proxy::to(server.address());
-    let driver = driver(vec![through(&proxy)]);
+/// As it is, and awaited on tokio.
+const WAYS: [fn(Memcached) -> Box<dyn Driver>; 2] =
+    [|driver| Box::new(driver), |driver| Box::new(Awaiting::on_one_thread(driver))];
+
+/// A driver that has used a connection through a proxy.
+fn used(way: fn(Memcached) -> Box<dyn Driver>, proxy: &Proxy) -> Box<dyn Driver> {
+    let driver = way(driver(vec![through(proxy)]));
     for key in ["one", "two"] {
-        assert!(put(&driver, key, key.as_bytes()).unwrap());
+        assert!(put(&*driver, key, key.as_bytes()).unwrap());
     }
-    (server, proxy, driver)
+    driver
 }
 
 /// What each operation answers, with little time.
-fn all(driver: &Memcached) -> [Answer<()>; 4] {
+fn all(driver: &dyn Driver) -> [Answer<()>; 4] {
     [
         driver.get(&["one"], shortly()).map(drop),
         driver.get(&["two", "one"], shortly()).map(drop),
@@ -32,7 +35,7 @@ fn all(driver: &Memcached) -> [Answer<()>; 4] {
     ]
 }
 
-fn is_well(driver: &Memcached) {
+fn is_well(driver: &dyn Driver) {
     for key in ["one", "two"] {
         assert_eq!(value(driver, key).unwrap().as_deref(), Some(key.as_bytes()));
     }
@@ -42,15 +45,19 @@ fn is_well(driver: &Memcached) {
 }
 
 fn fails(mode: Mode, is_right: impl Fn(&DriverError) -> bool) {
-    let (_server, proxy, driver) = used();
-    for _ in 0..2 {
-        proxy.set(mode);
-        for answer in all(&driver) {
-            let error = answer.expect_err("it cannot be answered");
-            assert!(is_right(&error), "{mode:?}: {error:?}");
+    let server = Server::memcached(&[]);
+    let proxy = Proxy::to(server.address());
+    for way in WAYS {
+        let driver = used(way, &proxy);
+        for _ in 0..2 {
+            proxy.set(mode);
+            for answer in all(&*driver) {
+                let error = answer.expect_err("it cannot be answered");
+                assert!(is_right(&error), "{mode:?}: {error:?}");
+            }
+            proxy.set(Mode::Pass);
+            is_well(&*driver);
         }
-        proxy.set(Mode::Pass);
-        is_well(&driver);
     }
 }
 
@@ -138,12 +145,16 @@ fn a_server_that_says_it_cannot() {
 #[test]
 fn bytes_that_nobody_asked_for() {
     watched(|| {
-        let (_server, proxy, driver) = used();
-        // Each answer is right, as far as it goes.
-        proxy.set(Mode::Answer(b"EN\r\nHD O1\r\n"));
-        let _ = driver.get(&["one"], soon());
-        proxy.set(Mode::Pass);
-        is_well(&driver);
+        let server = Server::memcached(&[]);
+        let proxy = Proxy::to(server.address());
+        for way in WAYS {
+            let driver = used(way, &proxy);
+            // Each answer is right, as far as it goes.
+            proxy.set(Mode::Answer(b"EN\r\nHD O1\r\n"));
+            let _ = driver.get(&["one"], soon());
+            proxy.set(Mode::Pass);
+            is_well(&*driver);
+        }
     });
 }
 
@@ -151,16 +162,18 @@ fn bytes_that_nobody_asked_for() {
 fn a_paused_server() {
     watched(|| {
         let server = Server::memcached(&[]);
-        let driver = driver(vec![at(&server)]);
-        for key in ["one", "two"] {
-            assert!(put(&driver, key, key.as_bytes()).unwrap());
+        for way in WAYS {
+            let driver = way(driver(vec![at(&server)]));
+            for key in ["one", "two"] {
+                assert!(put(&*driver, key, key.as_bytes()).unwrap());
+            }
+            server.pause();
+            for answer in all(&*driver) {
+                assert!(is_late(&answer.expect_err("it stands still")));
+            }
+            server.resume();
+            is_well(&*driver);
         }
-        server.pause();
-        for answer in all(&driver) {
-            assert!(is_late(&answer.expect_err("it stands still")));
-        }
-        server.resume();
-        is_well(&driver);
     });
 }
 
@@ -187,47 +200,54 @@ fn connections_that_a_restart_closed_cost_no_failure() {
 
 #[test]
 fn threads_get_their_own_answers_while_everything_goes_wrong() {
-    watched(|| {
-        let server = Server::memcached(&[]);
-        let proxy = Proxy::to(server.address());
-        let driver = driver(vec![through(&proxy)]);
-        let keys: Vec<String> = (0..50).map(|n| format!("key:{n}")).collect();
-        let is_right = |key: &str, value: &[u8]| value.starts_with(key.as_bytes());
-        thread::scope(|scope| {
-            for number in 0..8 {
-                let (driver, keys) = (&driver, &keys);
-                scope.spawn(move || {
-                    for round in 0..150 {
-                        let key = &keys[(number * 7 + round) % keys.len()];
-                        let text = format!("{key}\r\n{}", "x".repeat(round * 20));
-                        let _ = driver.set(key, text.as_bytes(), None, Expected::Anything, shortly());
-                        let other = &keys[(number + round * 3) % keys.len()];
-                        if let Ok(found) = driver.get(&[key, other], shortly()) {
-                            for (key, found) in [key, other].into_iter().zip(found) {
-                                let value = found.map(|found| found.value);
-                                assert!(value.is_none_or(|it| is_right(&format!("{key}\r\n"), &it)), "{key}");
-                            }
+    watched(|| everything_goes_wrong(|driver| Box::new(driver)));
+}
+
+#[test]
+fn tasks_get_their_own_answers_while_everything_goes_wrong() {
+    watched(|| everything_goes_wrong(|driver| Box::new(Awaiting::on_threads(driver))));
+}
+
+fn everything_goes_wrong(way: fn(Memcached) -> Box<dyn Driver>) {
+    let server = Server::memcached(&[]);
+    let proxy = Proxy::to(server.address());
+    let driver = way(driver(vec![through(&proxy)]));
+    let keys: Vec<String> = (0..50).map(|n| format!("key:{n}")).collect();
+    let is_right = |key: &str, value: &[u8]| value.starts_with(key.as_bytes());
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let (driver, keys) = (&*driver, &keys);
+            scope.spawn(move || {
+                for round in 0..150 {
+                    let key = &keys[(number * 7 + round) % keys.len()];
+                    let text = format!("{key}\r\n{}", "x".repeat(round * 20));
+                    let _ = driver.set(key, text.as_bytes(), None, Expected::Anything, shortly());
+                    let other = &keys[(number + round * 3) % keys.len()];
+                    if let Ok(found) = driver.get(&[key, other], shortly()) {
+                        for (key, found) in [key, other].into_iter().zip(found) {
+                            let value = found.map(|found| found.value);
+                            assert!(value.is_none_or(|it| is_right(&format!("{key}\r\n"), &it)), "{key}");
                         }
                     }
-                });
-            }
-            let modes = [
-                Mode::Late(Duration::from_millis(60)),
-                Mode::Half,
-                Mode::Pass,
-                Mode::Close,
-                Mode::Swallow,
-                Mode::Pass,
-                Mode::Drip(Duration::from_millis(1)),
-                Mode::Refuse,
-            ];
-            for mode in modes.iter().cycle().take(24) {
-                proxy.set(*mode);
-                thread::sleep(Duration::from_millis(30));
-            }
-            proxy.set(Mode::Pass);
-        });
-        assert!(put(&driver, "one", b"one").unwrap() && put(&driver, "two", b"two").unwrap());
-        is_well(&driver);
+                }
+            });
+        }
+        let modes = [
+            Mode::Late(Duration::from_millis(60)),
+            Mode::Half,
+            Mode::Pass,
+            Mode::Close,
+            Mode::Swallow,
+            Mode::Pass,
+            Mode::Drip(Duration::from_millis(1)),
+            Mode::Refuse,
+        ];
+        for mode in modes.iter().cycle().take(24) {
+            proxy.set(*mode);
+            thread::sleep(Duration::from_millis(30));
+        }
+        proxy.set(Mode::Pass);
     });
+    assert!(put(&*driver, "one", b"one").unwrap() && put(&*driver, "two", b"two").unwrap());
+    is_well(&*driver);
 }

@@ -1,5 +1,7 @@
 //! `memcached://`, below everything that is the same for all engines.
 
+mod awaited;
+mod discovery;
 mod faults;
 mod limits;
 mod several;
