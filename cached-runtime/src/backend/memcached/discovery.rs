@@ -16,6 +16,8 @@ use crate::backend::driver::{Answer, DriverError};
 
 /// How long an endpoint may take to tell the list. No operation waits for it but those before the first list.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What is longer is as good as never.
+const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The longest list, in bytes; it would be of some thousands of servers.
 const LONGEST: usize = 256 * 1024;
 
@@ -36,6 +38,7 @@ struct State {
     nodes: Arc<Nodes>,
     is_reading: bool,
     read_last: Option<Instant>,
+    /// Now, if absent.
     read_next: Option<Instant>,
     /// Why there is no list yet.
     error: Option<String>,
@@ -56,6 +59,7 @@ impl Discovery {
     }
 
     /// The servers; before the first list there are none to be had without waiting.
+    #[cfg(feature = "tokio")]
     pub(super) fn known(self: &Arc<Self>) -> Option<Arc<Nodes>> {
         let mut state = self.state.lock();
         self.read_if_due(&mut state);
@@ -81,8 +85,9 @@ impl Discovery {
     /// A server did not answer: the list may have changed.
     pub(super) fn hurry(&self) {
         let mut state = self.state.lock();
-        let soon = state.read_last.map(|last| last + self.settings.retry_after);
-        state.read_next = state.read_next.min(soon);
+        let Some(last) = state.read_last else { return };
+        let soon = last.checked_add(self.settings.retry_after);
+        state.read_next = state.read_next.into_iter().chain(soon).min();
     }
 
     fn read_if_due(self: &Arc<Self>, state: &mut State) {
@@ -122,7 +127,7 @@ impl Discovery {
                 self.settings.retry_after
             }
         };
-        state.read_next = now.checked_add(pause);
+        state.read_next = Some(now.checked_add(pause).unwrap_or(now + LONGEST_PAUSE));
         self.changed.notify_all();
     }
 

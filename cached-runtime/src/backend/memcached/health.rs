@@ -30,7 +30,7 @@ impl Health {
         match *retry {
             Some(moment) if now < moment => false,
             _ => {
-                *retry = Some(now + pause);
+                *retry = Some(later(now, pause));
                 true
             }
         }
@@ -44,18 +44,25 @@ impl Health {
         }
     }
 
-    /// It did not answer.
-    pub(super) fn failed(&self, now: Instant, pause: Duration) {
-        if self.strikes.fetch_add(1, Relaxed) + 1 >= STRIKES {
+    /// It did not answer. Returns whether it is down now.
+    pub(super) fn failed(&self, now: Instant, pause: Duration) -> bool {
+        let is_down = self.strikes.fetch_add(1, Relaxed) + 1 >= STRIKES;
+        if is_down {
             self.down(now, pause);
         }
+        is_down
     }
 
     /// No connection could be had.
     pub(super) fn down(&self, now: Instant, pause: Duration) {
         self.strikes.store(STRIKES, Relaxed);
-        *self.retry.lock() = Some(now + pause);
+        *self.retry.lock() = Some(later(now, pause));
     }
+}
+
+/// Where the pause is longer than the clock can tell, a year is as good.
+fn later(now: Instant, pause: Duration) -> Instant {
+    now.checked_add(pause).unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60))
 }
 
 #[cfg(test)]
@@ -69,18 +76,18 @@ mod tests {
         let health = Health::default();
         let now = Instant::now();
         assert!(health.is_good(now, PAUSE));
-        health.failed(now, PAUSE);
-        assert!(health.is_good(now, PAUSE), "one may happen");
-        health.failed(now, PAUSE);
+        assert!(!health.failed(now, PAUSE), "one may happen");
+        assert!(health.is_good(now, PAUSE));
+        assert!(health.failed(now, PAUSE));
         assert!(!health.is_good(now, PAUSE));
         assert!(health.is_good(now + PAUSE, PAUSE), "one tries");
         assert!(!health.is_good(now + PAUSE, PAUSE), "and nobody else does");
         assert!(health.is_good(now + 2 * PAUSE, PAUSE));
         health.succeeded();
         assert!(health.is_good(now, PAUSE));
-        health.failed(now, PAUSE);
-        assert!(health.is_good(now, PAUSE), "it begins to count anew");
-        health.down(now, PAUSE);
-        assert!(!health.is_good(now, PAUSE), "without a connection it is down at once");
+        assert!(!health.failed(now, PAUSE), "it begins to count anew");
+        assert!(health.is_good(now, PAUSE));
+        health.down(now, Duration::MAX);
+        assert!(!health.is_good(now + PAUSE, PAUSE), "without a connection it is down at once");
     }
 }

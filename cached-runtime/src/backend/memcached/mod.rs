@@ -82,7 +82,20 @@ struct Settings {
 /// One or several memcached servers, 1.6 or later.
 ///
 /// Keys are spread by rendezvous hashing. While a server does not answer, its keys are on the others, each on the
-/// next by its scores; when it is back, what it still holds of them is found again.
+/// next by its scores. When it is back, what it still holds is found again, even what was meanwhile replaced or
+/// removed on another; nothing but its time to live ends that.
+///
+/// ```no_run
+/// use std::time::{Duration, Instant};
+/// use cached_runtime::backend::driver::{Driver, Expected};
+/// use cached_runtime::backend::memcached::{Config, Memcached, Server};
+///
+/// let servers = vec![Server::tcp("10.0.0.1", 11211), Server::tcp("10.0.0.2", 11211)];
+/// let memcached = Memcached::new(Config::new(servers));
+/// let deadline = Instant::now() + Duration::from_millis(100);
+/// memcached.set("key", b"value", Some(Duration::from_secs(60)), Expected::Anything, deadline)?;
+/// # Ok::<_, cached_runtime::backend::driver::DriverError>(())
+/// ```
 #[derive(Debug)]
 pub struct Memcached {
     servers: Servers,
@@ -98,6 +111,7 @@ enum Servers {
 
 impl Servers {
     /// The servers, unless they would have to be waited for.
+    #[cfg(feature = "tokio")]
     fn known(&self) -> Option<Arc<Nodes>> {
         match self {
             Self::Listed(nodes) => Some(Arc::clone(nodes)),

@@ -33,7 +33,7 @@ pub(super) struct Node {
     #[cfg(feature = "tokio")]
     pub(super) lines: Lines,
     /// A server that starts again counts its `cas uniques` from one again, and another server counts its own.
-    /// So versions are told apart by this as well; it changes when the server closes a connection.
+    /// So versions are told apart by this as well; it changes when the server closes a connection, or is down.
     life: AtomicU16,
 }
 
@@ -72,13 +72,21 @@ impl Node {
     /// Notes how an operation went.
     pub(super) fn note<T>(&self, result: &Result<T, Failure>) {
         let pause = self.settings.retry_after;
-        match result {
-            Ok(_) => self.health.succeeded(),
+        let is_down = match result {
+            Ok(_) => {
+                self.health.succeeded();
+                false
+            }
             Err(Failure::Unreachable(_)) => {
                 self.resolver.forget();
                 self.health.down(Instant::now(), pause);
+                true
             }
             Err(_) => self.health.failed(Instant::now(), pause),
+        };
+        if is_down {
+            // Nobody would see it close a connection now.
+            self.may_have_restarted();
         }
     }
 
@@ -87,7 +95,7 @@ impl Node {
         self.life.load(Relaxed)
     }
 
-    /// The server closed a connection: it may have been started anew.
+    /// What the server said of versions holds no longer, nor do connections that nobody uses.
     pub(super) fn may_have_restarted(&self) {
         self.life.store(next_life(), Relaxed);
         self.pool.clear();

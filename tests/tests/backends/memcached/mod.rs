@@ -6,6 +6,7 @@ mod faults;
 mod limits;
 mod several;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,10 @@ use cached_runtime::testing;
 use cached_tests::proxy::Proxy;
 use cached_tests::servers::Server;
 use cached_tests::{PATIENCE, watched};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
+use awaited::Awaiting;
 use cached_runtime::backend::memcached::Server as At;
 
 fn at(server: &Server) -> At {
@@ -162,5 +166,31 @@ fn several_keys_cost_one_round_trip_to_each_server() {
         // One after another they would take two seconds.
         let found = driver.get(&keys, Instant::now() + Duration::from_millis(1500)).unwrap();
         assert_eq!((found.len(), proxy.accepted()), (100, 1));
+    });
+}
+
+#[test]
+fn any_bytes_come_back_as_they_were() {
+    watched(|| {
+        let servers: Vec<_> = (0..2).map(|_| Server::memcached(&[])).collect();
+        let blocking = driver(servers.iter().map(at).collect());
+        let awaited = Awaiting::on_one_thread(driver(servers.iter().map(at).collect()));
+        let entries =
+            prop::collection::vec(("[!-~]{1,40}", prop::collection::vec(any::<u8>(), 0..3000)), 1..8);
+        let test = |entries: Vec<(String, Vec<u8>)>| {
+            let drivers: [&dyn Driver; 2] = [&blocking, &awaited];
+            for (n, driver) in drivers.iter().enumerate() {
+                let entries: BTreeMap<_, _> = entries.iter().cloned().collect();
+                for (key, value) in &entries {
+                    assert!(put(*driver, key, value).unwrap());
+                }
+                let keys: Vec<&str> = entries.keys().map(String::as_str).collect();
+                let found = drivers[1 - n].get(&keys, soon()).unwrap();
+                let found: Vec<_> = found.into_iter().map(|found| found.unwrap().value).collect();
+                assert!(found.iter().eq(entries.values()));
+            }
+            Ok(())
+        };
+        TestRunner::default().run(&entries, test).unwrap();
     });
 }

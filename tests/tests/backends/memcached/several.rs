@@ -9,6 +9,7 @@ use cached_tests::proxy::{Mode, Proxy};
 use cached_tests::servers::Server;
 use cached_tests::{PATIENCE, watched};
 
+use super::awaited::Awaiting;
 use super::{at, driver, put, shortly, through, value};
 
 fn keys() -> Vec<String> {
@@ -162,6 +163,35 @@ fn a_version_of_one_server_is_never_taken_for_one_of_another() {
             assert!(!stored.unwrap(), "{key}");
             let removed = driver.delete(key, Expected::Version(old), Instant::now() + PATIENCE);
             assert!(!removed.unwrap(), "{key}");
+        }
+    });
+}
+
+/// It closed no connection that anybody still had, and counts from one again.
+#[test]
+fn a_version_of_a_server_that_hung_and_was_restarted_does_not_come_back() {
+    watched(|| {
+        let mut server = Server::memcached(&[]);
+        let drivers: [Box<dyn Driver>; 2] = [
+            Box::new(driver(vec![at(&server)])),
+            Box::new(Awaiting::on_one_thread(driver(vec![at(&server)]))),
+        ];
+        for driver in drivers {
+            assert!(put(&*driver, "key", b"old").unwrap());
+            let found = driver.get(&["key"], Instant::now() + PATIENCE).unwrap().remove(0);
+            let old = found.unwrap().version.unwrap();
+            server.pause();
+            for _ in 0..2 {
+                assert!(driver.get(&["key"], shortly()).is_err());
+            }
+            server.restart();
+            assert!(put(&*driver, "key", b"new").unwrap());
+            let is_same = server.ask(b"mg key c\r\n", b"\r\n");
+            assert_eq!(is_same, b"HD c1\r\n", "the number that the old one had, too");
+            let expected = Expected::Version(old);
+            let stored = driver.set("key", b"late", None, expected, Instant::now() + PATIENCE);
+            assert!(!stored.unwrap());
+            server.restart();
         }
     });
 }
