@@ -62,8 +62,11 @@ impl Endpoint {
     }
 
     fn set(&self, servers: &[&Server]) {
-        let servers: Vec<String> =
-            servers.iter().map(|server| format!("localhost|127.0.0.1|{}", server.port())).collect();
+        self.set_ports(servers.iter().map(|server| server.port()));
+    }
+
+    fn set_ports(&self, ports: impl Iterator<Item = u16>) {
+        let servers: Vec<String> = ports.map(|port| format!("localhost|127.0.0.1|{port}")).collect();
         let mut list = self.list.lock().unwrap();
         *list = (list.0 + 1, servers.join(" "));
     }
@@ -236,5 +239,28 @@ fn a_dead_server_leaves_the_list_and_its_keys_go_on() {
             assert!(put(&driver, key, key.as_bytes()).unwrap());
             assert_eq!(value(&driver, key).unwrap().as_deref(), Some(key.as_bytes()));
         }
+    });
+}
+
+#[test]
+fn servers_that_stay_keep_their_connections() {
+    watched(|| {
+        let server = Server::memcached(&[]);
+        let proxies = [Proxy::to(server.address()), Proxy::to(server.address())];
+        let ports = || proxies.iter().map(|proxy| proxy.address().port());
+        let endpoint = Endpoint::new(&[], true);
+        endpoint.set_ports(ports().take(1));
+        let driver = discovering(endpoint.address);
+        let use_it = || {
+            for key in ["a", "b", "c", "d", "e", "f"] {
+                assert!(put(&driver, key, b"value").unwrap());
+            }
+        };
+        use_it();
+        for list in [ports().collect::<Vec<_>>(), ports().rev().collect()] {
+            endpoint.set_ports(list.into_iter());
+            endpoint.until_read(use_it);
+        }
+        assert_eq!(proxies.map(|proxy| proxy.accepted()), [1, 1]);
     });
 }

@@ -143,6 +143,24 @@ fn a_server_that_says_it_cannot() {
 }
 
 #[test]
+fn after_an_error_another_connection_is_used() {
+    watched(|| {
+        let server = Server::memcached(&[]);
+        let proxy = Proxy::to(server.address());
+        for way in WAYS {
+            let before = proxy.accepted();
+            let driver = used(way, &proxy);
+            assert_eq!(proxy.accepted() - before, 1);
+            proxy.set(Mode::Answer(b"SERVER_ERROR busy\r\n"));
+            assert!(is_lost(&driver.get(&["one"], soon()).unwrap_err()));
+            proxy.set(Mode::Pass);
+            is_well(&*driver);
+            assert_eq!(proxy.accepted() - before, 2);
+        }
+    });
+}
+
+#[test]
 fn bytes_that_nobody_asked_for() {
     watched(|| {
         let server = Server::memcached(&[]);

@@ -154,6 +154,19 @@ fn a_great_many_keys_are_answered_in_order() {
     });
 }
 
+/// Neither end reads while it cannot write: what is sent and not answered must be little.
+#[test]
+fn more_is_asked_and_answered_than_a_connection_holds() {
+    watched(|| {
+        let server = Server::memcached(&[]);
+        let driver = driver(vec![at(&server)]);
+        let (key, large) = ("k".repeat(250), vec![b'x'; 2000]);
+        assert!(put(&driver, &key, &large).unwrap());
+        let found = driver.get(&vec![&*key; 50_000], soon()).unwrap();
+        assert!(found.iter().all(|found| found.as_ref().is_some_and(|it| it.value == large)));
+    });
+}
+
 #[test]
 fn several_keys_cost_one_round_trip_to_each_server() {
     watched(|| {
