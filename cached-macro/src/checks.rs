@@ -119,6 +119,50 @@ pub(crate) fn combinations(options: &Options, errors: &mut Errors) {
     {
         errors.at(&jitter.name, "`jitter` shortens the `timeout`: it needs one");
     }
+    with_backend(options, errors);
+}
+
+/// Notes what a backend needs, and what needs a backend.
+fn with_backend(options: &Options, errors: &mut Errors) {
+    let names = |given: [Option<&Ident>; 4]| given.into_iter().flatten().cloned().collect::<Vec<_>>();
+    if let Some(backend) = &options.backend {
+        if cfg!(not(feature = "backend")) {
+            errors.at(&backend.name, "`backend` needs the feature `backend` of the crate `cached-runtime`");
+        }
+        if options.local_timeout.is_none() {
+            for option in names([
+                options.capacity.as_ref().map(|it| &it.name),
+                options.weigh.as_ref().map(|it| &it.name),
+                options.idle_timeout.as_ref().map(|it| &it.name),
+                None,
+            ]) {
+                errors.at(
+                    &option,
+                    format!(
+                        "`{option}` is about what this process keeps, which with a `backend` is nothing: \
+                         it needs a `local_timeout`"
+                    ),
+                );
+            }
+        }
+    } else {
+        for option in names([
+            options.local_timeout.as_ref().map(|it| &it.name),
+            options.version.as_ref().map(|it| &it.name),
+            options.codec.as_ref().map(|it| &it.name),
+            options.lease.as_ref().map(|it| &it.name),
+        ]) {
+            errors.at(&option, format!("`{option}` is for entries in a backend: it needs a `backend`"));
+        }
+    }
+    if let (Some(lease), Some(single_flight)) = (&options.lease, &options.single_flight)
+        && !single_flight.value
+    {
+        errors.at(
+            &lease.name,
+            "`lease` lets one process compute at a time, and `single_flight = false` all calls of this one",
+        );
+    }
 }
 
 /// Notes what is to hold for all calls and mentions an argument of one.
@@ -126,12 +170,14 @@ pub(crate) fn constants(function: &Function, arguments: &[Argument], options: &O
     let mut names: Vec<Ident> = arguments.iter().flat_map(Argument::names).collect();
     names.extend(function.receiver().map(|receiver| Ident::from(receiver.self_token)));
     let capacity = options.capacity.as_ref().map(|capacity| (&capacity.name, &capacity.value));
-    let times = [&options.idle_timeout, &options.negative_timeout].into_iter().flatten();
+    let version = options.version.as_ref().map(|version| (&version.name, &version.value));
+    let times = [&options.idle_timeout, &options.negative_timeout, &options.local_timeout, &options.lease];
+    let times = times.into_iter().flatten();
     let times = times.filter_map(|given| match &given.value {
         Time::Expression(expression) => Some((&given.name, expression)),
         _ => None,
     });
-    for (option, expression) in capacity.into_iter().chain(times) {
+    for (option, expression) in capacity.into_iter().chain(version).chain(times) {
         if let Some(found) = mentioned(&names, expression.to_token_stream()) {
             let message = format!(
                 "`{option}` holds for all calls: it must be a constant, and `{found}` is an argument"

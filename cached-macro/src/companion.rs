@@ -72,6 +72,19 @@ fn methods(plan: &Plan) -> TokenStream {
     let turbofish = (!explicit.is_empty()).then(|| quote!(::<#(#explicit,)* _>));
     let value = Ident::new("value", Span::mixed_site());
     let ask = Ident::new("ask", Span::mixed_site());
+    let asking = if plan.shared.is_some() && function.is_async() {
+        let asked = Ident::new("asked", Span::mixed_site());
+        // What is borrowed from the arguments is not held while it waits.
+        Asking {
+            asyncness: Some(quote!(async)),
+            ask: quote!(AskAsync),
+            wait: Some(quote!(.await)),
+            answer: quote!(let #asked = #entry.ask_async(#ask); #asked.await),
+        }
+    } else {
+        Asking { asyncness: None, ask: quote!(Ask), wait: None, answer: quote!(#entry.ask(#ask)) }
+    };
+    let Asking { asyncness: asks_async, ask: trait_of_asks, wait: waits, answer } = asking;
 
     let all = Keyed::all(plan).renamed();
     let Keyed { parameters: all_parameters, bindings: all_bindings, generics: all_generics, .. } = &all;
@@ -94,25 +107,25 @@ As for the function."]),
     let call = if function.is_async() { call } else { quote!(move || #call) };
     let (refresh, uncached) = (format_ident!("refresh{suffix}"), format_ident!("uncached{suffix}"));
     quote! {
-        fn __entry<#(#generic_parameters,)* __Ask: #private::Ask<fn() -> #returned>>(#(#parameters,)* #ask: __Ask)
-            -> __Ask::Answer #bounds
-        {
-            #entry.ask(#ask)
+        #asks_async fn __entry<#(#generic_parameters,)* __Ask: #private::#trait_of_asks<fn() -> #returned>>(
+            #(#parameters,)* #ask: __Ask
+        ) -> __Ask::Answer #bounds {
+            #answer
         }
 
         /// Forgets one key; returns whether a fresh value was there.
         #visibility #asyncness fn invalidate #parameter_list(#(#parameters),*) -> bool #bounds {
-            Self::__entry #turbofish(#(#bindings,)* #private::Invalidate)
+            Self::__entry #turbofish(#(#bindings,)* #private::Invalidate)#waits
         }
 
         /// What is cached and fresh, without computing, counting or refreshing.
         #visibility #asyncness fn peek #parameter_list(#(#parameters),*) -> ::core::option::Option<#returned> #bounds {
-            Self::__entry #turbofish(#(#bindings,)* #private::Peek)
+            Self::__entry #turbofish(#(#bindings,)* #private::Peek)#waits
         }
 
         /// Stores a value as if the body had returned it.
         #visibility #asyncness fn put #parameter_list(#(#parameters,)* #value: #returned) #bounds {
-            Self::__entry #turbofish(#(#bindings,)* #private::Put(#value))
+            Self::__entry #turbofish(#(#bindings,)* #private::Put(#value))#waits
         }
 
         /// Computes and stores anew.
@@ -127,6 +140,14 @@ As for the function."]),
             Self::__function().#uncached(#call)#wait
         }
     }
+}
+
+/// How the companion's own functions ask for one key.
+struct Asking {
+    asyncness: Option<TokenStream>,
+    ask: TokenStream,
+    wait: Option<TokenStream>,
+    answer: TokenStream,
 }
 
 // Input: `fn load(&self, id: u64) -> R` with `handle = load_cache`. Output:
@@ -212,7 +233,8 @@ fn entry(plan: &Plan) -> TokenStream {
         (quote!(Self::__function()), type_identity(plan, |argument| !plan.is_skipped(argument)))
     };
     let (outcome, key, rules) = (outcome(plan), plan.key(), &plan.rules);
-    let call = with_patterns_by_reference(plan, quote!(#function.entry(#outcome, #identity, #key)));
+    let entry = if plan.shared.is_some() { quote!(entry_shared) } else { quote!(entry) };
+    let call = with_patterns_by_reference(plan, quote!(#function.#entry(#outcome, #identity, #key)));
     quote!(#call #rules)
 }
 

@@ -4,7 +4,8 @@ use proc_macro2::{Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 
 use crate::companion;
-use crate::plan::{Companion, ImplTraits, Key, Plan, at, ends, type_parameters};
+use crate::options::Backend;
+use crate::plan::{Companion, ImplTraits, Key, Plan, Shared, at, ends, type_parameters};
 use crate::signature::{Argument, by_reference};
 
 pub(crate) fn expand(plan: &Plan) -> TokenStream {
@@ -40,10 +41,17 @@ fn function(plan: &Plan) -> TokenStream {
         }
         Companion::Nothing => of_its_own(plan),
     };
-    let begin = plan.lookup.as_ref().map_or_else(|| quote!(#private::begin), |_| quote!(#private::begin_if));
     let lookup = plan.lookup.as_ref().map(|lookup| quote!(#private::Lookup::new()#lookup,));
+    let (begin, lookup, found) = match (&plan.shared, lookup) {
+        (None, None) => (quote!(begin), None, quote!(Step)),
+        (None, lookup) => (quote!(begin_if), lookup, quote!(Step)),
+        (Some(_), lookup) => {
+            let lookup = lookup.unwrap_or_else(|| quote!(#private::Lookup::new(),));
+            (quote!(begin_shared), Some(lookup), quote!(SharedStep))
+        }
+    };
     let (outcome, identity, key) = (outcome(plan), identity(plan), plan.key());
-    let step = quote!(#begin(#lookup #function, #outcome, #identity, #key));
+    let step = quote!(#private::#begin(#lookup #function, #outcome, #identity, #key));
     let step = with_patterns_by_reference(plan, step);
     let underscored = plan.has_underscored().then(|| quote!(clippy::used_underscore_binding,));
     let deprecated = plan.is_deprecated().then(|| quote!(deprecated));
@@ -58,8 +66,8 @@ fn function(plan: &Plan) -> TokenStream {
             #allow
             let step = #step;
             match step {
-                #private::Step::Return(value) => value,
-                #private::Step::Run(call) => call #rules #run,
+                #private::#found::Return(value) => value,
+                #private::#found::Run(call) => call #rules #run,
             }
         }
     }
@@ -69,14 +77,48 @@ fn function(plan: &Plan) -> TokenStream {
 pub(crate) fn of_its_own(plan: &Plan) -> TokenStream {
     let private = plan.private();
     let (name, policy) = (&plan.name, &plan.policy);
+    if let Some(shared) = &plan.shared {
+        return with_backend(plan, shared);
+    }
     quote! {{
         static __FUNCTION: #private::Function = #private::Function::new(#name, #private::Policy::new()#policy);
         &__FUNCTION
     }}
 }
 
-/// How what is returned is taken apart, at the return type.
+/// The same for one that has a backend.
+fn with_backend(plan: &Plan, Shared { backend, options, .. }: &Shared) -> TokenStream {
+    let (private, krate) = (plan.private(), &plan.krate);
+    let (name, policy) = (&plan.name, &plan.policy);
+    let (own, backend) = match backend {
+        // Whether it is a URL is found out while this static is made, at the literal.
+        Backend::Url(url) => {
+            let span = url.span().resolved_at(Span::mixed_site());
+            let krate = at(span, krate.to_token_stream());
+            let open = quote_spanned!(span=> #krate::Backend::url(#url));
+            (Some(quote!(static __BACKEND: #krate::Backend = #open;)), quote!(__BACKEND))
+        }
+        Backend::Static(path) => (None, path.to_token_stream()),
+    };
+    quote! {{
+        #own
+        static __SHARED: #private::Shared = #private::Shared::new(&#backend)#options;
+        static __FUNCTION: #private::Function =
+            #private::Function::new(#name, #private::Policy::new()#policy).shared(&__SHARED);
+        &__FUNCTION
+    }}
+}
+
+/// How what is returned is taken apart, at the return type; and how it is encoded, if it is.
 pub(crate) fn outcome(plan: &Plan) -> TokenStream {
+    let outcome = outcome_here(plan);
+    let Some(Shared { codec, .. }) = &plan.shared else { return outcome };
+    let (first, _) = ends(&plan.function.returned());
+    let private = at(first, plan.private());
+    quote_spanned!(first=> #private::coded(::core::marker::PhantomData::<#codec>, #outcome))
+}
+
+fn outcome_here(plan: &Plan) -> TokenStream {
     let returned = plan.function.returned();
     let (first, last) = ends(&returned);
     let private = at(first, plan.private());
@@ -97,7 +139,13 @@ fn identity(plan: &Plan) -> TokenStream {
     if let Companion::Nothing = plan.companion {
         // The type of a closure has all generic parameters around it, those of an impl too.
         let private = plan.private();
-        return quote!(#private::type_of(&|| {}));
+        let here = quote!(#private::type_of(&|| {}));
+        if plan.shared.is_none() {
+            return here;
+        }
+        // Its name is all that there is of it in a backend, and says less.
+        let named = type_identity(plan, |_| true);
+        return quote!(#private::both(#here, #named));
     }
     type_identity(plan, |_| true)
 }

@@ -26,6 +26,14 @@ pub(crate) enum Time {
     Expression(Expr),
 }
 
+/// Where the backend of a function is.
+pub(crate) enum Backend {
+    /// `"redis://…"`
+    Url(LitStr),
+    /// A static.
+    Static(Path),
+}
+
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) timeout: Option<Given<Time>>,
@@ -43,11 +51,16 @@ pub(crate) struct Options {
     pub(crate) bypass_if: Option<Given<Expr>>,
     pub(crate) refresh_if: Option<Given<Expr>>,
     pub(crate) single_flight: Option<Given<bool>>,
+    pub(crate) backend: Option<Given<Backend>>,
+    pub(crate) local_timeout: Option<Given<Time>>,
+    pub(crate) version: Option<Given<Expr>>,
+    pub(crate) codec: Option<Given<Path>>,
+    pub(crate) lease: Option<Given<Time>>,
     pub(crate) handle: Option<Given<Ident>>,
     pub(crate) krate: Option<Given<Path>>,
 }
 
-const AVAILABLE: [&str; 17] = [
+const AVAILABLE: [&str; 22] = [
     "timeout",
     "idle_timeout",
     "negative_timeout",
@@ -63,23 +76,23 @@ const AVAILABLE: [&str; 17] = [
     "bypass_if",
     "refresh_if",
     "single_flight",
+    "backend",
+    "local_timeout",
+    "version",
+    "codec",
+    "lease",
     "handle",
     "crate",
 ];
 
-const NOT_YET_AVAILABLE: [&str; 12] = [
-    "backend",
-    "local_timeout",
-    "version",
+const NOT_YET_AVAILABLE: [&str; 7] = [
     "stale_while_revalidate",
     "stale_if_error",
     "error_backoff",
     "refresh_ahead",
     "tags",
-    "lease",
     "max_wait",
     "revalidate",
-    "codec",
 ];
 
 impl Options {
@@ -138,6 +151,11 @@ impl Options {
             "bypass_if" => set(&mut self.bypass_if, name, input, errors, expression),
             "refresh_if" => set(&mut self.refresh_if, name, input, errors, expression),
             "single_flight" => set(&mut self.single_flight, name, input, errors, flag),
+            "backend" => set(&mut self.backend, name, input, errors, backend),
+            "local_timeout" => set(&mut self.local_timeout, name, input, errors, time_of_all),
+            "version" => set(&mut self.version, name, input, errors, version),
+            "codec" => set(&mut self.codec, name, input, errors, codec),
+            "lease" => set(&mut self.lease, name, input, errors, time_of_all),
             "handle" => set(&mut self.handle, name, input, errors, handle),
             "crate" => set(&mut self.krate, name, input, errors, path),
             other => {
@@ -219,7 +237,8 @@ fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
     if let Expr::Lit(ExprLit { lit, .. }) = bare(&expression)
         && has_unit(lit)
     {
-        let time = as_time(lit).filter(|_| name.to_string().ends_with("timeout"));
+        let is_time = name == "lease" || name.to_string().ends_with("timeout");
+        let time = as_time(lit).filter(|_| is_time);
         let example = time.map_or_else(|| example(name).to_owned(), |time| format!("\"{time}\""));
         let what = if matches!(lit, Lit::Str(_)) { "a string has no suffix" } else { "a number has no unit" };
         let message = format!("{what}: write `{name} = {example}`");
@@ -261,6 +280,11 @@ fn rest(input: ParseStream<'_>) -> TokenStream {
 fn example(name: &Ident) -> &'static str {
     match name.to_string().as_str() {
         "timeout" | "idle_timeout" | "negative_timeout" => "\"5m\"",
+        "local_timeout" => "\"5s\"",
+        "lease" => "\"10s\"",
+        "backend" => "PAGES",
+        "version" => "2",
+        "codec" => "json",
         "jitter" => "\"10%\"",
         "capacity" => "10_000",
         "weigh" => "|v| v.len()",
@@ -384,6 +408,47 @@ fn handle(name: &Ident, input: ParseStream<'_>) -> syn::Result<Ident> {
         .map_err(|_| syn::Error::new_spanned(value, "`handle` is a name, such as `handle = item_cache`"))
 }
 
+const BACKEND: &str = "`backend` is the path of a static, as in `backend = PAGES` for \
+     `static PAGES: Backend = Backend::env(\"PAGES_CACHE\", \"memory://\")`, \
+     or a URL, as in `backend = \"redis://127.0.0.1/0\"`";
+
+fn backend(name: &Ident, input: ParseStream<'_>) -> syn::Result<Backend> {
+    let expression = expression(name, input)?;
+    match bare(&expression) {
+        Expr::Lit(ExprLit { lit: Lit::Str(url), .. }) => Ok(Backend::Url(url.clone())),
+        Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty() => {
+            Ok(Backend::Static(path.path.clone()))
+        }
+        _ => Err(syn::Error::new_spanned(&expression, BACKEND)),
+    }
+}
+
+/// A number, or a constant.
+fn version(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
+    let expression = expression(name, input)?;
+    match bare(&expression) {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) if number.base10_parse::<u32>().is_ok() => {
+            Ok(expression)
+        }
+        Expr::Lit(_) | Expr::Unary(_) | Expr::Closure(_) => Err(syn::Error::new_spanned(
+            &expression,
+            "`version` is a whole number such as `2` that fits into a `u32`",
+        )),
+        _ => Ok(expression),
+    }
+}
+
+fn codec(name: &Ident, input: ParseStream<'_>) -> syn::Result<Path> {
+    let expression = expression(name, input)?;
+    match bare(&expression) {
+        Expr::Path(path) if path.qself.is_none() => Ok(path.path.clone()),
+        _ => Err(syn::Error::new_spanned(
+            &expression,
+            "`codec` is `json`, `messagepack`, or the path of a type that implements `Codec`",
+        )),
+    }
+}
+
 fn path(name: &Ident, input: ParseStream<'_>) -> syn::Result<Path> {
     // `crate` itself is no expression.
     equals(name, input)?;
@@ -464,6 +529,16 @@ mod tests {
             ("key = \"{ (n, m) }\"", "write `key = (n, m)`"),
             ("key = \"all of them\"", "write `key = (id, name)`"),
             ("key = 7", "write `key = (id, name)`"),
+            ("backend = 7", "the path of a static"),
+            ("backend = PAGES.get()", "the path of a static"),
+            ("backend", "needs a value: `backend = PAGES`"),
+            ("version = \"2\"", "a whole number such as `2`"),
+            ("version = -1", "a whole number such as `2`"),
+            ("version = 4_294_967_296", "fits into a `u32`"),
+            ("codec = \"json\"", "`codec` is `json`"),
+            ("lease = 10s", r#"write `lease = \"10s\"`"#),
+            ("lease = 0", "a timeout of 0"),
+            ("local_timeout = |v| v", "is the same for all values"),
         ] {
             let errors = errors_of(attribute);
             assert_eq!(errors.matches("compile_error").count(), 1, "{attribute}: {errors}");
@@ -491,7 +566,8 @@ mod tests {
                 assert_eq!(unknown(name), expected);
             }
         }
-        assert!(unknown("bakend").contains("`backend` is not available yet"));
+        assert!(unknown("bakend").contains("did you mean `backend`"));
+        assert!(unknown("refresh_ahed").contains("`refresh_ahead` is not available yet"));
         assert!(unknown("stale_if_error").contains("not available yet"));
         assert!(unknown("banana").contains("the options are"));
     }

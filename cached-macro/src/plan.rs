@@ -10,7 +10,7 @@ use syn::{Expr, GenericParam, Path, Type, TypeImplTrait, TypeParam, parse_quote}
 use crate::borrows::{Depth, depth, wrapper};
 use crate::checks;
 use crate::errors::Errors;
-use crate::options::{Given, Options, Time};
+use crate::options::{Backend, Given, Options, Time};
 use crate::signature::{self, Argument, Function, with_impl_traits};
 
 pub(crate) struct Plan {
@@ -33,6 +33,15 @@ pub(crate) struct Plan {
     pub(crate) lookup: Option<TokenStream>,
     /// `cache_err` or `cache_none`, where it is given.
     pub(crate) whole: Option<Ident>,
+    pub(crate) shared: Option<Shared>,
+}
+
+/// What a function with a backend has beside others.
+pub(crate) struct Shared {
+    pub(crate) backend: Backend,
+    /// The calls that add to it, after `Shared::new(…)`.
+    pub(crate) options: TokenStream,
+    pub(crate) codec: TokenStream,
 }
 
 /// What is emitted beside the function.
@@ -98,6 +107,7 @@ impl Plan {
                 .flatten()
                 .find(|it| it.value)
                 .map(|it| it.name.clone()),
+            shared: shared(&options),
             key: options.key.map_or(Key::Arguments, |key| Key::Expression(key.value)),
             function,
         }
@@ -230,6 +240,31 @@ fn lookup(options: &Options) -> Option<TokenStream> {
     (!lookup.is_empty()).then_some(lookup)
 }
 
+fn shared(options: &Options) -> Option<Shared> {
+    let backend = match &options.backend.as_ref()?.value {
+        Backend::Url(url) => Backend::Url(url.clone()),
+        Backend::Static(path) => Backend::Static(path.clone()),
+    };
+    let mut calls = TokenStream::new();
+    calls.extend(options.version.as_ref().map(|version| call("version", &version.value)));
+    for (name, given) in [("lease", &options.lease), ("local_timeout", &options.local_timeout)] {
+        calls.extend(match given {
+            Some(Given { value: Time::Literal(literal), .. }) => call(name, duration(*literal)),
+            Some(Given { value: Time::Expression(expression), .. }) => call(name, expression),
+            _ => TokenStream::new(),
+        });
+    }
+    let krate =
+        options.krate.as_ref().map_or_else(|| parse_quote!(::cached_runtime), |krate| krate.value.clone());
+    let codec = match &options.codec {
+        None => quote!(#krate::__rt::MessagePack),
+        Some(Given { value, .. }) if value.is_ident("messagepack") => quote!(#krate::__rt::MessagePack),
+        Some(Given { value, .. }) if value.is_ident("json") => quote!(#krate::__rt::Json),
+        Some(Given { value, .. }) => value.to_token_stream(),
+    };
+    Some(Shared { backend, options: calls, codec })
+}
+
 /// A tuple of whatever size; the runtime knows those of up to eight.
 fn tuple(parts: &[TokenStream]) -> TokenStream {
     const MOST: usize = 8;
@@ -299,7 +334,8 @@ impl Plan {
         let private = at(first, self.private());
         let (check, wrapper) = (Ident::new(check, first), Ident::new(wrapper, first));
         let view = at(last, view);
-        quote_spanned!(first=> #private::#check(#private::#wrapper::new(&#value)#view))
+        let part = quote_spanned!(first=> #private::#check(#private::#wrapper::new(&#value)#view));
+        if self.shared.is_some() { quote_spanned!(first=> #private::in_backend(#part)) } else { part }
     }
 
     /// A tuple takes part with its elements, so that each may borrow, and each has its own error.

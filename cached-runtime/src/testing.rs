@@ -103,6 +103,8 @@ impl Drop for Own {
     fn drop(&mut self) {
         self.store.clear();
         janitor::forget(self.store);
+        #[cfg(feature = "backend")]
+        crate::backend::forget(self.store);
         janitor::free_all();
     }
 }

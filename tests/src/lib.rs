@@ -1,5 +1,7 @@
 //! What several tests need.
 
+pub mod driver;
+
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;

@@ -1,5 +1,6 @@
 //! What users rely on, by behaviour.
 
+mod backends;
 mod companion;
 mod expiry;
 mod flights;

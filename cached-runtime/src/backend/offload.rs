@@ -21,7 +21,7 @@ const MOST_WAITING: usize = 4096;
 /// A thread without work ends after this time.
 const IDLE: Duration = Duration::from_secs(10);
 
-type Job = Box<dyn FnOnce() + Send>;
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 struct Pool {
     jobs: VecDeque<Job>,
@@ -53,7 +53,8 @@ pub(crate) fn offload<T: Send + 'static>(
     Box::pin(Offloaded { slot, timer: Timer::at(deadline) })
 }
 
-fn submit(job: Job) -> bool {
+/// Does something on one of these threads, if there is room for it.
+pub(crate) fn submit(job: Job) -> bool {
     let mut pool = POOL.lock();
     if pool.jobs.len() >= MOST_WAITING {
         return false;

@@ -1,0 +1,197 @@
+//! A driver with faults that come and go.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cached_runtime::backend::driver::{Answer, Awaited, Driver, DriverError, Expected, Found};
+use cached_runtime::backend::memory::{Config, Memory};
+use std::sync::Mutex;
+
+/// What is wrong with a driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// The engine cannot be reached.
+    Refuses,
+    /// There is no answer; a future stays pending for ever.
+    Hangs,
+    /// It panics.
+    Panics,
+    /// It answers less than it was asked.
+    AnswersLess,
+    /// It only reads.
+    CannotWrite,
+}
+
+/// A memory whose faults are set from outside.
+pub struct Faulty {
+    memory: Memory,
+    fault: Mutex<Fault>,
+    has_versions: bool,
+    most: usize,
+    operations: AtomicUsize,
+    keys: Mutex<Vec<String>>,
+}
+
+impl Faulty {
+    /// One without faults.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Self::with(true, usize::MAX)
+    }
+
+    /// One that does not compare versions.
+    #[must_use]
+    pub fn without_versions() -> Arc<Self> {
+        Self::with(false, usize::MAX)
+    }
+
+    /// One that takes values of up to so many bytes.
+    #[must_use]
+    pub fn with_most(most: usize) -> Arc<Self> {
+        Self::with(true, most)
+    }
+
+    fn with(has_versions: bool, most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            memory: Memory::new(Config { max_bytes: 1 << 30 }),
+            fault: Mutex::default(),
+            has_versions,
+            most,
+            operations: AtomicUsize::new(0),
+            keys: Mutex::default(),
+        })
+    }
+
+    /// From now on this is wrong.
+    pub fn set_fault(&self, fault: Fault) {
+        *self.fault.lock().expect("nobody panics with it") = fault;
+    }
+
+    /// Operations that were asked for so far.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.operations.load(SeqCst)
+    }
+
+    /// The keys of entries that anything was asked of, in their order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys = self.keys.lock().expect("nobody panics with it").clone();
+        keys.retain(|key| !key.ends_with(":generation"));
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    /// What is there under a key.
+    #[must_use]
+    pub fn raw(&self, key: &str) -> Option<Vec<u8>> {
+        let found = self.memory.get(&[key], Instant::now()).expect("a memory does not fail");
+        found.into_iter().flatten().next().map(|found| found.value)
+    }
+
+    /// Puts something there.
+    pub fn set_raw(&self, key: &str, value: &[u8]) {
+        self.memory
+            .set(key, value, None, Expected::Anything, Instant::now())
+            .expect("a memory does not fail");
+    }
+
+    /// Loses everything whose key ends so.
+    pub fn lose(&self, end: &str) {
+        let keys = self.keys.lock().expect("nobody panics with it").clone();
+        for key in keys.iter().filter(|key| key.ends_with(end)) {
+            self.memory.delete(key, Expected::Anything, Instant::now()).expect("a memory does not fail");
+        }
+    }
+
+    fn note<'a>(&self, keys: impl IntoIterator<Item = &'a str>) -> Fault {
+        self.operations.fetch_add(1, SeqCst);
+        self.keys.lock().expect("nobody panics with it").extend(keys.into_iter().map(str::to_owned));
+        *self.fault.lock().expect("nobody panics with it")
+    }
+
+    fn fail<T>(fault: Fault, writes: bool, deadline: Instant) -> Option<Answer<T>> {
+        match fault {
+            Fault::Refuses => Some(Err(DriverError::Unavailable("connection refused".into()))),
+            Fault::CannotWrite if writes => Some(Err(DriverError::Failed("read only".into()))),
+            Fault::Hangs => {
+                thread::sleep(deadline.saturating_duration_since(Instant::now()));
+                Some(Err(DriverError::TimedOut))
+            }
+            Fault::Panics => panic!("on purpose"),
+            _ => None,
+        }
+    }
+
+    fn can(&self, expected: Expected) -> Answer<()> {
+        if self.has_versions || expected == Expected::Anything {
+            return Ok(());
+        }
+        Err(DriverError::Unsupported("versions"))
+    }
+}
+
+impl Driver for Faulty {
+    fn get(&self, keys: &[&str], deadline: Instant) -> Answer<Vec<Option<Found>>> {
+        let fault = self.note(keys.iter().copied());
+        if let Some(failed) = Self::fail(fault, false, deadline) {
+            return failed;
+        }
+        let mut found = self.memory.get(keys, deadline)?;
+        if !self.has_versions {
+            found.iter_mut().flatten().for_each(|found| found.version = None);
+        }
+        if fault == Fault::AnswersLess {
+            found.pop();
+        }
+        Ok(found)
+    }
+
+    fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+        expected: Expected,
+        deadline: Instant,
+    ) -> Answer<bool> {
+        let fault = self.note([key]);
+        if let Some(failed) = Self::fail(fault, true, deadline) {
+            return failed;
+        }
+        self.can(expected)?;
+        if value.len() > self.most {
+            self.memory.delete(key, Expected::Anything, deadline)?;
+            return Err(DriverError::TooLarge);
+        }
+        self.memory.set(key, value, ttl, expected, deadline)
+    }
+
+    fn delete(&self, key: &str, expected: Expected, deadline: Instant) -> Answer<bool> {
+        let fault = self.note([key]);
+        if let Some(failed) = Self::fail(fault, true, deadline) {
+            return failed;
+        }
+        self.can(expected)?;
+        self.memory.delete(key, expected, deadline)
+    }
+
+    // At once, but for one that hangs.
+    fn get_async(self: Arc<Self>, keys: Vec<String>, deadline: Instant) -> Awaited<Vec<Option<Found>>> {
+        Box::pin(async move {
+            if *self.fault.lock().expect("nobody panics with it") == Fault::Hangs {
+                self.note([]);
+                std::future::pending::<()>().await;
+            }
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            self.get(&keys, deadline)
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Whatever the backend does, a call returns what its body returns.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use cached_runtime::{Backend, BackendInfo, BackendState, backends, cached, testing};
+use cached_tests::Runs;
+use cached_tests::driver::{Fault, Faulty};
+
+/// A backend of one test, and its driver.
+macro_rules! backend {
+    ($backend:ident, $driver:ident, $new:expr) => {
+        static $driver: LazyLock<Arc<Faulty>> = LazyLock::new(|| $new);
+        static $backend: Backend = Backend::driver(concat!(module_path!(), line!()), || $driver.clone());
+    };
+}
+
+fn info(backend: &Backend) -> BackendInfo {
+    let name = backend.to_string();
+    backends().into_iter().find(|it| it.name == name).expect("it was used")
+}
+
+#[test]
+fn a_backend_that_fails_is_not_asked_for_a_while_and_then_by_one_call() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let own = testing::isolated();
+    assert_eq!((f(1), f(1), f::stats().backend_hits), (1, 1, 1));
+    assert_eq!(info(&OWN).state, BackendState::Closed);
+    DRIVER.set_fault(Fault::Refuses);
+    let before = DRIVER.operations();
+    for n in 0..20 {
+        assert_eq!(f(n), n);
+    }
+    assert_eq!(DRIVER.operations() - before, 5, "five failures in a row open the breaker");
+    let shown = info(&OWN);
+    assert_eq!((shown.state, shown.failures), (BackendState::Open, 5));
+    let message = shown.last_failure.expect("there was one").message;
+    assert_eq!(message, "the engine cannot be reached: connection refused");
+    assert_eq!((f::stats().backend_errors, f::stats().backend_skipped), (5, 15));
+    // Probes, after one second and then two.
+    for (seconds, probes) in [(1, 1), (1, 1), (1, 2), (3, 2), (1, 3)] {
+        own.advance(Duration::from_secs(seconds));
+        assert_eq!((f(1), f(2)), (1, 2));
+        assert_eq!(DRIVER.operations() - before - 5, probes, "after {seconds} s more");
+    }
+    DRIVER.set_fault(Fault::None);
+    own.advance(Duration::from_secs(8));
+    let hits = f::stats().backend_hits;
+    assert_eq!((f(1), f(1)), (1, 1));
+    assert_eq!(f::stats().backend_hits - hits, 2, "what was there before is found again");
+    assert_eq!(info(&OWN).state, BackendState::Closed);
+}
+
+#[test]
+fn an_engine_that_hangs_costs_one_deadline_until_it_is_not_asked() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let _own = testing::isolated();
+    DRIVER.set_fault(Fault::Hangs);
+    for n in 0..8 {
+        assert_eq!(f(n), n);
+    }
+    assert_eq!(DRIVER.operations(), 5, "one for each call, and then none");
+}
+
+#[tokio::test]
+async fn a_future_of_a_driver_that_is_never_ready_is_given_up() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    async fn f(n: u32) -> u32 {
+        n
+    }
+    let own = testing::isolated();
+    DRIVER.set_fault(Fault::Hangs);
+    for n in 0..8 {
+        assert_eq!(own.store().run(async move { f(n).await }).await, n);
+    }
+    assert_eq!(DRIVER.operations(), 5);
+}
+
+#[test]
+fn a_driver_that_panics_or_answers_nonsense_fails_no_call() {
+    backend!(PANICS, PANICKING, Faulty::new());
+    backend!(LESS, LESSENING, Faulty::new());
+    #[cached(timeout = 300, backend = PANICS)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    #[cached(timeout = 300, backend = LESS)]
+    fn g(n: u32) -> u32 {
+        n
+    }
+    let _own = testing::isolated();
+    PANICKING.set_fault(Fault::Panics);
+    LESSENING.set_fault(Fault::AnswersLess);
+    assert_eq!((f(1), g(1)), (1, 1));
+    assert_eq!((f::stats().backend_errors, g::stats().backend_errors), (1, 1));
+    assert!(!f::invalidate(1));
+    assert_eq!(f::peek(1), None);
+    f::put(1, 2);
+    f::clear();
+    assert_eq!(f::refresh(1), 1);
+}
+
+#[test]
+fn a_backend_that_only_reads_is_read() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let _own = testing::isolated();
+    f(1);
+    DRIVER.set_fault(Fault::CannotWrite);
+    assert_eq!((f(1), f(2), f(2)), (1, 2, 2));
+    assert_eq!((f::stats().backend_hits, f::stats().backend_errors), (1, 2));
+}
+
+#[test]
+fn a_value_that_is_too_large_is_counted_and_the_old_one_is_gone() {
+    backend!(OWN, DRIVER, Faulty::with_most(1000));
+    static SIZE: Runs = Runs::new();
+    #[cached(timeout = 300, backend = OWN)]
+    fn f() -> String {
+        "x".repeat(if SIZE.add() == 1 { 10 } else { 2000 })
+    }
+    let _own = testing::isolated();
+    assert_eq!((f().len(), f().len()), (10, 10));
+    assert_eq!(f::refresh().len(), 2000);
+    assert_eq!(f::peek(), None);
+    assert_eq!(f().len(), 2000);
+    assert_eq!((f::stats().backend_too_large, f::stats().backend_errors), (2, 0));
+    assert_eq!(info(&OWN).state, BackendState::Closed);
+}
+
+#[test]
+fn a_url_that_is_none_fails_no_call_and_is_seen() {
+    // A variable that is there, and a folder.
+    static OWN: Backend = Backend::env("CARGO_MANIFEST_DIR", "memory://");
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 300, local_timeout = 10, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        RUNS.add();
+        n
+    }
+    let own = testing::isolated();
+    assert_eq!((f(1), f(1), RUNS.get()), (1, 1, 1), "copies are kept nevertheless");
+    own.advance(Duration::from_secs(10));
+    assert_eq!((f(1), RUNS.get()), (1, 2));
+    let shown = info(&OWN);
+    assert_eq!((&*shown.name, shown.state), ("$CARGO_MANIFEST_DIR", BackendState::Unusable));
+    assert!(shown.last_failure.expect("it says why").message.contains("scheme"));
+}
+
+#[test]
+fn an_invalidation_that_failed_is_made_up_for() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let _own = testing::isolated();
+    f(1);
+    f(2);
+    DRIVER.set_fault(Fault::Refuses);
+    assert!(!f::invalidate(1));
+    DRIVER.set_fault(Fault::None);
+    assert_eq!((f::peek(1), f::peek(2)), (None, Some(2)), "what was invalidated does not come back");
+    DRIVER.set_fault(Fault::CannotWrite);
+    f::put(2, 7);
+    DRIVER.set_fault(Fault::None);
+    assert_eq!(f::peek(2), None, "nor does what was replaced");
+    f(1);
+    assert_eq!(f::peek(1), Some(1));
+}
+
+#[test]
+fn a_clear_that_failed_is_made_up_for() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let own = testing::isolated();
+    f(1);
+    DRIVER.set_fault(Fault::Refuses);
+    f::clear();
+    DRIVER.set_fault(Fault::None);
+    assert_eq!(f::peek(1), None);
+    own.advance(Duration::from_secs(10));
+    assert_eq!(f::peek(1), None, "also when the generation is read again");
+    f(1);
+    own.advance(Duration::from_secs(10));
+    assert_eq!(f::peek(1), Some(1));
+}
+
+#[test]
+fn a_value_without_an_encoding_is_computed_each_time() {
+    #[cached(timeout = 300, backend = "memory://")]
+    fn f(n: u32) -> Vec<Option<Option<u32>>> {
+        vec![Some((n > 0).then_some(n))]
+    }
+    let _own = testing::isolated();
+    assert_eq!(
+        (f(0), f(0), f(1), f(1)),
+        (vec![Some(None)], vec![Some(None)], vec![Some(Some(1))], vec![Some(Some(1))])
+    );
+    assert_eq!((f::stats().backend_undecodable, f::stats().backend_hits), (2, 1));
+}
+
+#[test]
+fn a_panic_and_an_error_leave_nothing_behind() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 300, lease = "1h", backend = "memory://")]
+    fn f(n: u32) -> Result<u32, String> {
+        match RUNS.add() {
+            1 => panic!("on purpose"),
+            2 => Err("on purpose".into()),
+            _ => Ok(n),
+        }
+    }
+    let _own = testing::isolated();
+    assert!(std::panic::catch_unwind(|| f(1)).is_err());
+    assert_eq!((f(1).is_err(), f(1), f(1)), (true, Ok(1), Ok(1)));
+    assert_eq!(RUNS.get(), 3);
+}

@@ -1,0 +1,183 @@
+//! The same deduplication between processes.
+
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier, LazyLock, Mutex};
+use std::thread;
+
+use cached_runtime::testing::Isolated;
+use cached_runtime::{Backend, backends, cached, testing};
+use cached_tests::driver::Faulty;
+use cached_tests::{PATIENCE, Runs};
+
+macro_rules! backend {
+    ($backend:ident, $driver:ident, $new:expr) => {
+        static $driver: LazyLock<Arc<Faulty>> = LazyLock::new(|| $new);
+        static $backend: Backend = Backend::driver(concat!(module_path!(), line!()), || $driver.clone());
+    };
+}
+
+fn process() -> Isolated {
+    testing::isolated().store()
+}
+
+fn within<R>(process: &Isolated, work: impl FnOnce() -> R) -> R {
+    let _entered = process.enter();
+    work()
+}
+
+/// Calls a function in eight processes, by eight threads of each, at the same time.
+fn everywhere(call: impl Fn() + Sync) {
+    let (call, barrier) = (&call, &Barrier::new(64));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            let process = process();
+            for _ in 0..8 {
+                let process = process.clone();
+                scope.spawn(move || {
+                    within(&process, || {
+                        barrier.wait();
+                        call();
+                    });
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn one_of_all_processes_computes() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = "1h", lease = "30s", backend = OWN)]
+    fn f(n: u32) -> u32 {
+        RUNS.add();
+        thread::sleep(std::time::Duration::from_millis(20));
+        n
+    }
+    everywhere(|| assert_eq!(f(1), 1));
+    assert_eq!(RUNS.get(), 1);
+}
+
+#[test]
+fn a_driver_without_versions_works_without_leases_and_is_seen_to() {
+    backend!(OWN, DRIVER, Faulty::without_versions());
+    #[cached(timeout = "1h", lease = "1h", backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    everywhere(|| assert_eq!(f(1), 1));
+    let shown = backends().into_iter().find(|it| it.name == OWN.to_string()).expect("it was used");
+    assert_eq!((shown.leases, shown.failures), (Some(false), 0));
+    assert_eq!(within(&process(), || f::peek(1)), Some(1));
+}
+
+#[test]
+fn an_engine_that_stores_nothing_has_no_leases() {
+    #[cached(timeout = "1h", lease = "1h", backend = "null://")]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let _own = testing::isolated();
+    assert_eq!((f(1), f(1), f::peek(1), f::invalidate(1)), (1, 1, None, false));
+    assert_eq!(f::stats().computations, 2);
+}
+
+#[test]
+fn a_holder_that_hangs_delays_others_by_no_more_than_the_lease_and_is_fenced() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static RUNS: Runs = Runs::new();
+    type Gate = (Mutex<std::sync::mpsc::Receiver<()>>, Mutex<std::sync::mpsc::Sender<()>>);
+    static GATE: LazyLock<Gate> = LazyLock::new(|| {
+        let (sender, receiver) = channel();
+        (receiver.into(), sender.into())
+    });
+    #[cached(timeout = "1h", lease = "50ms", backend = OWN)]
+    fn f(n: u32) -> u32 {
+        if RUNS.add() == 1 {
+            GATE.0.lock().expect("nobody panics").recv_timeout(PATIENCE).expect("the gate opens");
+            return n + 1000;
+        }
+        n
+    }
+    let (a, b) = (process(), process());
+    let holder = a.clone();
+    let holding = thread::spawn(move || within(&holder, || f(1)));
+    while RUNS.get() == 0 {
+        thread::yield_now();
+    }
+    // Its claim ends while it is computing.
+    assert_eq!(within(&b, || f(1)), 1);
+    GATE.1.lock().expect("nobody panics").send(()).expect("it waits");
+    assert_eq!(holding.join().expect("it is done"), 1001);
+    assert_eq!((within(&a, || f::peek(1)), within(&b, || f::peek(1))), (Some(1), Some(1)));
+    assert_eq!(within(&a, || f::stats().backend_overtaken), 1);
+}
+
+#[test]
+fn an_invalidation_fences_the_holder() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static RUNS: Runs = Runs::new();
+    static OTHER: LazyLock<Isolated> = LazyLock::new(process);
+    #[cached(timeout = "1h", lease = "1h", backend = OWN)]
+    fn f(n: u32) -> u32 {
+        if RUNS.add() == 1 {
+            assert!(!within(&OTHER, || f::invalidate(n)), "there was only a claim");
+        }
+        n
+    }
+    let a = process();
+    assert_eq!(
+        (within(&a, || f(1)), within(&a, || f::peek(1)), within(&OTHER, || f::peek(1))),
+        (1, None, None)
+    );
+    assert_eq!((within(&a, || f(1)), within(&OTHER, || f::peek(1))), (1, Some(1)));
+}
+
+#[test]
+fn those_who_wait_for_a_body_that_fails_go_on() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = "1h", lease = "1h", backend = OWN)]
+    fn f(n: u32) -> Result<u32, String> {
+        if RUNS.add() == 1 {
+            thread::sleep(std::time::Duration::from_millis(20));
+        }
+        Err(n.to_string())
+    }
+    // An hour would be too long for anybody.
+    everywhere(|| assert_eq!(f(1), Err("1".into())));
+}
+
+#[tokio::test]
+async fn a_holder_whose_future_is_dropped_lets_others_go_on() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = "1h", lease = "1h", backend = OWN)]
+    async fn f(n: u32) -> u32 {
+        if RUNS.add() == 1 {
+            std::future::pending::<()>().await;
+        }
+        n
+    }
+    let (a, b) = (process(), process());
+    let mut holder = Box::pin(a.run(async { f(1).await }));
+    while RUNS.get() == 0 {
+        assert!(futures_poll(&mut holder).await.is_none());
+    }
+    let other = tokio::spawn(b.run(async { f(1).await }));
+    drop(holder);
+    assert_eq!(other.await.expect("it is done"), 1);
+    assert_eq!(b.run(async { f::peek(1).await }).await, Some(1));
+}
+
+/// Polls once.
+async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    tokio::task::yield_now().await;
+    std::future::poll_fn(|context| {
+        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
