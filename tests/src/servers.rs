@@ -136,7 +136,8 @@ impl Server {
         &self.folder.0
     }
 
-    /// The server stands still (`SIGSTOP`): the machine takes connections and bytes for it, and nothing answers.
+    /// The server stands still (`SIGSTOP`): the machine takes connections and bytes for it, and nothing
+    /// answers.
     ///
     /// # Panics
     ///
@@ -185,7 +186,8 @@ impl Server {
         }
     }
 
-    /// Sends bytes over a connection of its own and returns all that is answered until `end`, which is included.
+    /// Sends bytes over a connection of its own and returns all that is answered until `end`, which is
+    /// included.
     ///
     /// # Panics
     ///

@@ -2,9 +2,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-#[cfg(unix)]
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+#[cfg(unix)]
+use std::{os::unix::net::UnixStream, path::Path, sync::Arc, sync::mpsc, thread};
 
 use parking_lot::Mutex;
 
@@ -13,25 +13,34 @@ use super::protocol::{Body, Inbox, Malformed};
 use super::request::{Failure, Replies, Request, are_sound};
 use super::server::Server;
 
+/// So many threads at most wait for a Unix socket at once.
+#[cfg(unix)]
+const MOST_BLOCKED: usize = 64;
+
 /// Connections that nobody uses now. Each has answered all that it was asked.
 #[derive(Debug, Default)]
-pub(super) struct Pool(Mutex<Vec<Connection>>);
+pub(super) struct Pool {
+    idle: Mutex<Vec<Connection>>,
+    /// As many as threads that wait to connect, and one more.
+    #[cfg(unix)]
+    blocked: Arc<()>,
+}
 
 impl Pool {
     /// The one that was used last.
     fn take(&self) -> Option<Connection> {
-        self.0.lock().pop()
+        self.idle.lock().pop()
     }
 
     fn give_back(&self, connection: Connection, most: usize) {
-        let mut idle = self.0.lock();
+        let mut idle = self.idle.lock();
         if idle.len() < most {
             idle.push(connection);
         }
     }
 
     pub(super) fn clear(&self) {
-        let idle = std::mem::take(&mut *self.0.lock());
+        let idle = std::mem::take(&mut *self.idle.lock());
         // They are closed without the lock.
         drop(idle);
     }
@@ -96,8 +105,8 @@ impl Node {
         Ok(bodies)
     }
 
-    /// Sends a command of the classic protocol on a connection of its own, and returns what is answered until that
-    /// is whole, at most so many bytes.
+    /// Sends a command of the classic protocol on a connection of its own, and returns what is answered until
+    /// that is whole, at most so many bytes.
     pub(super) fn ask_for_text(
         &self,
         command: &[u8],
@@ -136,7 +145,7 @@ impl Node {
     fn connect_stream(&self, deadline: Instant) -> io::Result<Stream> {
         let addresses = match &self.server {
             #[cfg(unix)]
-            Server::Unix(path) => return UnixStream::connect(path).map(Stream::Unix),
+            Server::Unix(path) => return self.connect_unix(path, deadline).map(Stream::Unix),
             #[cfg(not(unix))]
             Server::Unix(_) => return Err(ErrorKind::Unsupported.into()),
             Server::Tcp { host, port } => match self.address {
@@ -156,6 +165,29 @@ impl Node {
             }
         }
         Err(last_error)
+    }
+}
+
+#[cfg(unix)]
+impl Node {
+    /// On a thread of its own: where a server takes no connections, and more wait than it allows, this blocks
+    /// without end.
+    fn connect_unix(&self, path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+        // Each thread holds this as long as it is there.
+        let blocked = Arc::clone(&self.pool.blocked);
+        if Arc::strong_count(&blocked) > MOST_BLOCKED {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let (sender, receiver) = mpsc::channel();
+        let path = path.to_owned();
+        let connect = move || {
+            // Who asked may have gone.
+            let _ = sender.send(UnixStream::connect(path));
+            drop(blocked);
+        };
+        thread::Builder::new().name("cached-connect".to_owned()).spawn(connect)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        receiver.recv_timeout(left).unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
     }
 }
 
@@ -253,8 +285,8 @@ fn failure(error: io::Error) -> Result<(), Failure> {
     }
 }
 
-/// What is left until then, in whole milliseconds, rounded up: so most operations of a connection have the same
-/// timeout, which is set once. None if nothing is left.
+/// What is left until then, in whole milliseconds, rounded up: so most operations of a connection have the
+/// same timeout, which is set once. None if nothing is left.
 fn time_left(deadline: Instant) -> Option<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     let milliseconds = left.as_nanos().div_ceil(1_000_000);

@@ -9,8 +9,8 @@ const LAST_DATE: u64 = i32::MAX as u64;
 /// 2020. A clock that says less was never set.
 const PLAUSIBLE: u64 = 1_577_836_800;
 
-/// What to send for a time to live, now being so many seconds since 1970: whole seconds, rounded up, since zero
-/// is "for ever", or a date. What cannot be said is made as long as can be.
+/// What to send for a time to live, now being so many seconds since 1970: whole seconds, rounded up, since
+/// zero is "for ever", or a date. What cannot be said is made as long as can be.
 pub(super) fn expiry(ttl: Option<Duration>, now: u64) -> u32 {
     let Some(ttl) = ttl else { return 0 };
     let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1);

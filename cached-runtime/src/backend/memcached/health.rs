@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 /// Connections that cannot be had do so at once.
 const STRIKES: u32 = 2;
 
-/// What is known of a server's state. While it is down, others are asked for its keys; one operation in a while
-/// tries it again.
+/// What is known of a server's state. While it is down, others are asked for its keys; one operation in a
+/// while tries it again.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// Failures since the last success.

@@ -375,8 +375,8 @@ impl Wire {
     }
 }
 
-/// Rings at the earliest moment that it was set to. What was answered meanwhile does not set it back, so that it is
-/// moved once in a deadline and not with each command.
+/// Rings at the earliest moment that it was set to. What was answered meanwhile does not set it back, so that
+/// it is moved once in a deadline and not with each command.
 #[derive(Default)]
 struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,

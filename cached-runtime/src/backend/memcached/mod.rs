@@ -1,7 +1,7 @@
 //! memcached, through its meta protocol: a client of our own.
 //!
-//! A deadline holds for an operation as a whole, however slowly bytes drip; several servers are used by the same
-//! rules in every build; nothing a server may answer is taken for the answer to something else.
+//! A deadline holds for an operation as a whole, however slowly bytes drip; several servers are used by the
+//! same rules in every build; nothing a server may answer is taken for the answer to something else.
 
 #[cfg(feature = "tokio")]
 mod awaited;
@@ -56,8 +56,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// These servers, and the rest as usual: 50 ms to connect, a second until a server is tried again, 64 idle
-    /// connections, 64 MiB.
+    /// These servers, and the rest as usual: 50 ms to connect, a second until a server is tried again, 64
+    /// idle connections, 64 MiB.
     #[must_use]
     pub fn new(servers: Vec<Server>) -> Self {
         let Settings { connect_timeout, retry_after, most_idle, largest_value } = Settings::default();
@@ -81,9 +81,9 @@ struct Settings {
 
 /// One or several memcached servers, 1.6 or later.
 ///
-/// Keys are spread by rendezvous hashing. While a server does not answer, its keys are on the others, each on the
-/// next by its scores. When it is back, what it still holds is found again, even what was meanwhile replaced or
-/// removed on another; nothing but its time to live ends that.
+/// Keys are spread by rendezvous hashing. While a server does not answer, its keys are on the others, each on
+/// the next by its scores. When it is back, what it still holds is found again, even what was meanwhile
+/// replaced or removed on another; nothing but its time to live ends that.
 ///
 /// ```no_run
 /// use std::time::{Duration, Instant};

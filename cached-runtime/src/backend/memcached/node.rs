@@ -33,7 +33,8 @@ pub(super) struct Node {
     #[cfg(feature = "tokio")]
     pub(super) lines: Lines,
     /// A server that starts again counts its `cas uniques` from one again, and another server counts its own.
-    /// So versions are told apart by this as well; it changes when the server closes a connection, or is down.
+    /// So versions are told apart by this as well; it changes when the server closes a connection, or is
+    /// down.
     life: AtomicU16,
 }
 

@@ -388,7 +388,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>, tail in "(VA|HD|EN) [0-9]{0,22}( [a-zA-Z][0-9]{0,11}){0,3}\r\n.{0,9}") {
+        fn no_bytes_make_it_panic(
+            bytes: Vec<u8>,
+            tail in "(VA|HD|EN) [0-9]{0,22}( [a-zA-Z][0-9]{0,11}){0,3}\r\n.{0,9}",
+        ) {
             let _ = parse(&bytes, MOST);
             let _ = parse(tail.as_bytes(), MOST);
         }

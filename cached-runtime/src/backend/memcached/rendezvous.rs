@@ -1,8 +1,9 @@
-//! Which server a key is on: the one with the highest score (Thaler and Ravishankar, "A Name-Based Mapping Scheme
-//! for Rendezvous", 1996).
+//! Which server a key is on: the one with the highest score (Thaler and Ravishankar, "A Name-Based Mapping
+//! Scheme for Rendezvous", 1996).
 //!
 //! Every process must come to the same answer, of whatever build and release. So the hash is a published one,
-//! XXH3 of 64 bits, and a server's name is all that goes into it: the order in which servers are listed is not.
+//! XXH3 of 64 bits, and a server's name is all that goes into it: the order in which servers are listed is
+//! not.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -16,7 +17,8 @@ fn score(key: &str, seed: u64) -> u64 {
     xxh3_64_with_seed(key.as_bytes(), seed)
 }
 
-/// The server, of those with these seeds, that a key is on: the first in the order of its scores that is `good`.
+/// The server, of those with these seeds, that a key is on: the first in the order of its scores that is
+/// `good`.
 pub(super) fn choose(key: &str, seeds: &[u64], good: impl Fn(usize) -> bool) -> Option<usize> {
     let ranked = |index: &usize| (score(key, seeds[*index]), seeds[*index]);
     let best = (0..seeds.len()).max_by_key(ranked)?;

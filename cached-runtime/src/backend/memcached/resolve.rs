@@ -1,5 +1,5 @@
-//! Asking for the addresses of a name, for no longer than until a deadline: the operating system's own way to do it
-//! knows none.
+//! Asking for the addresses of a name, for no longer than until a deadline: the operating system's own way to
+//! do it knows none.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -9,8 +9,8 @@ use super::rendezvous;
 use super::request::{Failure, Request};
 use crate::backend::driver::{Answer, DriverError, Found};
 
-/// So many bytes of commands are sent to all servers together before their answers are read. They fit into what the
-/// system holds of a connection, so that neither end waits for the other to read.
+/// So many bytes of commands are sent to all servers together before their answers are read. They fit into
+/// what the system holds of a connection, so that neither end waits for the other to read.
 const MOST_SENT: usize = 32 * 1024;
 
 /// The servers that there are at a time.
@@ -102,8 +102,8 @@ impl<'n> Gathering<'n> {
         Self { nodes, found: vec![None; count], waiting, failed: Vec::new(), error: None }
     }
 
-    /// Which servers to ask now for which keys: for as many as may be asked together. None when there is nothing
-    /// left to ask.
+    /// Which servers to ask now for which keys: for as many as may be asked together. None when there is
+    /// nothing left to ask.
     pub(super) fn next<K: AsRef<str>>(&mut self, keys: &[K]) -> Answer<Vec<Group<'n>>> {
         if self.error.is_some() {
             return Ok(Vec::new());
@@ -128,8 +128,8 @@ impl<'n> Gathering<'n> {
         Ok(groups)
     }
 
-    /// Takes what a server answered, or did not. Keys that it could not be asked for go on to the next, if there is
-    /// one.
+    /// Takes what a server answered, or did not. Keys that it could not be asked for go on to the next, if
+    /// there is one.
     pub(super) fn take(&mut self, group: Group<'n>, result: Result<Vec<Body>, Failure>) {
         // Where one server was waited for until the deadline, the others had no time to be read.
         if !matches!((&result, &self.error), (Err(Failure::TimedOut), Some(DriverError::TimedOut))) {

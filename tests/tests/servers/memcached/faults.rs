@@ -10,7 +10,7 @@ use cached_tests::servers::Server;
 use cached_tests::watched;
 
 use super::awaited::Awaiting;
-use super::{at, driver, put, shortly, soon, through, value};
+use super::{At, at, driver, put, shortly, soon, through, value};
 
 /// As it is, and awaited on tokio.
 const WAYS: [fn(Memcached) -> Box<dyn Driver>; 2] =
@@ -188,6 +188,27 @@ fn a_paused_server() {
             server.pause();
             for answer in all(&*driver) {
                 assert!(is_late(&answer.expect_err("it stands still")));
+            }
+            server.resume();
+            is_well(&*driver);
+        }
+    });
+}
+
+/// To connect to it would block, since more connections wait for it than it allows.
+#[test]
+fn a_paused_server_on_a_unix_socket_that_is_full() {
+    watched(|| {
+        let server = Server::memcached_on_a_socket(&["-b", "1"]);
+        for way in WAYS {
+            let driver = way(driver(vec![At::unix(server.socket())]));
+            assert!(put(&*driver, "one", b"one").unwrap() && put(&*driver, "two", b"two").unwrap());
+            server.pause();
+            for _ in 0..3 {
+                for answer in all(&*driver) {
+                    let error = answer.expect_err("it stands still");
+                    assert!(is_late(&error) || is_lost(&error), "{error:?}");
+                }
             }
             server.resume();
             is_well(&*driver);
