@@ -1,5 +1,6 @@
 //! Several servers, some of which are not well.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use cached_runtime::backend::driver::{Driver, DriverError, Expected};
 use cached_runtime::backend::memcached::{Config, Memcached};
 use cached_tests::proxy::{Mode, Proxy};
 use cached_tests::servers::Server;
-use cached_tests::{PATIENCE, watched};
+use cached_tests::{PATIENCE, eventually, watched};
 
 use super::awaited::Awaiting;
 use super::{at, driver, put, shortly, through, value};
@@ -192,6 +193,55 @@ fn a_version_of_a_server_that_hung_and_was_restarted_does_not_come_back() {
             let stored = driver.set("key", b"late", None, expected, Instant::now() + PATIENCE);
             assert!(!stored.unwrap());
             server.restart();
+        }
+    });
+}
+
+#[test]
+fn no_value_is_wrong_while_servers_are_killed_and_restarted() {
+    watched(|| {
+        let ways: [fn(Memcached) -> Box<dyn Driver>; 2] =
+            [|driver| Box::new(driver), |driver| Box::new(Awaiting::on_threads(driver))];
+        for way in ways {
+            let mut servers: Vec<_> = (0..2).map(|_| Server::memcached(&[])).collect();
+            let driver = way(Memcached::new(Config {
+                retry_after: Duration::from_millis(20),
+                ..Config::new(servers.iter().map(at).collect())
+            }));
+            let keys = keys();
+            let is_over = AtomicBool::new(false);
+            let right = AtomicU32::new(0);
+            thread::scope(|scope| {
+                for number in 0..16 {
+                    let (driver, keys, is_over, right) = (&*driver, &keys, &is_over, &right);
+                    scope.spawn(move || {
+                        for round in number.. {
+                            let key = &*keys[round * 7 % keys.len()];
+                            let deadline = || Instant::now() + Duration::from_millis(100);
+                            let expected =
+                                if round % 2 == 0 { Expected::Anything } else { Expected::Nothing };
+                            let _ = driver.set(key, key.as_bytes(), None, expected, deadline());
+                            let other = &*keys[round * 3 % keys.len()];
+                            for (key, found) in [key, other]
+                                .into_iter()
+                                .zip(driver.get(&[key, other], deadline()).into_iter().flatten())
+                            {
+                                assert!(found.as_ref().is_none_or(|it| it.value == key.as_bytes()), "{key}");
+                                right.fetch_add(u32::from(found.is_some()), SeqCst);
+                            }
+                            if is_over.load(SeqCst) {
+                                return;
+                            }
+                        }
+                    });
+                }
+                for n in 0..6 {
+                    let before = right.load(SeqCst);
+                    eventually(|| right.load(SeqCst) > before + 100);
+                    servers[n % 2].restart();
+                }
+                is_over.store(true, SeqCst);
+            });
         }
     });
 }
