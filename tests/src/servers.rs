@@ -20,6 +20,30 @@ pub struct Server {
     arguments: Vec<String>,
     folder: Folder,
     child: Child,
+    /// None for one that has been killed.
+    watchdog: Option<Watchdog>,
+}
+
+/// Kills a process when this one ends, in whatever way: also where a test hangs, and what it has is never
+/// dropped.
+#[derive(Debug)]
+struct Watchdog(Child);
+
+impl Watchdog {
+    fn over(process: &Child) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "read -r _; kill -s KILL \"$1\"", "sh", &process.id().to_string()]);
+        // Its input ends with us.
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(shell.spawn().expect("there is a shell"))
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +121,8 @@ impl Server {
         let child = kind.command(&place, &folder.0, &arguments).spawn().unwrap_or_else(|error| {
             panic!("{} cannot be started, is it installed? {error}", kind.program());
         });
-        let mut server = Self { kind, place, arguments, folder, child };
+        let watchdog = Some(Watchdog::over(&child));
+        let mut server = Self { kind, place, arguments, folder, child, watchdog };
         server.answers().then_some(server)
     }
 
@@ -162,6 +187,7 @@ impl Server {
         // It fails for a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.watchdog = None;
         if let Place::Socket(path) = &self.place {
             let _ = fs::remove_file(path);
         }
@@ -178,6 +204,7 @@ impl Server {
         loop {
             let mut command = self.kind.command(&self.place, &self.folder.0, &self.arguments);
             self.child = command.spawn().expect("it could be started before");
+            self.watchdog = Some(Watchdog::over(&self.child));
             if self.answers() {
                 return;
             }
