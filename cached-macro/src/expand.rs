@@ -2,6 +2,7 @@
 
 use proc_macro2::{Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
 
 use crate::companion;
 use crate::options::Backend;
@@ -90,19 +91,21 @@ pub(crate) fn of_its_own(plan: &Plan) -> TokenStream {
 fn with_backend(plan: &Plan, Shared { backend, options, .. }: &Shared) -> TokenStream {
     let (private, krate) = (plan.private(), &plan.krate);
     let (name, policy) = (&plan.name, &plan.policy);
+    // A static that is no backend is an error at its path.
+    let by_reference = |path: &syn::Path| quote_spanned!(path.span()=> &#path);
     let (own, backend) = match backend {
         // Whether it is a URL is found out while this static is made, at the literal.
         Backend::Url(url) => {
             let span = url.span().resolved_at(Span::mixed_site());
             let krate = at(span, krate.to_token_stream());
             let open = quote_spanned!(span=> #krate::Backend::url(#url));
-            (Some(quote!(static __BACKEND: #krate::Backend = #open;)), quote!(__BACKEND))
+            (Some(quote!(static __BACKEND: #krate::Backend = #open;)), quote!(&__BACKEND))
         }
-        Backend::Static(path) => (None, path.to_token_stream()),
+        Backend::Static(path) => (None, by_reference(path)),
     };
     quote! {{
         #own
-        static __SHARED: #private::Shared = #private::Shared::new(&#backend)#options;
+        static __SHARED: #private::Shared = #private::Shared::new(#backend)#options;
         static __FUNCTION: #private::Function =
             #private::Function::new(#name, #private::Policy::new()#policy).shared(&__SHARED);
         &__FUNCTION

@@ -35,6 +35,9 @@ pub struct Function {
     pub(crate) exceptions: Exceptions,
     #[cfg(feature = "backend")]
     shared: Option<&'static Shared>,
+    /// Whether this process keeps copies of what is in its backend.
+    #[cfg(feature = "backend")]
+    pub(crate) keeps_copies: bool,
 }
 
 /// How many reasons there are to look at more than the store in each call of a function: it is being
@@ -114,6 +117,8 @@ impl Function {
             exceptions: Exceptions(AtomicUsize::new(0)),
             #[cfg(feature = "backend")]
             shared: None,
+            #[cfg(feature = "backend")]
+            keeps_copies: false,
         }
     }
 
@@ -122,12 +127,12 @@ impl Function {
     #[must_use]
     pub const fn shared(mut self, shared: &'static Shared) -> Self {
         self.shared = Some(shared);
+        self.keeps_copies = shared.local().is_some();
         self
     }
 
     /// How long this process serves copies of what is in the backend, if it does.
     #[cfg(feature = "backend")]
-    #[inline]
     pub(crate) fn local_timeout(&self) -> Option<Duration> {
         self.shared.and_then(Shared::local)
     }

@@ -15,6 +15,7 @@
 //!
 //! - The attribute [`cached`](macro@cached): every option, with examples.
 //! - The [`store`]: statistics of all functions, limits over all of them, an off switch.
+//! - Module `backend` (feature `backend`): entries outside the process, in memcached, Redis, SQLite and others.
 //! - Module `testing` (feature `testing`): a store of a test's own, and a clock that moves when told to.
 //!
 //! # What one can rely on
@@ -67,8 +68,11 @@ mod store;
 pub mod testing;
 
 #[cfg(feature = "backend")]
+pub use backend::encode::SharedKey;
+#[cfg(feature = "backend")]
 pub use backend::{Backend, BackendInfo, BackendState, backends};
 #[doc = include_str!("cached.md")]
+#[cfg_attr(feature = "backend", doc = include_str!("backend.md"))]
 #[doc(inline)]
 pub use cached_macro::cached;
 pub use function::FunctionInfo;

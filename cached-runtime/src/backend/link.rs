@@ -46,6 +46,14 @@ impl Way {
     }
 }
 
+/// How one operation is done, and by when.
+#[derive(Clone, Copy)]
+pub(crate) struct By {
+    pub(crate) way: Way,
+    pub(crate) clock: &'static Clock,
+    pub(crate) deadline: Instant,
+}
+
 /// Why an operation has not been done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -116,9 +124,9 @@ impl Link {
         }
     }
 
-    /// When operations that begin now must be done.
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
+    /// How operations that begin now are done.
+    pub(crate) fn by(&self, way: Way, clock: &'static Clock) -> By {
+        By { way, clock, deadline: Instant::now() + self.timeout }
     }
 
     /// Whether an operation would not be tried.
@@ -143,25 +151,19 @@ impl Link {
         self.conditions.store(if there { YES } else { NO }, Relaxed);
     }
 
-    pub(crate) async fn get(
-        &self,
-        way: Way,
-        clock: &Clock,
-        keys: &[&str],
-        deadline: Instant,
-    ) -> Result<Vec<Option<Found>>, Trouble> {
-        let driver = self.admitted(clock)?;
-        let answer = match way {
-            Way::Blocking => caught(|| driver.get(keys, deadline)),
+    pub(crate) async fn get(&self, by: By, keys: &[&str]) -> Result<Vec<Option<Found>>, Trouble> {
+        let driver = self.admitted(by.clock)?;
+        let answer = match by.way {
+            Way::Blocking => caught(|| driver.get(keys, by.deadline)),
             Way::Awaited => {
                 let keys = keys.iter().map(|&key| key.to_owned()).collect();
-                bounded(deadline, Arc::clone(driver).get_async(keys, deadline)).await
+                bounded(by.deadline, Arc::clone(driver).get_async(keys, by.deadline)).await
             }
         };
         let answer = answer.and_then(|found| {
             if found.len() == keys.len() { Ok(found) } else { Err(failed("not every key was answered")) }
         });
-        let found = self.note(clock, answer)?;
+        let found = self.note(by.clock, answer)?;
         if let Some(found) = found.iter().flatten().next() {
             self.learn_conditions(found.version.is_some());
         }
@@ -170,43 +172,35 @@ impl Link {
 
     pub(crate) async fn set(
         &self,
-        way: Way,
-        clock: &Clock,
+        by: By,
         key: &str,
         value: Vec<u8>,
         ttl: Option<Duration>,
         expected: Expected,
-        deadline: Instant,
     ) -> Result<bool, Trouble> {
-        let driver = self.admitted(clock)?;
-        let answer = match way {
-            Way::Blocking => caught(|| driver.set(key, &value, ttl, expected, deadline)),
+        let driver = self.admitted(by.clock)?;
+        let answer = match by.way {
+            Way::Blocking => caught(|| driver.set(key, &value, ttl, expected, by.deadline)),
             Way::Awaited => {
-                let set = Arc::clone(driver).set_async(key.to_owned(), value, ttl, expected, deadline);
-                bounded(deadline, set).await
+                let set = Arc::clone(driver).set_async(key.to_owned(), value, ttl, expected, by.deadline);
+                bounded(by.deadline, set).await
             }
         };
         self.learn(expected, &answer);
-        self.note(clock, answer)
+        self.note(by.clock, answer)
     }
 
-    pub(crate) async fn delete(
-        &self,
-        way: Way,
-        clock: &Clock,
-        key: &str,
-        expected: Expected,
-        deadline: Instant,
-    ) -> Result<bool, Trouble> {
-        let driver = self.admitted(clock)?;
-        let answer = match way {
-            Way::Blocking => caught(|| driver.delete(key, expected, deadline)),
+    pub(crate) async fn delete(&self, by: By, key: &str, expected: Expected) -> Result<bool, Trouble> {
+        let driver = self.admitted(by.clock)?;
+        let answer = match by.way {
+            Way::Blocking => caught(|| driver.delete(key, expected, by.deadline)),
             Way::Awaited => {
-                bounded(deadline, Arc::clone(driver).delete_async(key.to_owned(), expected, deadline)).await
+                let delete = Arc::clone(driver).delete_async(key.to_owned(), expected, by.deadline);
+                bounded(by.deadline, delete).await
             }
         };
         self.learn(expected, &answer);
-        self.note(clock, answer)
+        self.note(by.clock, answer)
     }
 
     /// The driver, if it may be asked now.

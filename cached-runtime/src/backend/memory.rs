@@ -31,7 +31,7 @@ pub struct Memory {
 }
 
 /// How an engine in this process is set up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The most bytes that keys and values take, with 128 for each entry beside them. Of what would be more,
     /// the expired goes first, then what was not used for longest.

@@ -12,7 +12,7 @@ use super::driver::{Expected, Found, Version};
 use super::envelope::{Kind, Record, Wall};
 use super::generation::{Generations, Knowledge, random};
 use super::lease::{Next, Patience};
-use super::link::{Link, Trouble, Way, blocking};
+use super::link::{By, Link, Trouble, Way, blocking};
 use super::owed::Owed;
 use super::verdict::{self, Sought, Verdict, unchanged};
 use super::{Shared, name, offload};
@@ -91,13 +91,23 @@ impl Drop for Claim {
         let (link, clock, name) = (Arc::clone(&self.link), self.clock, std::mem::take(&mut self.name));
         let expected = Expected::Version(self.version);
         let release = move || {
-            let deadline = link.deadline();
-            let set = link.set(Way::Blocking, clock, &name, released, Some(RELEASED), expected, deadline);
+            let by = link.by(Way::Blocking, clock);
+            let set = link.set(by, &name, released, Some(RELEASED), expected);
             // It ends by itself if this fails.
             let _ = blocking(set);
         };
         let _ = offload::submit(Box::new(release));
     }
+}
+
+/// A value as it is to be stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Encoded<'a> {
+    pub(crate) codec: u8,
+    pub(crate) payload: &'a [u8],
+    pub(crate) ttl: Option<Duration>,
+    /// How long it took to compute, in nanoseconds.
+    pub(crate) cost: u64,
 }
 
 /// What became of a value that was to be written.
@@ -144,6 +154,10 @@ impl Remote {
         refused
     }
 
+    fn by(&self, way: Way) -> By {
+        self.link.by(way, self.clock)
+    }
+
     fn count(&self, trouble: Trouble) {
         match trouble {
             Trouble::Skipped => self.counts.skipped.add(1),
@@ -185,7 +199,7 @@ impl Remote {
     ) -> Result<Fetched<S>, Trouble> {
         let mut patience = self.lease.filter(|_| wants_value).map(Patience::new);
         loop {
-            let look = self.look(way, key, self.link.deadline()).await?;
+            let look = self.look(self.by(way), key).await?;
             let found = look.found.as_ref();
             let begun = Instant::now();
             let mut ticket = Ticket {
@@ -198,13 +212,13 @@ impl Remote {
             let verdict = self.judge(key, coding.id, &look);
             let mut next = patience.as_ref().map_or(Next::Compute, |patience| patience.free(begun));
             match verdict {
-                Verdict::Value(record) if wants_value => match (coding.decode)(record.payload) {
-                    Ok(value) => return Ok(Fetched::Value(value, self.left(record.expires))),
-                    Err(_) => {
-                        self.counts.undecodable.add(1);
-                        ticket.is_foreign = true;
+                Verdict::Value(record) if wants_value => {
+                    if let Ok(value) = (coding.decode)(record.payload) {
+                        return Ok(Fetched::Value(value, self.left(record.expires)));
                     }
-                },
+                    self.counts.undecodable.add(1);
+                    ticket.is_foreign = true;
+                }
                 Verdict::Foreign => {
                     self.counts.undecodable.add(1);
                     ticket.is_foreign = true;
@@ -250,19 +264,19 @@ impl Remote {
     }
 
     /// What is under a key, and the generation; in one round trip where the generation is not known.
-    async fn look(&'static self, way: Way, key: &RemoteKey, deadline: Instant) -> Result<Look, Trouble> {
-        let knowledge = self.knowledge(way, deadline).await?;
+    async fn look(&'static self, by: By, key: &RemoteKey) -> Result<Look, Trouble> {
+        let knowledge = self.knowledge(by).await?;
         let look = match knowledge {
             Knowledge::Known(generation) | Knowledge::Owed(generation) => {
-                let mut found = self.link.get(way, self.clock, &[&key.name], deadline).await?;
+                let mut found = self.link.get(by, &[&key.name]).await?;
                 Look { found: found.pop().flatten(), generation }
             }
             Knowledge::Asked(asked) => {
                 let keys = [&*key.name, &*self.generation_key];
-                let mut found = self.link.get(way, self.clock, &keys, deadline).await?;
+                let mut found = self.link.get(by, &keys).await?;
                 let generation = found.pop().flatten();
                 let found = found.pop().flatten();
-                Look { found, generation: self.settle(way, asked, generation, deadline).await? }
+                Look { found, generation: self.settle(by, asked, generation).await? }
             }
         };
         if self.owed.begin_to_pay() && !offload::submit(Box::new(|| self.pay())) {
@@ -272,59 +286,47 @@ impl Remote {
     }
 
     /// What is known of the generation, after the backend was told what it is owed.
-    async fn knowledge(&self, way: Way, deadline: Instant) -> Result<Knowledge, Trouble> {
+    async fn knowledge(&self, by: By) -> Result<Knowledge, Trouble> {
         let knowledge = self.generations.knowledge(self.clock.now());
         if let Knowledge::Owed(generation) = knowledge {
-            self.tell(way, generation, deadline).await?;
+            self.tell(by, generation).await?;
         }
         Ok(knowledge)
     }
 
-    async fn tell(&self, way: Way, generation: u128, deadline: Instant) -> Result<(), Trouble> {
-        self.set_generation(way, generation, Expected::Anything, deadline).await?;
+    async fn tell(&self, by: By, generation: u128) -> Result<(), Trouble> {
+        self.set_generation(by, generation, Expected::Anything).await?;
         self.generations.told(generation, self.clock.now());
         Ok(())
     }
 
-    async fn set_generation(
-        &self,
-        way: Way,
-        generation: u128,
-        expected: Expected,
-        deadline: Instant,
-    ) -> Result<bool, Trouble> {
+    async fn set_generation(&self, by: By, generation: u128, expected: Expected) -> Result<bool, Trouble> {
         let payload = generation.to_le_bytes();
         let key = self.generation_key.as_bytes();
         let record =
             Record { kind: Kind::Generation, payload: &payload, generation, ..self.blank(key, None, 0) };
         let bytes = record.encode().ok_or(Trouble::TooLarge)?;
-        self.link.set(way, self.clock, &self.generation_key, bytes, None, expected, deadline).await
+        self.link.set(by, &self.generation_key, bytes, None, expected).await
     }
 
     /// The generation, given what was found of it; a new one if it was lost.
-    async fn settle(
-        &self,
-        way: Way,
-        asked: u64,
-        found: Option<Found>,
-        deadline: Instant,
-    ) -> Result<u128, Trouble> {
+    async fn settle(&self, by: By, asked: u64, found: Option<Found>) -> Result<u128, Trouble> {
         let key = self.generation_key.as_bytes();
         let learn = |generation| self.generations.learn(generation, asked, self.clock.now());
         if let Some(generation) = verdict::generation(found.as_ref(), key) {
             return Ok(learn(generation));
         }
         let new = random();
-        match self.set_generation(way, new, unchanged(found.as_ref()), deadline).await {
+        match self.set_generation(by, new, unchanged(found.as_ref())).await {
             Ok(true) => return Ok(learn(new)),
             Ok(false) => {}
             // The last one to write it wins.
             Err(Trouble::Unsupported) => {
-                self.set_generation(way, new, Expected::Anything, deadline).await?;
+                self.set_generation(by, new, Expected::Anything).await?;
             }
             Err(trouble) => return Err(trouble),
         }
-        let mut found = self.link.get(way, self.clock, &[&self.generation_key], deadline).await?;
+        let mut found = self.link.get(by, &[&self.generation_key]).await?;
         // An engine that stores nothing has no generations either, and needs none.
         Ok(learn(verdict::generation(found.pop().flatten().as_ref(), key).unwrap_or(new)))
     }
@@ -342,13 +344,13 @@ impl Remote {
         else {
             return Err(Trouble::TooLarge);
         };
-        let deadline = self.link.deadline();
-        let set = self.link.set(way, self.clock, &key.name, claimed, Some(lease), ticket.expected, deadline);
+        let by = self.by(way);
+        let set = self.link.set(by, &key.name, claimed, Some(lease), ticket.expected);
         if !set.await? {
             return Ok(None);
         }
         // Which version it is, the engine tells only who reads it.
-        let mut found = self.link.get(way, self.clock, &[&key.name], deadline).await?;
+        let mut found = self.link.get(by, &[&key.name]).await?;
         let Some(Found { value, version: Some(version) }) = found.pop().flatten() else { return Ok(None) };
         let is_own = Record::decode(&value).is_some_and(|record| {
             record.kind == Kind::Claim && verdict::number(record.payload) == Some(number)
@@ -378,17 +380,15 @@ impl Remote {
         }
     }
 
-    /// Stores a value that was computed, if nothing happened to its key meanwhile. It took `cost` nanoseconds.
+    /// Stores a value that was computed, if nothing happened to its key meanwhile.
     pub(crate) async fn store(
         &self,
         way: Way,
         key: &RemoteKey,
-        codec: u8,
-        payload: &[u8],
-        ttl: Option<Duration>,
-        cost: u64,
+        value: Encoded<'_>,
         mut ticket: Ticket,
     ) -> Written {
+        let Encoded { codec, payload, ttl, cost } = value;
         if ticket.begun.elapsed() >= TOMBSTONE {
             self.counts.overtaken.add(1);
             return Written::Overtaken;
@@ -396,8 +396,8 @@ impl Remote {
         let blank = self.blank(&key.encoded, ttl, cost / 1000);
         let record = Record { kind: Kind::Value, codec, payload, generation: ticket.generation, ..blank };
         let Some(bytes) = record.encode() else { return self.too_large(way, key).await };
-        let deadline = self.link.deadline();
-        let set = |bytes, expected| self.link.set(way, self.clock, &key.name, bytes, ttl, expected, deadline);
+        let by = self.by(way);
+        let set = |bytes, expected| self.link.set(by, &key.name, bytes, ttl, expected);
         let mut stored = set(bytes, ticket.expected).await;
         if stored == Err(Trouble::Unsupported) && ticket.expected != Expected::Anything {
             let Some(bytes) = record.encode() else { return Written::NotStored };
@@ -433,8 +433,8 @@ impl Remote {
     /// What was there before must not remain.
     async fn too_large(&self, way: Way, key: &RemoteKey) -> Written {
         self.counts.too_large.add(1);
-        let deadline = self.link.deadline();
-        let deleted = self.link.delete(way, self.clock, &key.name, Expected::Anything, deadline).await;
+        let by = self.by(way);
+        let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
         if deleted.is_err() {
             self.owe(key);
         }
@@ -445,18 +445,18 @@ impl Remote {
     pub(crate) async fn abandon(&self, way: Way, key: &RemoteKey, mut ticket: Ticket) {
         if let Some(claim) = &mut ticket.claim {
             let Some(released) = claim.released.take() else { return };
-            let (deadline, expected) = (self.link.deadline(), ticket.expected);
-            let set = self.link.set(way, self.clock, &key.name, released, Some(RELEASED), expected, deadline);
+            let (by, expected) = (self.by(way), ticket.expected);
+            let set = self.link.set(by, &key.name, released, Some(RELEASED), expected);
             let _ = set.await;
         } else if ticket.is_foreign && matches!(ticket.expected, Expected::Version(_)) {
-            let deadline = self.link.deadline();
-            let _ = self.link.delete(way, self.clock, &key.name, ticket.expected, deadline).await;
+            let by = self.by(way);
+            let _ = self.link.delete(by, &key.name, ticket.expected).await;
         }
     }
 
     /// What is stored and fresh.
     pub(crate) async fn peek<S>(&'static self, way: Way, key: &RemoteKey, coding: Coding<S>) -> Option<S> {
-        let look = self.look(way, key, self.link.deadline()).await.ok()?;
+        let look = self.look(self.by(way), key).await.ok()?;
         match self.judge(key, coding.id, &look) {
             Verdict::Value(record) => (coding.decode)(record.payload).ok(),
             _ => None,
@@ -477,29 +477,23 @@ impl Remote {
     }
 
     async fn try_to_invalidate(&'static self, way: Way, key: &RemoteKey, codec: u8) -> Result<bool, Trouble> {
-        let deadline = self.link.deadline();
-        let look = self.look(way, key, deadline).await?;
+        let by = self.by(way);
+        let look = self.look(by, key).await?;
         let was_there = matches!(self.judge(key, codec, &look), Verdict::Value(_));
-        self.forget(way, key, look.generation, deadline).await?;
+        self.forget(by, key, look.generation).await?;
         Ok(was_there)
     }
 
     /// Leaves a tombstone, or nothing where it would not be looked at.
-    async fn forget(
-        &self,
-        way: Way,
-        key: &RemoteKey,
-        generation: u128,
-        deadline: Instant,
-    ) -> Result<(), Trouble> {
+    async fn forget(&self, by: By, key: &RemoteKey, generation: u128) -> Result<(), Trouble> {
         if self.link.conditions() == Some(false) {
-            self.link.delete(way, self.clock, &key.name, Expected::Anything, deadline).await?;
+            self.link.delete(by, &key.name, Expected::Anything).await?;
         } else {
             let blank = self.blank(&key.encoded, Some(TOMBSTONE), 0);
             let record = Record { kind: Kind::Tombstone, generation, ..blank };
             let bytes = record.encode().ok_or(Trouble::TooLarge)?;
             let (ttl, expected) = (Some(TOMBSTONE), Expected::Anything);
-            match self.link.set(way, self.clock, &key.name, bytes, ttl, expected, deadline).await {
+            match self.link.set(by, &key.name, bytes, ttl, expected).await {
                 // It has removed what was there.
                 Ok(_) | Err(Trouble::TooLarge) => {}
                 Err(trouble) => return Err(trouble),
@@ -512,8 +506,8 @@ impl Remote {
     /// Removes what was stored after all where the engine could not prevent it.
     pub(crate) async fn undo(&self, way: Way, key: &RemoteKey) {
         if self.link.conditions() == Some(false) {
-            let deadline = self.link.deadline();
-            let deleted = self.link.delete(way, self.clock, &key.name, Expected::Anything, deadline).await;
+            let by = self.by(way);
+            let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
             if deleted.is_err() {
                 self.owe(key);
             }
@@ -521,16 +515,9 @@ impl Remote {
     }
 
     /// Stores a value, whatever is there.
-    pub(crate) async fn put(
-        &'static self,
-        way: Way,
-        key: &RemoteKey,
-        codec: u8,
-        payload: &[u8],
-        ttl: Option<Duration>,
-    ) {
-        let deadline = self.link.deadline();
-        let generation = match self.generation(way, deadline).await {
+    pub(crate) async fn put(&'static self, way: Way, key: &RemoteKey, value: Encoded<'_>) {
+        let by = self.by(way);
+        let generation = match self.generation(by).await {
             Ok(generation) => generation,
             Err(trouble) => {
                 self.count(trouble);
@@ -540,17 +527,17 @@ impl Remote {
         };
         let (claim, is_foreign, begun) = (None, false, Instant::now());
         let ticket = Ticket { generation, expected: Expected::Anything, claim, is_foreign, begun };
-        if self.store(way, key, codec, payload, ttl, 0, ticket).await != Written::Stored {
+        if self.store(way, key, value, ticket).await != Written::Stored {
             self.owe(key);
         }
     }
 
-    async fn generation(&self, way: Way, deadline: Instant) -> Result<u128, Trouble> {
-        match self.knowledge(way, deadline).await? {
+    async fn generation(&self, by: By) -> Result<u128, Trouble> {
+        match self.knowledge(by).await? {
             Knowledge::Known(generation) | Knowledge::Owed(generation) => Ok(generation),
             Knowledge::Asked(asked) => {
-                let mut found = self.link.get(way, self.clock, &[&self.generation_key], deadline).await?;
-                self.settle(way, asked, found.pop().flatten(), deadline).await
+                let mut found = self.link.get(by, &[&self.generation_key]).await?;
+                self.settle(by, asked, found.pop().flatten()).await
             }
         }
     }
@@ -559,7 +546,7 @@ impl Remote {
     pub(crate) async fn clear(&self, way: Way) {
         let generation = self.generations.renew();
         self.owed.clear();
-        if let Err(trouble) = self.tell(way, generation, self.link.deadline()).await {
+        if let Err(trouble) = self.tell(self.by(way), generation).await {
             self.count(trouble);
         }
     }
@@ -574,7 +561,7 @@ impl Remote {
     fn pay(&'static self) {
         while let Some((name, encoded)) = self.owed.one() {
             let key = RemoteKey { encoded, name };
-            if blocking(self.forget(Way::Blocking, &key, 0, self.link.deadline())).is_err() {
+            if blocking(self.forget(self.by(Way::Blocking), &key, 0)).is_err() {
                 break;
             }
         }

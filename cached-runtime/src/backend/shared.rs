@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::codec::{Codec, Coding};
 use super::encode::{Encoder, NoEncoding, SharedKey};
 use super::link::{Way, blocking};
-use super::remote::{Fetched, Remote, RemoteKey, Written};
+use super::remote::{Encoded as Encoding, Fetched, Remote, RemoteKey, Written};
 use crate::ask::{Ask, AskAsync};
 use crate::call::{Begun, Call, Entry, Lookup, Mode, Owned, Turn, conditions, hit};
 use crate::clock::{Moment, NEVER, nanoseconds};
@@ -168,8 +168,9 @@ pub enum SharedStep<O: Outcome, K: Owned> {
 }
 
 /// The part of a call that is made every time: looks it up in this process, where that keeps copies.
+#[expect(clippy::inline_always, reason = "a hit is cheaper where its value need not pass through memory")]
 #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
-#[inline]
+#[inline(always)]
 pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
     lookup: Lookup,
     function: &'static Function,
@@ -179,7 +180,7 @@ pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
 ) -> SharedStep<O, P::Owned> {
     let state = function.state();
     let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
-    let is_local = lookup.0 == Mode::Cached && function.local_timeout().is_some();
+    let is_local = lookup.0 == Mode::Cached && function.keeps_copies;
     let found = if is_local { hit::<G, _, O>(state, &key) } else { None };
     match found {
         Some(value) => SharedStep::Return(coded.outcome.returned(value)),
@@ -196,7 +197,7 @@ pub struct SharedCall<O: Outcome, K: Owned> {
 }
 
 impl<O: Outcome, K: Owned> SharedCall<O, K> {
-    #[cold]
+    #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
     #[inline(never)]
     pub(crate) fn new<G: ?Sized, P: EncodedKey<Owned = K>>(
         function: &'static Function,
@@ -362,15 +363,13 @@ async fn through<O: Outcome, K: Owned>(
     let mut copy = None;
     match admitted {
         Some(new) if !computation.is_fenced() => {
-            match (coding.encode)(&new.value) {
-                Ok(payload) => {
-                    let (ttl, cost) = (time_left(call.state, new.deadline), computation.took());
-                    written = remote.store(way, key, coding.id, &payload, ttl, cost, ticket).await;
-                }
-                Err(_) => {
-                    remote.counts.undecodable.add(1);
-                    remote.abandon(way, key, ticket).await;
-                }
+            if let Ok(payload) = (coding.encode)(&new.value) {
+                let (ttl, cost) = (time_left(call.state, new.deadline), computation.took());
+                let value = Encoding { codec: coding.id, payload: &payload, ttl, cost };
+                written = remote.store(way, key, value, ticket).await;
+            } else {
+                remote.counts.undecodable.add(1);
+                remote.abandon(way, key, ticket).await;
             }
             if written != Written::Overtaken {
                 copy = shortened(call.state, new);
@@ -459,12 +458,12 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         let state = call.state;
         call.put_copy(shortened(state, new));
         let Some((remote, key)) = remote else { return };
-        match payload {
-            Some(payload) => remote.put(way, &key, coding.id, &payload, ttl).await,
-            None => {
-                remote.counts.undecodable.add(1);
-                remote.invalidate(way, &key, coding.id).await;
-            }
+        if let Some(payload) = payload {
+            let value = Encoding { codec: coding.id, payload: &payload, ttl, cost: 0 };
+            remote.put(way, &key, value).await;
+        } else {
+            remote.counts.undecodable.add(1);
+            remote.invalidate(way, &key, coding.id).await;
         }
     }
 }

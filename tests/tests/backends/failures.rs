@@ -203,6 +203,7 @@ fn a_clear_that_failed_is_made_up_for() {
 
 #[test]
 fn a_value_without_an_encoding_is_computed_each_time() {
+    #[expect(clippy::option_option, reason = "this is what cannot be encoded")]
     #[cached(timeout = 300, backend = "memory://")]
     fn f(n: u32) -> Vec<Option<Option<u32>>> {
         vec![Some((n > 0).then_some(n))]

@@ -68,7 +68,8 @@ fn a_driver_without_versions_works_without_leases_and_is_seen_to() {
     everywhere(|| assert_eq!(f(1), 1));
     let shown = backends().into_iter().find(|it| it.name == OWN.to_string()).expect("it was used");
     assert_eq!((shown.leases, shown.failures), (Some(false), 0));
-    assert_eq!(within(&process(), || f::peek(1)), Some(1));
+    // Those who came at the same time may have made generations that did not stay.
+    assert_eq!((within(&process(), || f(1)), within(&process(), || f::peek(1))), (1, Some(1)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use cached_runtime::cached;
 
-#[cached(bakend = "redis://127.0.0.1")]
+#[cached(stale_if_eror = "1h")]
 fn f(id: u64) -> u64 {
     id
 }

@@ -1,6 +1,6 @@
 use cached_runtime::cached;
 
-#[cached(backend = "redis://127.0.0.1")]
+#[cached(stale_if_error = "1h")]
 fn f(id: u64) -> u64 {
     id
 }

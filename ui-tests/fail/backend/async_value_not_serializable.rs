@@ -1,0 +1,12 @@
+use cached_runtime::cached;
+
+#[derive(Clone)]
+struct Item;
+
+#[cached(backend = "memory://")]
+async fn f(id: u64) -> Item {
+    let _ = id;
+    Item
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use cached_runtime::cached;
+
+#[cached(version = 2)]
+fn f(id: u64) -> u64 {
+    id
+}
+
+fn main() {}
