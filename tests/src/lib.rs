@@ -7,6 +7,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+pub mod proxy;
+pub mod servers;
+
 /// Long enough for anything that happens at all; a test waits this long only to fail.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 

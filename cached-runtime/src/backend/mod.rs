@@ -26,6 +26,8 @@ mod envelope;
 mod generation;
 mod lease;
 pub(crate) mod link;
+#[cfg(feature = "memcached")]
+pub mod memcached;
 pub mod memory;
 mod name;
 pub mod null;

@@ -1,0 +1,5 @@
+//! Against real servers, which the tests start by themselves.
+
+mod harness;
+#[cfg(feature = "memcached")]
+mod memcached;
