@@ -212,6 +212,10 @@ async fn ask(
     let mut node = responsible(&*router.map(transport, deadline).await?, key)?;
     let mut for_once = false;
     for _ in 0..MOST_TURNS {
+        // What is too late is not begun, however fast the server would be.
+        if Instant::now() >= deadline {
+            return Err(DriverError::TimedOut);
+        }
         let answer = if for_once {
             exchange_asking(transport, &node, commands, deadline).await
         } else {
@@ -234,9 +238,6 @@ async fn ask(
                 }
                 (node, for_once) = (other, false);
             }
-        }
-        if Instant::now() >= deadline {
-            return Err(DriverError::TimedOut);
         }
     }
     Err(DriverError::Unavailable("the servers send each other's way".into()))
