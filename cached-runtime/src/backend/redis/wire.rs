@@ -119,7 +119,7 @@ mod tests {
         ] {
             assert_eq!(extent(bytes), Err(Garbled), "{:?}", String::from_utf8_lossy(bytes));
         }
-        assert_eq!(extent(&[b'+'; LONGEST_LINE]), Err(Garbled));
+        assert_eq!(extent(&vec![b'+'; LONGEST_LINE]), Err(Garbled));
     }
 
     #[test]

@@ -185,7 +185,7 @@ fn a_replica_takes_over() {
     eventually("a replica", || replica.say(&["CLUSTER", "REPLICATE", &id]) == "OK");
     eventually("in step", || replica.say(&["INFO", "replication"]).contains("master_link_status:up"));
     let config = cluster.borrow().config();
-    let key = (0..)
+    let key = (0..1000)
         .map(|number| format!("k{number}"))
         .find(|key| cluster.borrow().owner(key) == 0)
         .expect("one of them");

@@ -65,7 +65,7 @@ fn many_keys_come_in_order(way: &Way, prefix: &str) {
     let all = way.get_all(&asked).expect("an answer");
     assert_eq!(all.len(), asked.len());
     for (number, (found, key)) in all.iter().zip(&asked).enumerate() {
-        let expected = (number % 3 != 0 || number == 100).then(|| key.as_bytes());
+        let expected = (number % 3 != 0 || number == 100).then_some(key.as_bytes());
         assert_eq!(found.as_ref().map(|found| found.value.as_slice()), expected, "{key}");
     }
 }

@@ -7,6 +7,7 @@ mod proxy;
 mod secured;
 mod sentinel;
 mod servers;
+mod speed;
 mod standalone;
 
 use std::sync::Arc;

@@ -53,9 +53,11 @@ impl Proxy {
                     continue;
                 };
                 let (requests, replies) = (Arc::clone(&fault), Arc::clone(&fault));
-                thread::spawn(move || forward(from_client, to_server, |_, bytes| request(&requests, bytes)));
                 thread::spawn(move || {
-                    forward(server, client, |client, bytes| reply(&replies, client, bytes))
+                    forward(from_client, to_server, |_, bytes| request(&requests, bytes));
+                });
+                thread::spawn(move || {
+                    forward(server, client, |client, bytes| reply(&replies, client, bytes));
                 });
             }
         });

@@ -17,7 +17,7 @@ fn said<T: Debug>(answer: Answer<T>) -> String {
     let mut said = format!("{error:?} {error}");
     let mut source = std::error::Error::source(&error);
     while let Some(error) = source {
-        said += &format!(" {error:?} {error}");
+        said = format!("{said} {error:?} {error}");
         source = error.source();
     }
     assert!(!said.contains(SECRET), "{said}");

@@ -127,7 +127,7 @@ fn a_full_server_says_so() {
             .map(|number| way.set(&format!("k{number}"), &vec![b'x'; 100_000], None, Expected::Anything));
         let answer: Answer<Vec<bool>> = answer.collect();
         assert!(is_failed(&answer), "{answer:?}");
-        assert!(is_failed(&way.set("k", &[b'x'; 100_000], None, Expected::Nothing)));
+        assert!(is_failed(&way.set("k", &vec![b'x'; 100_000], None, Expected::Nothing)));
         assert!(way.get("k").is_ok());
         server.ask(&["FLUSHALL"]);
         way.put("k", b"x");
@@ -194,7 +194,7 @@ fn a_stopped_server_is_waited_for_no_longer_than_allowed() {
         let hasty = way.within(Duration::from_millis(100));
         assert!(is_timed_out(&hasty.get("k")), "{}", way.name);
         assert!(is_timed_out(&hasty.get_all(&["k", "l"])));
-        assert!(is_timed_out(&hasty.set("k", &[b'x'; 5 << 20], None, Expected::Anything)));
+        assert!(is_timed_out(&hasty.set("k", &vec![b'x'; 5 << 20], None, Expected::Anything)));
         assert!(is_timed_out(&hasty.set("l", b"late", None, Expected::Nothing)));
         assert!(is_timed_out(&hasty.delete("m", Expected::Anything)));
         server.go_on();
