@@ -1,5 +1,7 @@
 //! What networks do, and what is answered then and afterwards.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use super::proxy::{Fault, Proxy};
 use super::servers::Server;
 use super::*;
@@ -117,4 +119,70 @@ fn nobody_gets_what_another_asked_for_while_calls_time_out() {
     });
     let found = driver.get(&["k3"], deadline()).expect("an answer").remove(0);
     assert_eq!(found.expect("a value").value, b"k3");
+}
+
+#[test]
+fn a_server_that_is_killed_again_and_again_never_makes_for_a_wrong_answer() {
+    let mut server = Server::start(&[]);
+    let driver = Arc::new(Redis::new(standalone(server.port)));
+    let is_over = AtomicBool::new(false);
+    let (hits, failures) = (AtomicU64::new(0), AtomicU64::new(0));
+    let note = |answer: Answer<Option<Found>>, key: &str| match answer {
+        Ok(Some(found)) => {
+            assert!(found.value.starts_with(key.as_bytes()));
+            hits.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(None) => {}
+        Err(DriverError::TimedOut | DriverError::Unavailable(_)) => {
+            failures.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(error) => panic!("{error:?}"),
+    };
+    let work = |thread: u64| {
+        let key = |turn: u64| format!("k{}:", (thread * 7 + turn) % 50);
+        let mut turn = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            let (key, deadline) = (key(turn), Instant::now() + Duration::from_millis(100));
+            let value = format!("{key}{}", "x".repeat(usize::try_from(turn % 5000).expect("small")));
+            let _ = driver.set(&key, value.as_bytes(), None, Expected::Anything, deadline);
+            note(driver.get(&[&key], deadline).map(|mut all| all.remove(0)), &key);
+            turn += 1;
+        }
+    };
+    #[cfg(feature = "tokio")]
+    let awaited_work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut turn = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let deadline = Instant::now() + Duration::from_millis(100);
+                let keys: Vec<String> = (0..8).map(|number| format!("k{}:", (turn + number) % 50)).collect();
+                let tasks = keys
+                    .iter()
+                    .map(|key| tokio::spawn(Arc::clone(&driver).get_async(vec![key.clone()], deadline)));
+                let tasks: Vec<_> = tasks.collect();
+                for (task, key) in tasks.into_iter().zip(&keys) {
+                    note(task.await.expect("no panic").map(|mut all| all.remove(0)), key);
+                }
+                turn += 1;
+            }
+        });
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..16 {
+            let work = &work;
+            scope.spawn(move || work(thread));
+        }
+        #[cfg(feature = "tokio")]
+        scope.spawn(awaited_work);
+        for _ in 0..5 {
+            let before = hits.load(Ordering::Relaxed);
+            eventually("hit again", || hits.load(Ordering::Relaxed) > before + 500);
+            let before = failures.load(Ordering::Relaxed);
+            server.kill();
+            eventually("noticed", || failures.load(Ordering::Relaxed) > before + 50);
+            server.restart();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }

@@ -50,3 +50,36 @@ fn a_blocking_hit_costs_little_more_than_a_round_trip() {
     println!("raw {raw:.2} us, blocking {blocking:.2} ({:.2})", blocking / raw);
     println!("awaited {awaited:.2} ({:.2})", awaited / raw);
 }
+
+/// As above.
+#[cfg(feature = "tokio")]
+#[test]
+#[ignore = "measures"]
+fn awaited_calls_that_run_together_are_done_together() {
+    let server = Server::start(&[]);
+    let driver = Arc::new(Redis::new(standalone(server.port)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let get = |number: u32| {
+        let deadline = Instant::now() + LONG;
+        Arc::clone(&driver).get_async(vec![format!("k{number}")], deadline)
+    };
+    let mut best = [Duration::MAX; 2];
+    for _ in 0..7 {
+        runtime.block_on(async {
+            let begun = Instant::now();
+            for number in 0..6400 {
+                get(number).await.expect("an answer");
+            }
+            best[0] = best[0].min(begun.elapsed());
+            let begun = Instant::now();
+            for round in 0..100 {
+                let calls: Vec<_> = (0..64).map(|number| tokio::spawn(get(round * 64 + number))).collect();
+                for call in calls {
+                    call.await.expect("no panic").expect("an answer");
+                }
+            }
+            best[1] = best[1].min(begun.elapsed());
+        });
+    }
+    println!("64 at once: {:.1} times the throughput", best[0].as_secs_f64() / best[1].as_secs_f64());
+}
