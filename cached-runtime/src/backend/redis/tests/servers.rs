@@ -34,12 +34,13 @@ impl Drop for Directory {
     }
 }
 
-/// A port that nobody listens on; also the one that a cluster's node uses beside it is below the limit.
+/// A port that nobody listens on, nor on the one that a cluster's node uses beside it. Both are below those
+/// from which connections are made.
 pub(super) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 12_000 + u16::try_from((std::process::id() * 101 + step) % 18_000).expect("small");
+        let port = 12_000 + u16::try_from((std::process::id() * 101 + step) % 10_000).expect("small");
         if TcpListener::bind(("127.0.0.1", port)).is_ok()
             && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok()
         {
