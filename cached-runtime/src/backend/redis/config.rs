@@ -15,7 +15,7 @@ pub(crate) struct Config {
     /// A cluster has only 0.
     pub(crate) database: u32,
     /// How long a connection may take to be ready for commands. It goes on being made in the background if
-    /// the operation that wanted it has given up.
+    /// the operation that wanted it has given up, so that it may take longer than an operation.
     pub(crate) connect_timeout: Duration,
     /// Encrypts what goes over TCP, to sentinels too.
     #[cfg(feature = "tls")]

@@ -50,23 +50,26 @@ impl Node {
     /// and the commands are sent again; so they may be done twice.
     pub(super) fn exchange(self: &Arc<Self>, commands: &[Cmd], deadline: Instant) -> Answer<Vec<Value>> {
         let mut borrowed = self.borrow(deadline)?;
-        match borrowed.link.exchange(commands, deadline) {
-            Err(Broken::Stale(_)) if borrowed.was_idle => {
-                drop(borrowed);
-                // The others were most likely closed with it.
-                let idle = mem::take(&mut self.pool.lock().idle);
-                drop(idle);
-                let mut borrowed = self.borrow(deadline)?;
-                let replies = borrowed.link.exchange(commands, deadline)?;
-                borrowed.give_back();
-                Ok(replies)
-            }
-            Err(broken) => Err(broken.into()),
-            Ok(replies) => {
-                borrowed.give_back();
-                Ok(replies)
+        let mut answer = borrowed.link.exchange(commands, deadline);
+        if let Err(broken) = &answer
+            && borrowed.was_idle
+        {
+            self.distrust_idle();
+            if matches!(broken, Broken::Stale(_)) {
+                borrowed = self.borrow(deadline)?;
+                answer = borrowed.link.exchange(commands, deadline);
             }
         }
+        let replies = answer?;
+        borrowed.give_back();
+        Ok(replies)
+    }
+
+    /// Closes what is idle: whatever closed one connection, or dropped its bytes on the way, most likely did
+    /// that to the others too, and each would cost an operation to find out.
+    pub(super) fn distrust_idle(&self) {
+        let idle = mem::take(&mut self.pool.lock().idle);
+        drop(idle);
     }
 
     /// An idle connection, or a new one.

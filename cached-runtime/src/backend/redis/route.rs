@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use redis::{Cmd, ServerError, ServerErrorKind, Value};
@@ -18,6 +18,8 @@ use super::setup::tls;
 use super::slots::{Map, host_or};
 use super::socket::share;
 use super::transport::Transport;
+
+const LONGEST_CONNECT: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) struct Router {
     /// Those who are asked who has what; none where there is but one server.
@@ -35,12 +37,14 @@ pub(super) struct Router {
 
 impl Router {
     pub(super) fn new(config: Config) -> Self {
+        // Of any length, but such that it can be added to the time of day.
+        let connect_timeout = config.connect_timeout.min(LONGEST_CONNECT);
         let setup = Arc::new(Setup {
             user: config.user,
             password: config.password,
             database: config.database,
             only_master: matches!(config.topology, Topology::Sentinel { .. }),
-            connect_timeout: config.connect_timeout,
+            connect_timeout,
             #[cfg(feature = "tls")]
             tls: tls(config.tls.as_ref()),
         });
@@ -65,7 +69,7 @@ impl Router {
                     password: None,
                     database: 0,
                     only_master: false,
-                    connect_timeout: config.connect_timeout,
+                    connect_timeout,
                     #[cfg(feature = "tls")]
                     tls: tls(config.tls.as_ref()),
                 });

@@ -69,9 +69,9 @@ impl Transport for Blocking {
             Ok(borrowed)
         });
         let sent: Vec<Answer<_>> = sent.collect();
-        let received = sent.into_iter().map(|sent| {
+        let received = sent.into_iter().zip(letters).map(|(sent, (node, _))| {
             let mut borrowed = sent?;
-            let replies = borrowed.link.receive(deadline)?;
+            let replies = borrowed.link.receive(deadline).inspect_err(|_| node.distrust_idle())?;
             borrowed.give_back();
             Ok(replies)
         });

@@ -135,6 +135,70 @@ fn a_full_server_says_so() {
 }
 
 #[test]
+fn a_server_that_cannot_serve_for_now_is_unavailable() {
+    let mut master = Server::start(&[]);
+    let replica = Server::start(&[
+        "--replicaof",
+        "127.0.0.1",
+        &master.port.to_string(),
+        "--replica-serve-stale-data",
+        "no",
+    ]);
+    eventually("in step", || replica.say(&["INFO", "replication"]).contains("master_link_status:up"));
+    each_way(&standalone(replica.port), |way| {
+        assert_eq!(way.get("k").expect("an answer"), None);
+        for expected in [Expected::Anything, Expected::Nothing] {
+            assert!(is_unavailable(&way.set("k", b"x", None, expected)), "{}: {expected:?}", way.name);
+        }
+    });
+    master.kill();
+    each_way(&standalone(replica.port), |way| {
+        eventually("without a master", || is_unavailable(&way.get("k")));
+    });
+}
+
+#[test]
+fn a_server_that_runs_a_script_for_ever_is_unavailable() {
+    let server = Server::start(&["--lua-time-limit", "50"]);
+    each_way(&standalone(server.port), |way| {
+        way.put("k", b"x");
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.try_ask(&["EVAL", "while true do end", "0"]).is_err());
+            eventually("busy", || is_unavailable(&way.get("k")));
+            assert!(is_unavailable(&way.get_all(&["k", "l"])));
+            assert!(is_unavailable(&way.set("k", b"y", None, Expected::Nothing)));
+            server.ask(&["SCRIPT", "KILL"]);
+        });
+        assert_eq!(way.value("k"), b"x");
+    });
+}
+
+#[test]
+fn a_server_that_has_clients_enough_is_unavailable() {
+    let server = Server::start(&["--maxclients", "1"]);
+    each_way(&standalone(server.port), |way| {
+        let other = Way::blocking(&standalone(server.port));
+        eventually("the only one", || other.get("k").is_ok());
+        let answer = way.get("k");
+        assert!(is_unavailable(&answer), "{}: {answer:?}", way.name);
+        drop(other);
+        eventually("there is room", || way.get("k").is_ok());
+    });
+}
+
+#[test]
+fn a_connection_that_takes_longer_than_an_operation_is_there_for_the_next() {
+    let server = Server::start(&[]);
+    let config = Config { database: 1, ..standalone(server.port) };
+    each_way(&config, |way| {
+        server.stop();
+        assert!(is_timed_out(&way.within(Duration::from_millis(50)).get("k")), "{}", way.name);
+        server.go_on();
+        eventually("made", || way.get("k").is_ok());
+    });
+}
+
+#[test]
 fn a_server_that_is_not_there_yet_is_found_when_it_is() {
     let mut server = Server::prepare(&[]);
     let config = standalone(server.port);
