@@ -17,6 +17,13 @@ impl<R> Returns for fn() -> R {
     type Returned = R;
 }
 
+/// [`Ask`] of a companion whose calls are awaited and have to wait.
+#[cfg(feature = "backend")]
+pub trait AskAsync<F: Returns> {
+    type Answer;
+    fn of(self, entry: impl Entry<Returned = F::Returned>) -> impl Future<Output = Self::Answer> + Send;
+}
+
 pub struct Invalidate;
 pub struct Peek;
 pub struct Put<R>(pub R);
@@ -39,5 +46,29 @@ impl<R> Ask<fn() -> R> for Put<R> {
     type Answer = ();
     fn of(self, entry: impl Entry<Returned = R>) {
         entry.put(self.0);
+    }
+}
+
+#[cfg(feature = "backend")]
+impl<R> AskAsync<fn() -> R> for Invalidate {
+    type Answer = bool;
+    fn of(self, entry: impl Entry<Returned = R>) -> impl Future<Output = bool> + Send {
+        entry.invalidate_async()
+    }
+}
+
+#[cfg(feature = "backend")]
+impl<R> AskAsync<fn() -> R> for Peek {
+    type Answer = Option<R>;
+    fn of(self, entry: impl Entry<Returned = R>) -> impl Future<Output = Option<R>> + Send {
+        entry.peek_async()
+    }
+}
+
+#[cfg(feature = "backend")]
+impl<R> AskAsync<fn() -> R> for Put<R> {
+    type Answer = ();
+    fn of(self, entry: impl Entry<Returned = R>) -> impl Future<Output = ()> + Send {
+        entry.put_async(self.0)
     }
 }

@@ -1,7 +1,7 @@
 //! One call: lookup → flight → body → store.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::stats::Cells;
 use crate::store::janitor;
-use crate::store::table::Table;
+use crate::store::table::{NewValue, Table};
 
 /// What to do with what may be stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     /// Look it up; compute and store it if it is not there.
     Cached,
     /// Compute and store it.
@@ -36,7 +36,7 @@ enum Mode {
 
 /// The conditions of one call: `bypass_if`, `refresh_if`.
 #[derive(Clone, Copy)]
-pub struct Lookup(Mode);
+pub struct Lookup(pub(crate) Mode);
 
 impl Lookup {
     #[expect(clippy::new_without_default, reason = "written by the attribute alone")]
@@ -108,7 +108,7 @@ fn take_forced(function: &'static Function) -> Option<Lookup> {
 
 /// The conditions of a call to which something exceptional may apply.
 #[cold]
-fn conditions(function: &'static Function, state: &State, lookup: Lookup) -> Lookup {
+pub(crate) fn conditions(function: &'static Function, state: &State, lookup: Lookup) -> Lookup {
     let lookup = take_forced(function).unwrap_or(lookup);
     lookup.bypass_if(!state.store.is_enabled())
 }
@@ -161,7 +161,7 @@ pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
 
 /// The value of a key that is there and fresh. One function for all that have the same types.
 #[inline(never)]
-fn hit<G: ?Sized, P: Part, O: Outcome>(state: &'static State, key: &P) -> Option<O::Stored> {
+pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(state: &'static State, key: &P) -> Option<O::Stored> {
     let cells = Cells::of_this_thread()?;
     cells.count_call();
     let table: &TableOf<O, P::Owned> = state.table::<G, P, _, _>();
@@ -206,7 +206,7 @@ impl<O: Outcome, K: Owned> Target<O, K> {
 }
 
 /// What a call is to do next.
-enum Turn<O: Outcome> {
+pub(crate) enum Turn<O: Outcome> {
     Return(O::Returned),
     /// No more than the body.
     Bypass,
@@ -216,12 +216,12 @@ enum Turn<O: Outcome> {
 }
 
 /// A computation that is known to others.
-struct Begun<O: Outcome> {
-    number: u64,
-    course: Course,
+pub(crate) struct Begun<O: Outcome> {
+    pub(crate) number: u64,
+    pub(crate) course: Course,
     /// There if it was asked for.
-    flight: Option<Arc<FlightOf<O>>>,
-    entered: Entered,
+    pub(crate) flight: Option<Arc<FlightOf<O>>>,
+    pub(crate) entered: Entered,
 }
 
 impl<O: Outcome, K: Owned> Call<O, K> {
@@ -348,7 +348,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     /// Finds out what to do next, and takes up the computation if it falls to this call; with a flight if
     /// it needs one by itself.
-    fn turn(&mut self, needs_flight: bool) -> Turn<O> {
+    pub(crate) fn turn(&mut self, needs_flight: bool) -> Turn<O> {
         loop {
             let Some((target, cells)) = self.target.as_mut().zip(Cells::of_this_thread()) else {
                 self.state.rare.bypassed.add(1);
@@ -405,7 +405,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 
     /// What is returned after the flight that this call waited for, if anything.
-    fn after(&mut self, ending: &Ending<DeliveryOf<O>>) -> Option<O::Returned> {
+    pub(crate) fn after(&mut self, ending: &Ending<DeliveryOf<O>>) -> Option<O::Returned> {
         let returned = match ending {
             Ending::Landed(Some(Delivery::Stored(value))) => self.outcome.returned(value.clone()),
             Ending::Landed(Some(Delivery::NotStored(value))) => self.outcome.unshare(value),
@@ -420,6 +420,14 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 }
 
+#[cfg(feature = "backend")]
+impl<O: Outcome, K: Owned> Call<O, K> {
+    /// Whether it computes, whatever is stored.
+    pub(crate) fn is_refresh(&self) -> bool {
+        self.refresh
+    }
+}
+
 /// What the companion and the handle do with one key.
 pub trait Entry: Sized {
     type Returned;
@@ -428,6 +436,10 @@ pub trait Entry: Sized {
     fn invalidate(&self) -> bool;
     fn peek(&self) -> Option<Self::Returned>;
     fn put(self, value: Self::Returned);
+    fn invalidate_async(self) -> impl Future<Output = bool> + Send;
+    fn peek_async(self) -> impl Future<Output = Option<Self::Returned>> + Send;
+    /// What is done with the value itself is done at once.
+    fn put_async(self, value: Self::Returned) -> impl Future<Output = ()> + Send;
 }
 
 impl<O: Outcome, K: Owned> Entry for Call<O, K> {
@@ -453,9 +465,32 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
     }
 
     fn put(self, value: O::Returned) {
-        let Some(target) = self.target.filter(|_| self.state.store.is_enabled()) else { return };
-        let admitted = admit(self.state, self.outcome, &self.rules, &value);
-        let Target { table, hash, key } = target;
+        let state = self.state;
+        if state.store.is_enabled() {
+            let admitted = admit(self.state, self.outcome, &self.rules, &value);
+            let stored = self.put_copy(admitted);
+            after_store(state, stored);
+        }
+    }
+
+    async fn invalidate_async(self) -> bool {
+        self.invalidate()
+    }
+
+    async fn peek_async(self) -> Option<O::Returned> {
+        self.peek()
+    }
+
+    fn put_async(self, value: O::Returned) -> impl Future<Output = ()> + Send {
+        self.put(value);
+        ready(())
+    }
+}
+
+impl<O: Outcome, K: Owned> Call<O, K> {
+    /// Stores a value, if there is one, whatever is being computed; returns whether it was stored.
+    pub(crate) fn put_copy(self, admitted: Option<NewValue<O::Stored>>) -> bool {
+        let Some(Target { table, hash, key }) = self.target else { return false };
         let (stored, ()) = with_guard(|guard| {
             table.store(hash, admitted, guard, |writer| {
                 // What is being computed must not replace the value.
@@ -463,6 +498,6 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
                 (key, ())
             })
         });
-        after_store(self.state, stored);
+        stored
     }
 }

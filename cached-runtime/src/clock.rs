@@ -10,6 +10,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
+#[cfg(feature = "backend")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex};
@@ -154,6 +156,25 @@ impl Clock {
         }
         now()
     }
+}
+
+#[cfg(feature = "backend")]
+impl Clock {
+    /// Milliseconds since 1970, by the system's wall clock; where the clock stands still, as of then.
+    pub(crate) fn wall(&self) -> u64 {
+        #[cfg(feature = "testing")]
+        if let Some(moment) = self.frozen_at() {
+            static OFFSET: Lazy<u64> = Lazy::new(|| wall().saturating_sub(now() / 1_000_000));
+            return *OFFSET + moment / 1_000_000;
+        }
+        wall()
+    }
+}
+
+#[cfg(feature = "backend")]
+fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(feature = "testing")]

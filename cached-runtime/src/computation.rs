@@ -72,13 +72,36 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     /// Stores what the body returned, if it is to be stored and nothing has fenced it, and hands it to
     /// those who wait.
     pub(crate) fn land(mut self, returned: O::Returned) -> O::Returned {
+        self.stop();
+        let admitted = self.admit(&returned);
+        self.settle(returned, admitted, false).returned
+    }
+
+    /// The body has returned.
+    pub(crate) fn stop(&mut self) {
         self.took = Some(clock::now().saturating_sub(self.started));
-        let Call { state, outcome, rules, .. } = self.call;
+    }
+
+    /// What is to be stored of a returned value.
+    pub(crate) fn admit(&self, returned: &O::Returned) -> Option<NewValue<O::Stored>> {
         // Until it has landed, a call that the rules make, or what is dropped, must not wait for it.
+        let _entered = self.course.clone().map(circle::enter);
+        admit(self.call.state, self.call.outcome, &self.call.rules, returned)
+    }
+
+    /// Stores what was admitted, if nothing has fenced it, and hands what was returned to those who wait.
+    /// `is_shared` if it is stored elsewhere.
+    pub(crate) fn settle(
+        mut self,
+        returned: O::Returned,
+        admitted: Option<NewValue<O::Stored>>,
+        is_shared: bool,
+    ) -> Settled<O::Returned> {
+        let Call { state, outcome, .. } = self.call;
         let entered = self.course.clone().map(circle::enter);
-        let admitted = admit(state, *outcome, rules, &returned);
-        let stored = self.store(admitted);
+        let (stored, fenced) = self.store(admitted);
         drop(entered);
+        let stored = stored || is_shared;
         after_store(state, stored);
         // Nobody can join any more.
         if let Some(flight) = self.flight.get().filter(|it| it.is_awaited()) {
@@ -89,24 +112,25 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             flight.end(Ending::Landed(delivery));
         }
         self.landed = true;
-        returned
+        Settled { returned, fenced }
     }
 
-    /// Ends the computation's time in the table, and stores a value; returns whether it was stored.
-    fn store(&self, admitted: Option<NewValue<O::Stored>>) -> bool {
-        let Some(Target { table, hash, .. }) = &self.call.target else { return false };
-        let (stored, _left) = with_guard(|guard| {
+    /// Ends the computation's time in the table, and stores a value; returns whether it was stored, and
+    /// whether it must not be.
+    fn store(&self, admitted: Option<NewValue<O::Stored>>) -> (bool, bool) {
+        let Some(Target { table, hash, .. }) = &self.call.target else { return (false, true) };
+        let (stored, (_left, fenced)) = with_guard(|guard| {
             table.store(*hash, admitted, guard, |writer| {
-                let Some((key, fenced)) = self.finish(*hash, writer) else { return (None, None) };
+                let Some((key, fenced)) = self.finish(*hash, writer) else { return (None, (None, true)) };
                 // A flight that was given up has been overtaken by another.
                 let is_overtaken = self.flight.get().is_some_and(|it| it.has_ended());
                 if fenced || is_overtaken || !self.call.state.store.is_enabled() {
-                    return (None, Some(key));
+                    return (None, (Some(key), true));
                 }
-                (Some(key), None)
+                (Some(key), (None, false))
             })
         });
-        stored
+        (stored, fenced)
     }
 
     /// Returns the key, and whether the computation was fenced.
@@ -121,6 +145,39 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         }
         Some((key, fenced))
     }
+}
+
+#[cfg(feature = "backend")]
+impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
+    pub(crate) fn call(&self) -> &'a Call<O, K> {
+        self.call
+    }
+
+    /// The body begins only now.
+    pub(crate) fn restart(&mut self) {
+        self.started = clock::now();
+    }
+
+    /// For how many nanoseconds the body ran.
+    pub(crate) fn took(&self) -> u64 {
+        self.took.unwrap_or(0)
+    }
+
+    /// Whether its value must not be stored.
+    pub(crate) fn is_fenced(&self) -> bool {
+        let Some(Target { table, hash, .. }) = &self.call.target else { return true };
+        let is_fenced =
+            with_guard(|guard| table.lock(*hash, guard).writer.flights.is_fenced(*hash, self.number));
+        is_fenced || !self.call.state.store.is_enabled()
+    }
+}
+
+/// What a computation has come to.
+pub(crate) struct Settled<R> {
+    pub(crate) returned: R,
+    /// Whether something happened that its value must not outlive.
+    #[cfg_attr(not(feature = "backend"), expect(dead_code, reason = "of use elsewhere"))]
+    pub(crate) fenced: bool,
 }
 
 /// A computation that ends without having landed is lost.

@@ -336,6 +336,12 @@ impl<K, D> Flights<K, D> {
         Some(Finished { key, flight, fenced })
     }
 
+    /// Whether this computation was fenced, or is not known any more.
+    #[cfg(feature = "backend")]
+    pub(crate) fn is_fenced(&mut self, hash: u64, number: u64) -> bool {
+        self.of_hash(hash).find(|it| it.number == number).is_none_or(|it| it.fenced)
+    }
+
     /// Fences the computations of one key.
     pub(crate) fn fence(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) {
         self.of_hash(hash).filter(|it| is_key(&it.key)).for_each(|it| it.fenced = true);

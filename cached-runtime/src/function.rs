@@ -7,8 +7,17 @@ use std::marker::PhantomData;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+use std::time::Duration;
+
 use once_cell::sync::OnceCell;
 
+#[cfg(feature = "backend")]
+use crate::backend::{
+    Shared,
+    link::{Way, blocking},
+    remote::Remote,
+    shared::{Coded, EncodedKey, SharedCall},
+};
 use crate::call::{self, Call, Lookup};
 use crate::key::Part;
 use crate::outcome::Outcome;
@@ -24,6 +33,8 @@ pub struct Function {
     /// In the store of the process.
     state: OnceCell<&'static State>,
     pub(crate) exceptions: Exceptions,
+    #[cfg(feature = "backend")]
+    shared: Option<&'static Shared>,
 }
 
 /// How many reasons there are to look at more than the store in each call of a function: it is being
@@ -54,6 +65,9 @@ pub(crate) struct State {
     pub(crate) capacity: usize,
     pub(crate) rare: Rare,
     tables: Tables,
+    /// Where the function has a backend, once it is needed.
+    #[cfg(feature = "backend")]
+    remote: OnceCell<Box<Remote>>,
 }
 
 /// The tables of a function: most have one; a generic function has one for each of the types that it
@@ -98,7 +112,24 @@ impl Function {
             policy: policy.build(),
             state: OnceCell::new(),
             exceptions: Exceptions(AtomicUsize::new(0)),
+            #[cfg(feature = "backend")]
+            shared: None,
         }
+    }
+
+    /// The same function with a backend.
+    #[cfg(feature = "backend")]
+    #[must_use]
+    pub const fn shared(mut self, shared: &'static Shared) -> Self {
+        self.shared = Some(shared);
+        self
+    }
+
+    /// How long this process serves copies of what is in the backend, if it does.
+    #[cfg(feature = "backend")]
+    #[inline]
+    pub(crate) fn local_timeout(&self) -> Option<Duration> {
+        self.shared.and_then(Shared::local)
     }
 
     /// The state in the current store.
@@ -129,6 +160,8 @@ impl Function {
             capacity,
             rare: Rare::default(),
             tables: Tables::default(),
+            #[cfg(feature = "backend")]
+            remote: OnceCell::new(),
         }));
         store.register(state);
         state
@@ -142,6 +175,17 @@ impl Function {
         key: P,
     ) -> Call<O, P::Owned> {
         Call::new(self, Lookup::new(), outcome, identity, &key)
+    }
+
+    /// The same of a function with a backend.
+    #[cfg(feature = "backend")]
+    pub fn entry_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
+        &'static self,
+        outcome: Coded<O>,
+        identity: PhantomData<G>,
+        key: P,
+    ) -> SharedCall<O, P::Owned> {
+        SharedCall::new(self, Lookup::new(), outcome, identity, &key, false)
     }
 
     /// Runs a call of this function that is to compute and store anew.
@@ -168,14 +212,26 @@ impl Function {
 
     /// Forgets all keys.
     pub fn clear(&'static self) {
-        self.state().clear();
+        let state = self.state();
+        state.clear();
+        #[cfg(feature = "backend")]
+        state.clear_remote();
         janitor::free_all();
     }
 
     /// [`clear`](Self::clear) for the companion of an `async` function.
-    #[expect(clippy::unused_async, reason = "what belongs to an `async` function is `async`")]
+    #[cfg_attr(
+        not(feature = "backend"),
+        expect(clippy::unused_async, reason = "what belongs to an `async` function is `async`")
+    )]
     pub async fn clear_async(&'static self) {
-        self.clear();
+        let state = self.state();
+        state.clear();
+        janitor::free_all();
+        #[cfg(feature = "backend")]
+        if let Some(remote) = state.remote() {
+            remote.clear(Way::Awaited).await;
+        }
     }
 
     /// What happened so far.
@@ -258,7 +314,40 @@ impl State {
         }
     }
 
+    /// Its entries in the backend, if it has one.
+    #[cfg(feature = "backend")]
+    pub(crate) fn remote(&'static self) -> Option<&'static Remote> {
+        let shared = self.function.shared?;
+        Some(&**self.remote.get_or_init(|| Box::new(Remote::new(self, shared, self.function.name))))
+    }
+
+    #[cfg(feature = "backend")]
+    pub(crate) fn clear_remote(&'static self) {
+        if let Some(remote) = self.remote() {
+            blocking(remote.clear(Way::Blocking));
+        }
+    }
+
     pub(crate) fn stats(&self) -> Stats {
+        #[cfg(feature = "backend")]
+        if let Some(remote) = self.remote.get() {
+            let counts = &remote.counts;
+            return Stats {
+                backend_hits: counts.hits.get(),
+                backend_misses: counts.misses.get(),
+                backend_errors: counts.errors.get(),
+                backend_skipped: counts.skipped.get(),
+                backend_too_large: counts.too_large.get(),
+                backend_undecodable: counts.undecodable.get(),
+                backend_overtaken: counts.overtaken.get(),
+                ..self.stats_here()
+            };
+        }
+        self.stats_here()
+    }
+
+    /// Those of this process.
+    fn stats_here(&self) -> Stats {
         let (tables, rare) = (self.tables(), &self.rare);
         let counts: Counts = tables.iter().map(|table| table.counts()).sum();
         Stats {
@@ -274,7 +363,8 @@ impl State {
             invalidations: counts.invalidations,
             entries: tables.iter().map(|table| table.footprint().0 as u64).sum(),
             weight: tables.iter().map(|table| table.weight()).sum(),
-            compute_time: std::time::Duration::from_nanos(counts.compute_nanoseconds),
+            compute_time: Duration::from_nanos(counts.compute_nanoseconds),
+            ..Stats::default()
         }
     }
 }
@@ -328,6 +418,8 @@ impl FunctionInfo {
     /// Forgets all keys of the function; the way to do so for a method, which has no companion.
     pub fn clear(&self) {
         self.0.clear();
+        #[cfg(feature = "backend")]
+        self.0.clear_remote();
         janitor::free_all();
     }
 }

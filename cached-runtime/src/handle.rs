@@ -91,7 +91,6 @@ pub struct AsyncHandle<E, F> {
     call: F,
 }
 
-#[expect(clippy::unused_async, reason = "what belongs to an `async` function is `async`")]
 impl<E: Entry, F> AsyncHandle<E, F> {
     pub(crate) fn new(entry: E, call: F) -> Self {
         Self { entry, call }
@@ -99,17 +98,17 @@ impl<E: Entry, F> AsyncHandle<E, F> {
 
     /// Forgets the entry; returns whether a fresh value was there.
     pub async fn invalidate(self) -> bool {
-        self.entry.invalidate()
+        self.entry.invalidate_async().await
     }
 
     /// What is cached and fresh, without computing, counting or refreshing.
     pub async fn peek(self) -> Option<E::Returned> {
-        self.entry.peek()
+        self.entry.peek_async().await
     }
 
     /// Stores a value as if the body had returned it.
     pub async fn put(self, value: E::Returned) {
-        self.entry.put(value);
+        self.entry.put_async(value).await;
     }
 }
 

@@ -105,6 +105,27 @@ tuples! {
 /// One value.
 pub struct One<'a, T: ?Sized>(&'a T);
 
+#[cfg(feature = "backend")]
+impl<'a, T: ?Sized> One<'a, T> {
+    pub(crate) fn get(&self) -> &'a T {
+        self.0
+    }
+}
+
+#[cfg(feature = "backend")]
+impl<'a, T: ?Sized> Maybe<'a, T> {
+    pub(crate) fn get(&self) -> Option<&'a T> {
+        self.0
+    }
+}
+
+#[cfg(feature = "backend")]
+impl<'a, 'b, T: ?Sized> Many<'a, 'b, T> {
+    pub(crate) fn get(&self) -> &'a [&'b T] {
+        self.0
+    }
+}
+
 impl<T: ?Sized + Key> Part for One<'_, T> {
     type Owned = T::Owned;
     #[inline]

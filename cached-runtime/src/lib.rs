@@ -66,6 +66,8 @@ mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "backend")]
+pub use backend::{Backend, BackendInfo, BackendState, backends};
 #[doc = include_str!("cached.md")]
 #[doc(inline)]
 pub use cached_macro::cached;
@@ -84,7 +86,15 @@ pub use store::{Store, store};
 /// What the expansion of the attribute uses; not for people, and subject to change at any time.
 #[doc(hidden)]
 pub mod __rt {
+    #[cfg(feature = "backend")]
+    pub use crate::ask::AskAsync;
     pub use crate::ask::{Ask, Invalidate, Peek, Put};
+    #[cfg(feature = "backend")]
+    pub use crate::backend::{
+        Shared,
+        codec::{Json, MessagePack},
+        shared::{SharedStep, begin_shared, coded, in_backend},
+    };
     pub use crate::call::{Entry, Lookup, Step, begin, begin_if};
     pub use crate::function::Function;
     pub use crate::key::{Arg, ByReference as Ref, ByValue as Val, both, key, self_key, type_of};

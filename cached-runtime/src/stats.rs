@@ -56,25 +56,40 @@ pub struct Stats {
     pub weight: u64,
     /// The time that all computations took together.
     pub compute_time: Duration,
+    /// Of the misses, those that were answered from the backend.
+    pub backend_hits: u64,
+    /// Those for which there was nothing fresh in the backend either.
+    pub backend_misses: u64,
+    /// Operations of the backend that failed, most of them because there was no answer in time.
+    pub backend_errors: u64,
+    /// Operations that were not tried, because the backend had failed several times in a row.
+    pub backend_skipped: u64,
+    /// Values that the backend would not take, as they are too large for it.
+    pub backend_too_large: u64,
+    /// What the backend had and could not be read, for whatever reason, and values without an encoding.
+    pub backend_undecodable: u64,
+    /// Values that were not stored in the backend because their key was invalidated or written meanwhile.
+    pub backend_overtaken: u64,
 }
 
 impl Stats {
-    /// The part of the lookups that was answered from the store, from 0 to 1; 0 if there were none.
+    /// The part of the lookups that was answered from the store or the backend, from 0 to 1; 0 if there were
+    /// none.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     pub fn hit_ratio(&self) -> f64 {
         let lookups = self.hits + self.misses;
-        if lookups == 0 { 0.0 } else { self.hits as f64 / lookups as f64 }
+        if lookups == 0 { 0.0 } else { (self.hits + self.backend_hits) as f64 / lookups as f64 }
     }
 
-    /// The time that callers did not have to wait: hits and coalesced calls times the mean time of a
+    /// The time that callers did not have to wait: hits, also of the backend, and coalesced calls times the mean time of a
     /// computation.
     #[must_use]
     pub fn time_saved(&self) -> Duration {
         if self.computations == 0 {
             return Duration::ZERO;
         }
-        let saved = u128::from(self.hits + self.coalesced) * self.compute_time.as_nanos();
+        let saved = u128::from(self.hits + self.coalesced + self.backend_hits) * self.compute_time.as_nanos();
         let nanoseconds = saved / u128::from(self.computations);
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }

@@ -17,6 +17,9 @@
 //! assert_eq!(double::peek(1), None);
 //! ```
 
+#[cfg(feature = "backend")]
+mod conformance;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
@@ -31,6 +34,9 @@ use parking_lot::Mutex;
 
 use crate::function::{Function, State};
 use crate::store::{Inner, janitor};
+
+#[cfg(feature = "backend")]
+pub use conformance::{conformance, conformance_of_twins};
 
 thread_local! {
     static ENTERED: RefCell<Option<Isolated>> = const { RefCell::new(None) };
@@ -97,6 +103,8 @@ impl Drop for Own {
     fn drop(&mut self) {
         self.store.clear();
         janitor::forget(self.store);
+        #[cfg(feature = "backend")]
+        crate::backend::forget(self.store);
         janitor::free_all();
     }
 }

@@ -51,6 +51,11 @@ impl Inner {
         *GLOBAL
     }
 
+    #[cfg(feature = "backend")]
+    pub(crate) fn is_global(&'static self) -> bool {
+        std::ptr::eq(self, Self::global())
+    }
+
     /// The store of this process; in a test that asked for one of its own, that one.
     pub(crate) fn current() -> &'static Self {
         #[cfg(feature = "testing")]
@@ -190,9 +195,12 @@ impl Store {
         self.functions().into_iter().find(|function| function.name() == name)
     }
 
-    /// Forgets every entry of every function, and what is being computed will not be stored.
+    /// Forgets every entry of every function, and what is being computed will not be stored. The backends
+    /// of functions that have one are told, which blocks.
     pub fn clear(self) {
         self.0.clear();
+        #[cfg(feature = "backend")]
+        self.0.functions().into_iter().for_each(State::clear_remote);
         janitor::free_all();
     }
 

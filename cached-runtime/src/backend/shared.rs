@@ -1,0 +1,504 @@
+//! One call of a function with a backend: lookup in this process where it keeps copies → flight → lookup in the
+//! backend → body → both stores.
+
+use std::any::{TypeId, type_name};
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::codec::{Codec, Coding};
+use super::encode::{Encoder, NoEncoding, SharedKey};
+use super::link::{Way, blocking};
+use super::remote::{Fetched, Remote, RemoteKey, Written};
+use crate::ask::{Ask, AskAsync};
+use crate::call::{Begun, Call, Entry, Lookup, Mode, Owned, Turn, conditions, hit};
+use crate::clock::{Moment, NEVER, nanoseconds};
+use crate::computation::{Computation, Settled, admit};
+use crate::function::{Function, State};
+use crate::handle::{AsyncHandle, Handle};
+use crate::key::{Many, Maybe, One, Part, Unusable};
+use crate::outcome::Outcome;
+use crate::store::table::NewValue;
+
+/// A part of a key that can be encoded, if its type can.
+pub trait Encoded: Part {
+    /// What must be encodable for that.
+    type Of: ?Sized;
+    fn encode(&self, encoder: &mut Encoder) -> Result<(), NoEncoding>
+    where
+        Self::Of: SharedKey;
+}
+
+impl<T: ?Sized + crate::Key> Encoded for One<'_, T> {
+    type Of = T;
+    fn encode(&self, encoder: &mut Encoder) -> Result<(), NoEncoding>
+    where
+        T: SharedKey,
+    {
+        encoder.item(self.get())
+    }
+}
+
+impl<T: ?Sized + crate::Key> Encoded for Maybe<'_, T> {
+    type Of = T;
+    fn encode(&self, encoder: &mut Encoder) -> Result<(), NoEncoding>
+    where
+        T: SharedKey,
+    {
+        encoder.item(&self.get())
+    }
+}
+
+impl<T: ?Sized + crate::Key> Encoded for Many<'_, '_, T> {
+    type Of = T;
+    fn encode(&self, encoder: &mut Encoder) -> Result<(), NoEncoding>
+    where
+        T: SharedKey,
+    {
+        encoder.item(self.get())
+    }
+}
+
+impl Encoded for Unusable {
+    type Of = ();
+    fn encode(&self, _: &mut Encoder) -> Result<(), NoEncoding> {
+        Ok(())
+    }
+}
+
+/// A part that is known to have an encoding.
+pub struct InBackend<P> {
+    part: P,
+    encode: fn(&P, &mut Encoder) -> Result<(), NoEncoding>,
+}
+
+/// The one place where a part that cannot be encoded is an error.
+#[inline]
+pub fn in_backend<P: Encoded>(part: P) -> InBackend<P>
+where
+    P::Of: SharedKey,
+{
+    InBackend { part, encode: P::encode }
+}
+
+impl<P: Part> Part for InBackend<P> {
+    type Owned = P::Owned;
+    #[inline]
+    fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
+        self.part.hash(hasher);
+    }
+    #[inline]
+    fn matches(&self, owned: &Self::Owned) -> bool {
+        self.part.matches(owned)
+    }
+    fn own(&self) -> Self::Owned {
+        self.part.own()
+    }
+    fn same(one: &Self::Owned, other: &Self::Owned) -> bool {
+        P::same(one, other)
+    }
+    fn hash_owned<H: std::hash::Hasher>(owned: &Self::Owned, hasher: &mut H) {
+        P::hash_owned(owned, hasher);
+    }
+}
+
+/// A key all of whose parts have an encoding.
+pub trait EncodedKey: Part {
+    fn encode_into(&self, encoder: &mut Encoder) -> Result<(), NoEncoding>;
+}
+
+impl<P: Part> EncodedKey for InBackend<P> {
+    fn encode_into(&self, encoder: &mut Encoder) -> Result<(), NoEncoding> {
+        (self.encode)(&self.part, encoder)
+    }
+}
+
+macro_rules! tuples {
+    ($(($($part:ident $at:tt),*))*) => {$(
+        #[expect(clippy::allow_attributes, reason = "the empty tuple uses less than the others")]
+        #[allow(unused_variables)]
+        impl<$($part: EncodedKey),*> EncodedKey for ($($part,)*) {
+            fn encode_into(&self, encoder: &mut Encoder) -> Result<(), NoEncoding> {
+                $(self.$at.encode_into(encoder)?;)*
+                Ok(())
+            }
+        }
+    )*};
+}
+tuples! {
+    ()
+    (A 0)
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+    (A 0, B 1, C 2, D 3, E 4)
+    (A 0, B 1, C 2, D 3, E 4, F 5)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, I 7)
+}
+
+/// The key of a call of a function with these types. What is generic is told apart by its types' names, which
+/// are all that there is of them in another process.
+fn encode<G: ?Sized, P: EncodedKey>(key: &P) -> Result<Vec<u8>, NoEncoding> {
+    let mut encoder = Encoder::default();
+    if typeid::of::<G>() != TypeId::of::<()>() {
+        encoder.item(type_name::<G>())?;
+    }
+    key.encode_into(&mut encoder)?;
+    Ok(encoder.into_bytes())
+}
+
+/// An outcome whose values have an encoding.
+pub struct Coded<O: Outcome> {
+    outcome: O,
+    coding: Coding<O::Stored>,
+}
+
+/// The one place where a value that cannot be encoded is an error.
+pub fn coded<C: Codec<O::Stored>, O: Outcome>(_: PhantomData<C>, outcome: O) -> Coded<O> {
+    Coded { outcome, coding: Coding::of::<C>() }
+}
+
+/// What a lookup in this process found.
+pub enum SharedStep<O: Outcome, K: Owned> {
+    Return(O::Returned),
+    Run(SharedCall<O, K>),
+}
+
+/// The part of a call that is made every time: looks it up in this process, where that keeps copies.
+#[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
+#[inline]
+pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
+    lookup: Lookup,
+    function: &'static Function,
+    coded: Coded<O>,
+    identity: PhantomData<G>,
+    key: P,
+) -> SharedStep<O, P::Owned> {
+    let state = function.state();
+    let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
+    let is_local = lookup.0 == Mode::Cached && function.local_timeout().is_some();
+    let found = if is_local { hit::<G, _, O>(state, &key) } else { None };
+    match found {
+        Some(value) => SharedStep::Return(coded.outcome.returned(value)),
+        None => SharedStep::Run(SharedCall::new(function, lookup, coded, identity, &key, true)),
+    }
+}
+
+/// A call that was not answered from this process, or one that the companion asks about.
+pub struct SharedCall<O: Outcome, K: Owned> {
+    call: Call<O, K>,
+    coding: Coding<O::Stored>,
+    /// Absent if the backend has nothing to do with it.
+    remote: Option<(&'static Remote, RemoteKey)>,
+}
+
+impl<O: Outcome, K: Owned> SharedCall<O, K> {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn new<G: ?Sized, P: EncodedKey<Owned = K>>(
+        function: &'static Function,
+        lookup: Lookup,
+        coded: Coded<O>,
+        identity: PhantomData<G>,
+        key: &P,
+        may_be_refused: bool,
+    ) -> Self {
+        let Coded { outcome, coding } = coded;
+        let call = Call::new(function, lookup, outcome, identity, key);
+        let remote = call.target.as_ref().and_then(|_| {
+            let remote = call.state.remote().filter(|remote| !(may_be_refused && remote.is_refused()))?;
+            // A type that says that it has no encoding cannot have an entry either.
+            let Ok(encoded) = encode::<G, P>(key) else {
+                remote.counts.errors.add(1);
+                return None;
+            };
+            Some((remote, remote.key(encoded)))
+        });
+        Self { call, coding, remote }
+    }
+
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.call = self.call.timeout(timeout);
+        self
+    }
+
+    #[must_use]
+    pub fn timeout_of(mut self, timeout: impl Fn(&O::Stored) -> Duration + Send + Sync + 'static) -> Self {
+        self.call = self.call.timeout_of(timeout);
+        self
+    }
+
+    #[must_use]
+    pub fn cache_if(mut self, rule: impl Fn(&O::Stored) -> bool + Send + Sync + 'static) -> Self {
+        self.call = self.call.cache_if(rule);
+        self
+    }
+
+    #[must_use]
+    pub fn weigh(mut self, rule: impl Fn(&O::Stored) -> usize + Send + Sync + 'static) -> Self {
+        self.call = self.call.weigh(rule);
+        self
+    }
+
+    /// Answers what the companion asks.
+    pub fn ask<A: Ask<fn() -> O::Returned>>(self, ask: A) -> A::Answer {
+        ask.of(self)
+    }
+
+    /// The same for one whose calls are awaited.
+    pub fn ask_async<A: AskAsync<fn() -> O::Returned>>(
+        self,
+        ask: A,
+    ) -> impl Future<Output = A::Answer> + Send {
+        ask.of(self)
+    }
+
+    /// The handle of the entry; `call` is the call itself.
+    pub fn handle<F>(self, call: F) -> Handle<Self, F> {
+        Handle::new(self, call)
+    }
+
+    /// The same for a call that is awaited.
+    pub fn handle_async<F>(self, call: F) -> AsyncHandle<Self, F> {
+        AsyncHandle::new(self, call)
+    }
+
+    /// Answers the call, with `body` where it must be.
+    pub fn run(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
+        let mut body = Some(body);
+        self.run_once(&mut || match body.take() {
+            Some(body) => body(),
+            None => unreachable!("a call runs its body once"),
+        })
+    }
+
+    /// One function for all bodies of functions that have the same types.
+    #[inline(never)]
+    fn run_once(self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
+        let Self { mut call, coding, remote } = self;
+        loop {
+            match call.turn(false) {
+                Turn::Return(value) => return value,
+                Turn::Bypass => return body(),
+                Turn::Compute(Begun { number, entered: _entered, .. }) => {
+                    let computation = Computation::begin(&call, number, None);
+                    let body = async || body();
+                    return blocking(through(computation, coding, remote.as_ref(), Way::Blocking, body));
+                }
+                Turn::Wait(flight, _waiting) => {
+                    if let Some(value) = call.after(flight.wait()) {
+                        return value;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same for a body that is awaited.
+    pub async fn run_async(self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
+        let Self { mut call, coding, remote } = self;
+        loop {
+            match call.turn(true) {
+                Turn::Return(value) => return value,
+                Turn::Bypass => return body().await,
+                Turn::Compute(Begun { number, course, flight, entered }) => {
+                    drop(entered);
+                    let Some(flight) = flight else {
+                        unreachable!("there is a flight, since it was asked for")
+                    };
+                    let computation = Computation::begin(&call, number, Some(course.clone()));
+                    let waker = Waker::from(Arc::clone(&flight));
+                    let through = through(computation, coding, remote.as_ref(), Way::Awaited, body);
+                    let mut through = pin!(through);
+                    let polled = std::future::poll_fn(|context| {
+                        flight.poll(&course, &waker, through.as_mut(), context)
+                    });
+                    return polled.await;
+                }
+                Turn::Wait(flight, _waiting) => {
+                    if let Some(value) = call.after(flight.ended().await) {
+                        return value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The computation of a call: what the backend has, or else the body, whose value goes to both.
+async fn through<O: Outcome, K: Owned>(
+    mut computation: Computation<'_, O, K>,
+    coding: Coding<O::Stored>,
+    remote: Option<&(&'static Remote, RemoteKey)>,
+    way: Way,
+    body: impl AsyncFnOnce() -> O::Returned,
+) -> O::Returned {
+    let call = computation.call();
+    let mut ticket = None;
+    if let Some((remote, key)) = remote {
+        match remote.fetch(way, key, coding, !call.is_refresh()).await {
+            Fetched::Value(value, left) => {
+                let copy = copy_of(call, &value, left);
+                return computation.settle(call.outcome.returned(value), copy, true).returned;
+            }
+            Fetched::Nothing(leave) => ticket = Some(leave),
+            Fetched::Unknown => {}
+        }
+    }
+    computation.restart();
+    let returned = body().await;
+    computation.stop();
+    let admitted = computation.admit(&returned);
+    let Some(((remote, key), ticket)) = remote.zip(ticket) else {
+        // Nothing is known of what other processes do; a copy lives no longer than it may.
+        let copy = admitted.and_then(|new| shortened(call.state, new));
+        return computation.settle(returned, copy, false).returned;
+    };
+    let mut written = Written::NotStored;
+    let mut copy = None;
+    match admitted {
+        Some(new) if !computation.is_fenced() => {
+            match (coding.encode)(&new.value) {
+                Ok(payload) => {
+                    let (ttl, cost) = (time_left(call.state, new.deadline), computation.took());
+                    written = remote.store(way, key, coding.id, &payload, ttl, cost, ticket).await;
+                }
+                Err(_) => {
+                    remote.counts.undecodable.add(1);
+                    remote.abandon(way, key, ticket).await;
+                }
+            }
+            if written != Written::Overtaken {
+                copy = shortened(call.state, new);
+            }
+        }
+        _ => remote.abandon(way, key, ticket).await,
+    }
+    let Settled { returned, fenced } = computation.settle(returned, copy, written == Written::Stored);
+    if fenced && written == Written::Stored {
+        remote.undo(way, key).await;
+    }
+    returned
+}
+
+/// A value as this process keeps it, if it does.
+fn shortened<S>(state: &State, mut new: NewValue<S>) -> Option<NewValue<S>> {
+    let local = nanoseconds(state.function.local_timeout()?);
+    new.deadline = new.deadline.min(state.store.clock.now().saturating_add(local));
+    Some(new)
+}
+
+/// The copy of a value from the backend that is fresh for so many nanoseconds.
+fn copy_of<O: Outcome, K: Owned>(
+    call: &Call<O, K>,
+    value: &O::Stored,
+    left: Option<u64>,
+) -> Option<NewValue<O::Stored>> {
+    call.state.function.local_timeout()?;
+    let weight = call.rules.weigh.as_ref().map_or(1, |rule| rule(value));
+    let deadline = left.map_or(NEVER, |left| call.state.store.clock.now().saturating_add(left));
+    shortened(call.state, NewValue { value: value.clone(), deadline, weight })
+}
+
+/// How long until a moment, unless it never comes.
+fn time_left(state: &State, deadline: Moment) -> Option<Duration> {
+    let left = deadline.saturating_sub(state.store.clock.now()).max(1);
+    (deadline != NEVER).then(|| Duration::from_nanos(left))
+}
+
+/// A value that was put, ready to be stored.
+struct Prepared<S> {
+    new: NewValue<S>,
+    payload: Option<Vec<u8>>,
+    ttl: Option<Duration>,
+}
+
+impl<O: Outcome, K: Owned> SharedCall<O, K> {
+    fn is_enabled(&self) -> bool {
+        self.call.state.store.is_enabled()
+    }
+
+    /// In this process first: what is being computed here must be fenced before the backend is asked.
+    async fn invalidate_in(&self, way: Way) -> bool {
+        let here = self.call.invalidate();
+        match &self.remote {
+            Some((remote, key)) => remote.invalidate(way, key, self.coding.id).await || here,
+            None => here,
+        }
+    }
+
+    async fn peek_in(&self, way: Way) -> Option<O::Returned> {
+        if let Some(value) = self.call.peek() {
+            return Some(value);
+        }
+        let (remote, key) = self.remote.as_ref().filter(|_| self.is_enabled())?;
+        let value = remote.peek(way, key, self.coding).await?;
+        Some(self.call.outcome.returned(value))
+    }
+
+    fn prepare(&self, value: &O::Returned) -> Option<Prepared<O::Stored>> {
+        if !self.is_enabled() {
+            return None;
+        }
+        let new = admit(self.call.state, self.call.outcome, &self.call.rules, value)?;
+        let payload = (self.coding.encode)(&new.value).ok();
+        let ttl = time_left(self.call.state, new.deadline);
+        Some(Prepared { new, payload, ttl })
+    }
+
+    async fn put_in(self, way: Way, prepared: Option<Prepared<O::Stored>>) {
+        let Self { call, coding, remote } = self;
+        let Some(Prepared { new, payload, ttl }) = prepared else {
+            call.put_copy(None);
+            return;
+        };
+        let state = call.state;
+        call.put_copy(shortened(state, new));
+        let Some((remote, key)) = remote else { return };
+        match payload {
+            Some(payload) => remote.put(way, &key, coding.id, &payload, ttl).await,
+            None => {
+                remote.counts.undecodable.add(1);
+                remote.invalidate(way, &key, coding.id).await;
+            }
+        }
+    }
+}
+
+impl<O: Outcome, K: Owned> Entry for SharedCall<O, K> {
+    type Returned = O::Returned;
+
+    fn function(&self) -> &'static Function {
+        self.call.function()
+    }
+
+    fn invalidate(&self) -> bool {
+        blocking(self.invalidate_in(Way::Blocking))
+    }
+
+    fn peek(&self) -> Option<O::Returned> {
+        blocking(self.peek_in(Way::Blocking))
+    }
+
+    fn put(self, value: O::Returned) {
+        let prepared = self.prepare(&value);
+        blocking(self.put_in(Way::Blocking, prepared));
+    }
+
+    async fn invalidate_async(self) -> bool {
+        self.invalidate_in(Way::Awaited).await
+    }
+
+    async fn peek_async(self) -> Option<O::Returned> {
+        self.peek_in(Way::Awaited).await
+    }
+
+    fn put_async(self, value: O::Returned) -> impl Future<Output = ()> + Send {
+        let prepared = self.prepare(&value);
+        self.put_in(Way::Awaited, prepared)
+    }
+}
