@@ -81,6 +81,7 @@ impl Cluster {
 fn the_contract_holds() {
     let cluster = Cluster::start(&[]);
     each_way(&cluster.config(), |way| contract::holds(way, way.name));
+    conforms(&cluster.config());
     for server in &cluster.servers {
         assert_ne!(server.say(&["DBSIZE"]), "0");
     }

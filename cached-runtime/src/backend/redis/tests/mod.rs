@@ -38,6 +38,22 @@ fn standalone(port: u16) -> Config {
     config(Topology::Standalone(Address::Tcp(endpoint(port))))
 }
 
+/// Runs the suite that every driver must pass, also on tokio.
+fn conforms(config: &Config) {
+    let open = || -> Arc<dyn Driver> { Arc::new(Redis::new(config.clone())) };
+    #[cfg(feature = "testing")]
+    crate::testing::conformance(open);
+    #[cfg(all(feature = "testing", feature = "tokio"))]
+    for builder in
+        [&mut tokio::runtime::Builder::new_current_thread(), &mut tokio::runtime::Builder::new_multi_thread()]
+    {
+        let runtime = builder.enable_all().build().expect("a runtime");
+        runtime.block_on(crate::testing::conformance_of_twins(&open()));
+    }
+    #[cfg(not(feature = "testing"))]
+    let _ = open;
+}
+
 /// A driver, used in one of the ways that there are.
 struct Way {
     name: &'static str,

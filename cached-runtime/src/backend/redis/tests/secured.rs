@@ -134,7 +134,8 @@ mod tls {
         let (directory, port) = (Directory::new(), free_port());
         let ca = certificates(directory.path(), "IP:127.0.0.1");
         let server = server(directory.path(), port);
-        each_way(&encrypted(port, Some(ca.clone())), |way| {
+        conforms(&encrypted(port, Some(ca.clone())));
+        each_way(&encrypted(port, Some(ca)), |way| {
             contract::holds(way, way.name);
             server.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
             way.put("k", b"x");

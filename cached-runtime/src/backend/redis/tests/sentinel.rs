@@ -63,6 +63,7 @@ fn the_contract_holds_and_a_replica_takes_over() {
     // The first of them is not there.
     let config = watched(&[free_port(), sentinel.port], "main");
     each_way(&config, |way| contract::holds(way, way.name));
+    conforms(&config);
     let way = Way::blocking(&config);
     way.put("k", b"1");
     #[cfg(feature = "tokio")]

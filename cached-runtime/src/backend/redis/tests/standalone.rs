@@ -8,6 +8,7 @@ use crate::backend::redis::command::{DELETE_IF_VERSION, SET_IF_FOREIGN, SET_IF_V
 fn the_contract_holds() {
     let server = Server::start(&[]);
     each_way(&standalone(server.port), |way| contract::holds(way, way.name));
+    conforms(&standalone(server.port));
 }
 
 #[test]
@@ -18,6 +19,7 @@ fn the_contract_holds_over_a_unix_socket() {
     let _server = Server::start(&["--unixsocket", path.to_str().expect("text")]);
     let config = config(Topology::Standalone(Address::Unix(path)));
     each_way(&config, |way| contract::holds(way, way.name));
+    conforms(&config);
 }
 
 #[test]
