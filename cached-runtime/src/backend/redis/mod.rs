@@ -78,7 +78,7 @@ impl Driver for Redis {
     #[cfg(feature = "tokio")]
     fn get_async(self: Arc<Self>, keys: Vec<String>, deadline: Instant) -> Awaited<Vec<Option<Found>>> {
         Box::pin(async move {
-            if is_on_tokio() {
+            if multiplexed::is_possible() {
                 let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
                 return engine::get(&self.router, &Awaiting, &keys, deadline).await;
             }
@@ -100,7 +100,7 @@ impl Driver for Redis {
         deadline: Instant,
     ) -> Awaited<bool> {
         Box::pin(async move {
-            if is_on_tokio() {
+            if multiplexed::is_possible() {
                 return engine::set(&self.router, &Awaiting, &key, &value, ttl, expected, deadline).await;
             }
             offload(deadline, move || self.set(&key, &value, ttl, expected, deadline)).await
@@ -110,16 +110,10 @@ impl Driver for Redis {
     #[cfg(feature = "tokio")]
     fn delete_async(self: Arc<Self>, key: String, expected: Expected, deadline: Instant) -> Awaited<bool> {
         Box::pin(async move {
-            if is_on_tokio() {
+            if multiplexed::is_possible() {
                 return engine::delete(&self.router, &Awaiting, &key, expected, deadline).await;
             }
             offload(deadline, move || self.delete(&key, expected, deadline)).await
         })
     }
-}
-
-/// Whether the future that is being polled is polled by tokio.
-#[cfg(feature = "tokio")]
-fn is_on_tokio() -> bool {
-    tokio::runtime::Handle::try_current().is_ok()
 }

@@ -357,3 +357,30 @@ fn calls_share_a_connection_and_may_be_dropped() {
     });
     assert!(server.say(&["CLIENT", "LIST"]).lines().count() <= 2);
 }
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_runtime_without_time_or_io_will_do() {
+    use tokio::runtime::Builder;
+
+    let server = Server::start(&[]);
+    let driver = Arc::new(Redis::new(standalone(server.port)));
+    for (time, io) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut builder = Builder::new_current_thread();
+        if time {
+            builder.enable_time();
+        }
+        if io {
+            builder.enable_io();
+        }
+        let runtime = builder.build().expect("a runtime");
+        let set = Arc::clone(&driver).set_async(
+            "k".into(),
+            b"x".into(),
+            None,
+            Expected::Anything,
+            Instant::now() + LONG,
+        );
+        assert!(runtime.block_on(set).expect("an answer"));
+    }
+}
