@@ -56,6 +56,10 @@ fn use_time_and_io() {
     }
 }
 
+/// A connection on which no reply comes for so long is not used again, also if each of those who wanted one
+/// gave up before its deadline.
+const MOST_SILENCE: Duration = Duration::from_secs(3);
+
 /// The connections to one server.
 #[derive(Default)]
 pub(super) struct Connections {
@@ -73,6 +77,8 @@ struct Connection {
     commands: MultiplexedConnection,
     /// Moves the bytes.
     carrier: AbortHandle,
+    /// When commands were sent after which no reply has come yet.
+    silent_since: Mutex<Option<Instant>>,
 }
 
 impl Drop for Connection {
@@ -144,7 +150,7 @@ impl Making {
         match &*self.made.borrow() {
             None => self.maker.is_finished(),
             Some(Err(_)) => true,
-            Some(Ok(connection)) => connection.carrier.is_finished(),
+            Some(Ok(connection)) => connection.carrier.is_finished() || connection.is_silent(),
         }
     }
 
@@ -160,7 +166,18 @@ impl Making {
 }
 
 impl Connection {
+    fn is_silent(&self) -> bool {
+        self.silent_since.lock().is_some_and(|since| since.elapsed() > MOST_SILENCE)
+    }
+
     async fn exchange(&self, commands: &[Cmd]) -> RedisResult<Vec<Value>> {
+        self.silent_since.lock().get_or_insert_with(Instant::now);
+        let replies = self.send(commands).await?;
+        *self.silent_since.lock() = None;
+        Ok(replies)
+    }
+
+    async fn send(&self, commands: &[Cmd]) -> RedisResult<Vec<Value>> {
         let mut connection = self.commands.clone();
         if let [command] = commands {
             return Ok(vec![connection.send_packed_command(command).await?]);
@@ -296,7 +313,8 @@ where
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let (commands, carrier) =
         MultiplexedConnection::new_with_config(&nothing, stream, config).await.map_err(lost)?;
-    let connection = Connection { commands, carrier: tokio::spawn(carrier).abort_handle() };
+    let carrier = tokio::spawn(carrier).abort_handle();
+    let connection = Connection { commands, carrier, silent_since: Mutex::default() };
     let commands = node.setup.commands();
     if !commands.is_empty() {
         let replies = connection.exchange(&commands).await.map_err(lost)?;

@@ -186,3 +186,25 @@ fn a_server_that_is_killed_again_and_again_never_makes_for_a_wrong_answer() {
         is_over.store(true, Ordering::Relaxed);
     });
 }
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_silent_connection_is_left_also_by_those_who_never_wait_till_the_deadline() {
+    let server = Server::start(&[]);
+    let proxy = Proxy::to(server.port);
+    let way = Way::awaited(&standalone(proxy.port));
+    way.put("k", b"x");
+    assert_eq!(proxy.made.load(Ordering::Relaxed), 1);
+    server.stop();
+    let runtime = way.runtime.as_ref().expect("it is awaited");
+    eventually("left", || {
+        runtime.block_on(async {
+            let get = Arc::clone(&way.driver).get_async(vec!["k".into()], Instant::now() + LONG);
+            let given_up = tokio::time::timeout(Duration::from_millis(20), get).await;
+            assert!(given_up.is_err());
+        });
+        proxy.made.load(Ordering::Relaxed) > 1
+    });
+    server.go_on();
+    assert_eq!(way.value("k"), b"x");
+}

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(super) enum Fault {
 
 pub(super) struct Proxy {
     pub(super) port: u16,
+    /// How many connections have been made.
+    pub(super) made: Arc<AtomicU32>,
     fault: Arc<Mutex<Fault>>,
 }
 
@@ -38,10 +41,15 @@ impl Proxy {
     pub(super) fn to(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let fault = Arc::new(Mutex::new(Fault::None));
-        let proxy =
-            Self { port: listener.local_addr().expect("an address").port(), fault: Arc::clone(&fault) };
+        let proxy = Self {
+            port: listener.local_addr().expect("an address").port(),
+            made: Arc::default(),
+            fault: Arc::clone(&fault),
+        };
+        let made = Arc::clone(&proxy.made);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                made.fetch_add(1, Ordering::Relaxed);
                 if *fault.lock() == Fault::Refusal {
                     continue;
                 }
