@@ -185,6 +185,13 @@ fn a_replica_takes_over() {
     replica.ask(&["CLUSTER", "MEET", "127.0.0.1", &cluster.borrow().servers[0].port.to_string()]);
     eventually("a replica", || replica.say(&["CLUSTER", "REPLICATE", &id]) == "OK");
     eventually("in step", || replica.say(&["INFO", "replication"]).contains("master_link_status:up"));
+    // Those who are to vote for it must know it.
+    for server in &cluster.borrow().servers {
+        let replica = format!("127.0.0.1:{}@", replica.port);
+        let known = |line: &str| line.contains(&replica) && line.contains("slave");
+        eventually("known", || server.say(&["CLUSTER", "NODES"]).lines().any(known));
+    }
+    eventually("knowing", || replica.say(&["CLUSTER", "INFO"]).contains("cluster_slots_ok:16384"));
     let config = cluster.borrow().config();
     let key = (0..1000)
         .map(|number| format!("k{number}"))
@@ -197,6 +204,7 @@ fn a_replica_takes_over() {
     #[cfg(feature = "tokio")]
     assert_eq!(awaited.value(&key), b"1");
     cluster.borrow_mut().servers[0].kill();
+    eventually("promoted", || replica.say(&["INFO", "replication"]).contains("role:master"));
     eventually("taken over", || matches!(way.get(&key), Ok(Some(found)) if found.value == b"1"));
     #[cfg(feature = "tokio")]
     eventually("taken over", || matches!(awaited.get(&key), Ok(Some(found)) if found.value == b"1"));
