@@ -203,6 +203,7 @@ fn a_replica_takes_over() {
     let awaited = Way::awaited(&config);
     #[cfg(feature = "tokio")]
     assert_eq!(awaited.value(&key), b"1");
+    eventually("copied", || replica.say(&["DBSIZE"]) == "1");
     cluster.borrow_mut().servers[0].kill();
     eventually("promoted", || replica.say(&["INFO", "replication"]).contains("role:master"));
     eventually("taken over", || matches!(way.get(&key), Ok(Some(found)) if found.value == b"1"));
