@@ -1,0 +1,197 @@
+//! What is made of a server's replies.
+
+use std::error::Error;
+use std::fmt;
+
+use redis::{ServerError, ServerErrorKind, Value};
+
+use super::super::driver::{Answer, DriverError, Found, Version};
+use super::command::VERSION_BYTES;
+
+/// What a server replied instead of doing what it was asked.
+#[derive(Debug)]
+pub(super) struct Refused {
+    code: String,
+    detail: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the server replied {} {}", self.code, self.detail)
+    }
+}
+
+impl Error for Refused {}
+
+/// The error that such a reply stands for.
+pub(super) fn refused(reply: &ServerError) -> DriverError {
+    let code = reply.code();
+    // What follows would be what was sent: a value or a password.
+    let detail = reply.details().unwrap_or_default().split("with args").next().unwrap_or_default();
+    let source = Refused { code: code.into(), detail: detail.chars().take(200).collect() };
+    let passing = matches!(
+        code,
+        "LOADING"
+            | "MASTERDOWN"
+            | "CLUSTERDOWN"
+            | "TRYAGAIN"
+            | "READONLY"
+            | "BUSY"
+            | "MISCONF"
+            | "NOREPLICAS"
+            | "MOVED"
+            | "ASK"
+    );
+    if passing || detail.contains("max number of clients") {
+        DriverError::Unavailable(source.into())
+    } else {
+        DriverError::Failed(source.into())
+    }
+}
+
+pub(super) fn unexpected(reply: &Value) -> DriverError {
+    let kind = match reply {
+        Value::ServerError(error) => return refused(error),
+        Value::Nil => "nothing",
+        Value::Int(_) => "a number",
+        Value::BulkString(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Okay | Value::SimpleString(_) => "a status",
+        _ => "something",
+    };
+    DriverError::Failed(format!("the server replied {kind} where that makes no sense").into())
+}
+
+/// The reply to a command, where there must be just one.
+pub(super) fn only(replies: Vec<Value>) -> Answer<Value> {
+    replies.into_iter().next_back().ok_or_else(|| DriverError::Failed("there is no reply".into()))
+}
+
+/// What a reply to `GET` says is there. What no driver of this kind stored is not.
+pub(super) fn found(reply: Value) -> Answer<Option<Found>> {
+    match reply {
+        Value::Nil => Ok(None),
+        Value::BulkString(mut bytes) => {
+            Ok(version(&bytes).filter(|_| bytes.len() > VERSION_BYTES).map(|version| {
+                bytes.drain(..VERSION_BYTES);
+                Found { value: bytes, version: Some(version) }
+            }))
+        }
+        Value::ServerError(error) if is_foreign_type(&error) => Ok(None),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The version that these bytes begin with.
+fn version(bytes: &[u8]) -> Option<Version> {
+    bytes.first_chunk().map(|version| Version(u64::from_le_bytes(*version)))
+}
+
+/// Whether a script, or `DEL`, says that it did something.
+pub(super) fn did(reply: &Value) -> Answer<bool> {
+    match reply {
+        Value::Int(count) => Ok(*count > 0),
+        Value::ServerError(error) if is_foreign_type(error) => Ok(false),
+        Value::ServerError(error) if is_too_large(error) => Err(DriverError::TooLarge),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Whether `SET` says that it stored.
+pub(super) fn stored(reply: &Value) -> Answer<bool> {
+    match reply {
+        Value::Okay => Ok(true),
+        Value::Nil => Ok(false),
+        Value::ServerError(error) if is_too_large(error) => Err(DriverError::TooLarge),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// What is under a key that `SET … NX` found taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// What the very same command has stored, whose first reply was lost.
+    Ours,
+    Others,
+    /// What no driver of this kind stored, or nothing any more.
+    Foreign,
+}
+
+pub(super) fn taken(glance: &Value, ours: [u8; VERSION_BYTES]) -> Answer<Taken> {
+    match glance {
+        Value::BulkString(bytes) if bytes.starts_with(&ours) => Ok(Taken::Ours),
+        Value::BulkString(bytes) if bytes.len() > VERSION_BYTES => Ok(Taken::Others),
+        Value::BulkString(_) => Ok(Taken::Foreign),
+        Value::ServerError(error) if is_foreign_type(error) => Ok(Taken::Foreign),
+        other => Err(unexpected(other)),
+    }
+}
+
+pub(super) fn is_unknown_script(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
+}
+
+fn is_foreign_type(error: &ServerError) -> bool {
+    // Raised within a script, it comes without its code from some servers.
+    error.code() == "WRONGTYPE" || error.details().is_some_and(|detail| detail.contains("WRONGTYPE"))
+}
+
+fn is_too_large(error: &ServerError) -> bool {
+    error.details().is_some_and(|detail| {
+        detail.contains("invalid bulk length") || detail.contains("exceeds maximum allowed size")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(line: &str) -> Value {
+        redis::parse_redis_value(format!("{line}\r\n").as_bytes()).expect("a reply")
+    }
+
+    fn error(line: &str) -> DriverError {
+        stored(&reply(line)).expect_err("an error")
+    }
+
+    #[test]
+    fn what_will_pass_is_told_from_what_will_not() {
+        for line in [
+            "-LOADING Redis is loading the dataset in memory",
+            "-CLUSTERDOWN Hash slot not served",
+            "-MASTERDOWN Link with MASTER is down",
+            "-READONLY You can't write against a read only replica.",
+            "-MISCONF Redis is configured to save RDB snapshots",
+            "-ERR max number of clients reached",
+        ] {
+            assert!(matches!(error(line), DriverError::Unavailable(_)), "{line}");
+        }
+        for line in [
+            "-OOM command not allowed when used memory > 'maxmemory'.",
+            "-NOAUTH Authentication required.",
+            "-NOPERM this user has no permissions",
+            "-ERR unknown command",
+            "*0",
+            ":1",
+        ] {
+            assert!(matches!(error(line), DriverError::Failed(_)), "{line}");
+        }
+        assert!(matches!(error("-ERR Protocol error: invalid bulk length"), DriverError::TooLarge));
+    }
+
+    #[test]
+    fn what_was_sent_does_not_come_back_in_an_error() {
+        let error = error("-ERR unknown command 'AUTH', with args beginning with: 'secret' ");
+        assert!(!format!("{error:?}").contains("secret"));
+    }
+
+    #[test]
+    fn what_is_too_short_for_a_value_is_not_there() {
+        for bytes in [&b""[..], b"1234567", b"12345678"] {
+            assert_eq!(found(Value::BulkString(bytes.into())).expect("an answer"), None);
+        }
+        let nine = found(Value::BulkString(b"\x01\0\0\0\0\0\0\0x".to_vec())).expect("an answer");
+        assert_eq!(nine, Some(Found { value: b"x".to_vec(), version: Some(Version(1)) }));
+        assert_eq!(found(reply("-WRONGTYPE Operation against a key")).expect("an answer"), None);
+    }
+}
