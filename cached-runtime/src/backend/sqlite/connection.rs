@@ -15,9 +15,10 @@ use super::file::Identity;
 
 /// Says in a file's header whose it is: "cach".
 const APPLICATION: i32 = 0x6361_6368;
-/// How long a log may become, in pages: short enough to be no burden beside the file, long enough to be
-/// written into it seldom.
-const LOG: RangeInclusive<u64> = 256..=1000;
+/// How long a log may become before a writer itself has to write it into the file, which takes as long as the
+/// disk takes; and how much shorter it is when the keeper does, so that no caller has to wait for the disk.
+const LOG: RangeInclusive<u64> = 4 << 20..=16 << 20;
+const KEPT: u64 = 4;
 /// Waits for others' locks are this short at first, and so much longer at most.
 const FIRST_WAIT: Duration = Duration::from_micros(50);
 const DOUBLINGS: i32 = 6;
@@ -37,6 +38,18 @@ const INDEX: &str = "CREATE INDEX entries_1_expiry ON entries_1 (expiry, written
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     pub(super) bytes: u64,
+}
+
+impl Limit {
+    /// How long it may be.
+    pub(super) fn longest_log(self) -> u64 {
+        (self.bytes / 8).clamp(*LOG.start(), *LOG.end())
+    }
+
+    /// How long a log is when it should be written into the file.
+    pub(super) fn log(self) -> u64 {
+        self.longest_log() / KEPT
+    }
 }
 
 /// A connection that waits for others until a deadline.
@@ -97,10 +110,11 @@ impl Connection {
         }
         let page_size = number(&raw, "PRAGMA page_size")?;
         let connection = Self { raw, identity, page_size };
-        let log = (limit.bytes / page_size / 8).clamp(*LOG.start(), *LOG.end());
+        let log = limit.longest_log();
         connection.execute_batch(&format!(
-            "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {log}; PRAGMA journal_size_limit = {}",
-            log * page_size
+            "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {}; PRAGMA journal_size_limit = {}",
+            log / page_size,
+            limit.log()
         ))?;
         connection.limit(limit)?;
         Ok(connection)
@@ -125,6 +139,15 @@ impl Connection {
         let pages = number(self, "PRAGMA page_count")?;
         let free = number(self, "PRAGMA freelist_count")?;
         Ok((pages * self.page_size, free * self.page_size))
+    }
+
+    /// Writes the log into the file as far as nobody reads from it, and keeps nobody from reading or writing.
+    /// Returns how many bytes of it are there, and how many are written now.
+    pub(super) fn checkpoint(&self) -> Result<(u64, u64), Fault> {
+        let pages = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+        let row = |row: &rusqlite::Row<'_>| Ok((pages(row, 1)?, pages(row, 2)?));
+        let (all, written) = self.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], row)?;
+        Ok((all * self.page_size, written * self.page_size))
     }
 
     /// Gives some of what is not in use back to the system.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -20,6 +22,8 @@ use crate::backend::driver::{Answer, DriverError, Expected};
 const ATTEMPTS: u32 = 3;
 /// So many notes are kept for whoever asks.
 const NOTES: usize = 16;
+/// Whole pages of the table and both indices go into the log for each row.
+const PAGES: u64 = 4 * 4096;
 /// For how long the keeper waits for others.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -31,6 +35,10 @@ pub(super) struct Engine {
     /// Only one connection can write at a time; a queue within the process is better than `SQLite`'s polling.
     writer: Mutex<Writer>,
     notes: Mutex<Vec<SetAside>>,
+    /// What was added to the log since it was written into the file, roughly.
+    logged: AtomicU64,
+    /// Held by whoever writes it into the file.
+    checkpointing: Mutex<()>,
 }
 
 struct Writer {
@@ -48,6 +56,8 @@ impl Engine {
             readers: Pool::new(),
             writer: Mutex::new(Writer { slot: None, room: Room::new(config.max_bytes) }),
             notes: Mutex::default(),
+            logged: AtomicU64::new(0),
+            checkpointing: Mutex::default(),
         }
     }
 
@@ -110,7 +120,7 @@ impl Engine {
             let identity = connection.identity();
             *slot = None;
             match fault {
-                Fault::Stale(_) if attempts < ATTEMPTS => {}
+                Fault::Stale(_) if attempts < ATTEMPTS => self.readers.close(),
                 // It was ours when it was opened.
                 Fault::Damaged(source) | Fault::Foreign(source) if attempts < ATTEMPTS => {
                     self.set_aside(identity, &Fault::Damaged(source), deadline)?;
@@ -143,9 +153,40 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the keeper should look at the log, which is said once.
+    pub(super) fn has_logged(&self, bytes: usize) -> bool {
+        let more = bytes as u64 + PAGES;
+        let before = self.logged.fetch_add(more, Relaxed);
+        before < self.limit.log() && before + more >= self.limit.log()
+    }
+
+    /// Who writes faster than the disk waits for it, or the log would become ever longer.
+    fn keep_pace(&self, deadline: Instant) -> Answer<()> {
+        if self.logged.load(Relaxed) >= self.limit.longest_log() {
+            drop(self.checkpointing.try_lock_until(deadline).ok_or(DriverError::TimedOut)?);
+        }
+        Ok(())
+    }
+
+    /// What is written to the log meanwhile keeps it from being begun anew. One that has become long by that is
+    /// written while nobody else writes.
+    fn checkpoint(&self) {
+        let _checkpointing = self.checkpointing.lock();
+        if self.logged.swap(0, Relaxed) < self.limit.log() {
+            return;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let long = 2 * self.limit.log();
+        if self.read(deadline, Connection::checkpoint).is_ok_and(|(all, written)| written < all && all > long)
+        {
+            let _ = self.write(deadline, |connection, _| connection.checkpoint());
+        }
+    }
+
     /// Stores a value. What does not fit is known before anything is written.
     pub(super) fn set(&self, entry: Entry<'_>, expected: Expected, deadline: Instant) -> Answer<bool> {
         let bytes = Room::footprint(entry.key, entry.value);
+        self.keep_pace(deadline)?;
         self.write(deadline, |connection, room| {
             if !room.can_hold(bytes) {
                 return refuse(connection, entry, expected);
@@ -167,8 +208,9 @@ impl Engine {
         })
     }
 
-    /// Removes what has expired, if the file is open. Returns how long nothing more is to be done.
+    /// Removes what has expired, if the file is open, and writes the log into it. Returns how long nothing more is to be done.
     pub(super) fn tidy(&self) -> Duration {
+        self.checkpoint();
         while let Some((removed, next)) = self.tidy_some() {
             if removed < room::BATCH {
                 let next = next.saturating_sub(self.now());

@@ -55,8 +55,10 @@ impl From<rusqlite::Error> for Fault {
                 Self::Damaged(Box::new(error))
             }
             // A table that is gone, among others: the file was emptied or replaced in place.
-            (ErrorCode::Unknown | ErrorCode::SchemaChanged, _)
-            | (ErrorCode::ReadOnly, ffi::SQLITE_READONLY_DBMOVED) => Self::Stale(Box::new(error)),
+            // And a file that could only be read when it was opened may be open to writers by now.
+            (ErrorCode::Unknown | ErrorCode::SchemaChanged | ErrorCode::ReadOnly, _) => {
+                Self::Stale(Box::new(error))
+            }
             (ErrorCode::DiskFull, _) => Self::Full(Box::new(error)),
             (ErrorCode::TooBig, _) => Self::TooLarge,
             _ => Self::Unavailable(Box::new(error)),
@@ -69,8 +71,10 @@ impl From<Fault> for DriverError {
         match fault {
             Fault::TimedOut => Self::TimedOut,
             Fault::TooLarge => Self::TooLarge,
-            Fault::Full(source) | Fault::Unavailable(source) => Self::Unavailable(source),
-            Fault::Damaged(source) | Fault::Foreign(source) | Fault::Stale(source) => Self::Failed(source),
+            Fault::Stale(source) | Fault::Full(source) | Fault::Unavailable(source) => {
+                Self::Unavailable(source)
+            }
+            Fault::Damaged(source) | Fault::Foreign(source) => Self::Failed(source),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that removes expired rows when nobody writes.
+//! The thread that removes expired rows when nobody writes, and writes the log into the file.
 
 use std::sync::{Arc, Weak};
 use std::thread;

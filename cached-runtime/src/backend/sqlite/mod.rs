@@ -8,8 +8,8 @@
 //! - Expiry is by the wall clock. One that is set back by some time lets rows live for so much longer at most,
 //!   and those that had expired are removed within seconds of it; rows that were written in what has become
 //!   the future count as absent.
-//! - `max_bytes` bounds the file. Its log adds an eighth of that, but at least 1 MB and at most 4 MB, or the
-//!   largest value.
+//! - `max_bytes` bounds the file. Its log adds some 4 MB; where writes never pause, up to 16 MB; or the largest
+//!   value.
 //! - The file and what belongs to it (`-wal`, `-shm`, `-lock`) can be removed together at any time, but not
 //!   the log alone. They must not be on a network's file system.
 
@@ -105,7 +105,11 @@ impl Driver for Sqlite {
     ) -> Answer<bool> {
         let engine = self.kept();
         let now = engine.now();
-        engine.set(Entry { key, value, now, expiry: expiry(now, ttl) }, expected, deadline)
+        let stored = engine.set(Entry { key, value, now, expiry: expiry(now, ttl) }, expected, deadline);
+        if engine.has_logged(value.len()) {
+            self.keeper.call();
+        }
+        stored
     }
 
     fn delete(&self, key: &str, expected: Expected, deadline: Instant) -> Answer<bool> {

@@ -38,6 +38,12 @@ impl Pool {
             }
         }
     }
+
+    /// Closes the connections that nobody uses. All of a process share the index of the log, and with it
+    /// whether that can be written.
+    pub(super) fn close(&self) {
+        self.idle.lock().fill_with(|| None);
+    }
 }
 
 /// Goes back when it is dropped.

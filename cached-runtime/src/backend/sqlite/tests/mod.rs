@@ -1,4 +1,7 @@
 mod contract;
+#[cfg(unix)]
+mod disks;
+#[cfg(unix)]
 mod files;
 mod processes;
 mod size;
