@@ -11,11 +11,84 @@ use super::url::{Scheme, Url};
 pub(crate) fn open(url: &Url) -> Result<Arc<dyn Driver>, String> {
     match url.scheme {
         Scheme::Memory => {
-            let default = memory::Config::default();
-            let max_bytes = url.max_bytes.and_then(|bytes| usize::try_from(bytes).ok());
-            Ok(Arc::new(Memory::new(memory::Config { max_bytes: max_bytes.unwrap_or(default.max_bytes) })))
+            let mut config = memory::Config::default();
+            if let Some(bytes) = url.max_bytes {
+                config.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            }
+            Ok(Arc::new(Memory::new(config)))
         }
         Scheme::Null => Ok(Arc::new(Null)),
+        #[cfg(feature = "memcached")]
+        Scheme::Memcached | Scheme::MemcachedDiscovery | Scheme::MemcachedUnix => {
+            Ok(Arc::new(memcached(url)))
+        }
+        #[cfg(feature = "redis")]
+        Scheme::Redis | Scheme::Rediss | Scheme::RedisUnix | Scheme::RedisCluster | Scheme::RedisSentinel => {
+            Ok(Arc::new(redis(url)?))
+        }
+        #[cfg(feature = "sqlite")]
+        Scheme::Sqlite => {
+            let mut config = super::sqlite::Config::new(&url.path);
+            if let Some(bytes) = url.max_bytes {
+                config.max_bytes = bytes;
+            }
+            Ok(Arc::new(super::sqlite::Sqlite::new(config)))
+        }
+        #[expect(clippy::allow_attributes, reason = "with all features there are no others")]
+        #[allow(unreachable_patterns)]
         _ => Err(format!("this build has no engine for {url}")),
     }
+}
+
+#[cfg(feature = "memcached")]
+fn memcached(url: &Url) -> super::memcached::Memcached {
+    use std::time::Duration;
+
+    use super::memcached::{Config, Memcached, Server};
+
+    /// Between two looks at the list of servers.
+    const REFRESH: Duration = Duration::from_secs(60);
+    let servers = if url.scheme == Scheme::MemcachedUnix {
+        vec![Server::Unix(url.path.clone().into())]
+    } else {
+        url.hosts.iter().map(|host| Server::Tcp { host: host.name.clone(), port: host.port }).collect()
+    };
+    let mut config = Config::new(servers);
+    config.discovery = (url.scheme == Scheme::MemcachedDiscovery).then_some(REFRESH);
+    if let Some(timeout) = url.connect_timeout {
+        config.connect_timeout = timeout;
+    }
+    Memcached::new(config)
+}
+
+#[cfg(feature = "redis")]
+fn redis(url: &Url) -> Result<super::redis::Redis, String> {
+    use std::time::Duration;
+
+    use super::redis::{Address, Config, Endpoint, Redis, Topology};
+
+    /// How long a connection may take, which is made beside the operation that needs it.
+    const CONNECT: Duration = Duration::from_secs(1);
+    let mut endpoints: Vec<Endpoint> =
+        url.hosts.iter().map(|host| Endpoint { host: host.name.clone(), port: host.port }).collect();
+    let topology = match url.scheme {
+        Scheme::RedisCluster => Topology::Cluster(endpoints),
+        Scheme::RedisSentinel => Topology::Sentinel { sentinels: endpoints, master: url.master.clone() },
+        #[cfg(unix)]
+        Scheme::RedisUnix => Topology::Standalone(Address::Unix(url.path.clone().into())),
+        _ => {
+            let endpoint = endpoints.pop().ok_or("this system has no such sockets")?;
+            Topology::Standalone(Address::Tcp(endpoint))
+        }
+    };
+    Ok(Redis::new(Config {
+        topology,
+        user: url.user.clone(),
+        password: url.password.as_ref().map(|password| password.expose().to_owned()),
+        database: url.database,
+        connect_timeout: url.connect_timeout.unwrap_or(CONNECT),
+        #[cfg(feature = "tls")]
+        tls: (url.scheme == Scheme::Rediss)
+            .then(|| super::redis::Tls { roots: url.ca.clone().map(std::path::PathBuf::from) }),
+    }))
 }

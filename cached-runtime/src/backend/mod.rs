@@ -34,11 +34,12 @@ pub mod null;
 mod offload;
 mod owed;
 #[cfg(feature = "redis")]
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "no address leads to it yet"))]
 pub(crate) mod redis;
 pub(crate) mod remote;
 #[expect(missing_docs, reason = "seen by the expansion alone")]
 pub(crate) mod shared;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod timer;
 pub mod url;
 mod verdict;
