@@ -69,7 +69,6 @@ impl Engine {
         (self.clock)()
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "no event tells it yet"))]
     pub(super) fn notes(&self) -> Vec<SetAside> {
         std::mem::take(&mut *self.notes.lock())
     }
