@@ -36,6 +36,8 @@ pub(crate) struct Remote {
     clock: &'static Clock,
     lease: Option<Duration>,
     stem: String,
+    /// Where the function stands, if that is to be part of its keys.
+    pub(crate) place: Option<&'static str>,
     generation_key: String,
     generations: Generations,
     owed: Owed,
@@ -124,6 +126,7 @@ impl Remote {
         Self {
             clock: &state.store.clock,
             lease: shared.lease,
+            place: shared.place.map(|place| place()),
             generation_key: name::of_generation(&stem),
             stem,
             link,
