@@ -35,6 +35,7 @@ impl page {
         static __SHARED: ::cached_runtime::__rt::Shared = ::cached_runtime::__rt::Shared::new(
                 &PAGES,
             )
+            .place(|| ::core::any::type_name_of_val(&|| {}))
             .version(2)
             .lease(::core::time::Duration::new(10u64, 0u32))
             .local_timeout(::core::time::Duration::new(5u64, 0u32));

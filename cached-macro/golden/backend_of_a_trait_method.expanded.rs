@@ -7,8 +7,9 @@ impl Rates for Bank {
                     "redis://127.0.0.1/0",
                 );
                 static __SHARED: ::cached_runtime::__rt::Shared = ::cached_runtime::__rt::Shared::new(
-                    &__BACKEND,
-                );
+                        &__BACKEND,
+                    )
+                    .place(|| ::core::any::type_name_of_val(&|| {}));
                 static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
                         ::core::concat!(::core::module_path!(), "::rate"),
                         ::cached_runtime::__rt::Policy::new()

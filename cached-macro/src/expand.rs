@@ -103,9 +103,11 @@ fn with_backend(plan: &Plan, Shared { backend, options, .. }: &Shared) -> TokenS
         }
         Backend::Static(path) => (None, by_reference(path)),
     };
+    // Functions within functions have the same name as others within others.
+    let place = (!plan.is_named).then(|| quote!(.place(|| ::core::any::type_name_of_val(&|| {}))));
     quote! {{
         #own
-        static __SHARED: #private::Shared = #private::Shared::new(#backend)#options;
+        static __SHARED: #private::Shared = #private::Shared::new(#backend)#place #options;
         static __FUNCTION: #private::Function =
             #private::Function::new(#name, #private::Policy::new()#policy).shared(&__SHARED);
         &__FUNCTION

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     /// Whether the function is in an impl or a trait.
     pub(crate) is_method: bool,
     pub(crate) name: TokenStream,
+    /// Whether the name is the user's, and says all.
+    pub(crate) is_named: bool,
     pub(crate) key: Key,
     /// The calls that make the policy, after `Policy::new()`.
     pub(crate) policy: TokenStream,
@@ -99,6 +101,7 @@ impl Plan {
             companion,
             is_method,
             name,
+            is_named: options.name.is_some(),
             policy: policy(&options),
             rules: rules(&options),
             lookup: lookup(&options),

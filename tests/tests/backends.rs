@@ -198,6 +198,26 @@ fn methods_and_generic_functions_have_entries_of_their_own() {
 }
 
 #[test]
+fn functions_of_one_name_within_others_have_entries_of_their_own() {
+    fn one(n: u32) -> u32 {
+        #[cached(backend = ONE_OF_ALL)]
+        fn inner(n: u32) -> u32 {
+            n + 1
+        }
+        inner(n)
+    }
+    fn other(n: u32) -> u32 {
+        #[cached(backend = ONE_OF_ALL)]
+        fn inner(n: u32) -> u32 {
+            n + 2
+        }
+        inner(n)
+    }
+    let _own = testing::isolated();
+    assert_eq!((one(1), other(1), one(1), other(1)), (2, 3, 2, 3));
+}
+
+#[test]
 fn kinds_of_arguments_are_encoded() {
     use std::borrow::Cow;
     use std::path::Path;
@@ -238,14 +258,12 @@ fn kinds_of_arguments_are_encoded() {
 
 #[test]
 fn codecs_do_not_read_what_others_wrote() {
-    static ONE: Backend = Backend::driver("codecs", || Arc::new(Memory::new(Config::default())));
     mod packed {
         #[super::cached(name = "codecs", backend = super::ONE_OF_ALL)]
         pub(super) fn f(n: u32) -> u32 {
             n
         }
     }
-    let _ = &ONE;
     let _own = testing::isolated();
     assert_eq!(packed::f(1), 1);
     #[cached(name = "codecs", codec = json, backend = ONE_OF_ALL)]

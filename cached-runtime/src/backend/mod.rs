@@ -260,6 +260,7 @@ pub fn backends() -> Vec<BackendInfo> {
 /// What the attribute says of a function's backend.
 pub struct Shared {
     backend: &'static Backend,
+    place: Option<fn() -> &'static str>,
     version: u32,
     lease: Option<Duration>,
     local_timeout: Option<Duration>,
@@ -269,7 +270,14 @@ pub struct Shared {
 impl Shared {
     #[must_use]
     pub const fn new(backend: &'static Backend) -> Self {
-        Self { backend, version: 0, lease: None, local_timeout: None }
+        Self { backend, place: None, version: 0, lease: None, local_timeout: None }
+    }
+
+    /// Where the function stands, if its name does not tell it from others.
+    #[must_use]
+    pub const fn place(mut self, place: fn() -> &'static str) -> Self {
+        self.place = Some(place);
+        self
     }
 
     #[must_use]

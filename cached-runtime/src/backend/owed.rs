@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use parking_lot::Mutex;
 
-/// Of more, it is cheaper to forget all keys of the function.
+/// Of more, or of longer ones altogether, it is cheaper to forget all keys of the function.
 const MOST: usize = 4096;
+const MOST_BYTES: usize = 16 << 20;
 
 /// Keys by their names in the backend.
 #[derive(Default)]
@@ -23,7 +24,8 @@ impl Owed {
     /// Notes a key. Returns whether there are too many of them now, and all are forgotten.
     pub(crate) fn add(&self, name: &str, encoded: &[u8]) -> bool {
         let mut keys = self.keys.lock();
-        if keys.len() >= MOST && !keys.contains_key(name) {
+        let bytes: usize = encoded.len() + keys.values().map(Vec::len).sum::<usize>();
+        if (keys.len() >= MOST || bytes > MOST_BYTES) && !keys.contains_key(name) {
             keys.clear();
             self.any.store(false, Release);
             return true;
@@ -86,5 +88,7 @@ mod tests {
         assert!(!owed.add("7", b""), "it is there already");
         assert!(owed.add("more", b""));
         assert_eq!(owed.one(), None);
+        assert!(!owed.add("a", &vec![0; MOST_BYTES / 2]));
+        assert!(owed.add("b", &vec![0; MOST_BYTES / 2 + 1]));
     }
 }

@@ -4,17 +4,23 @@
 //! Every write after a computation is conditional on what was read before it. So an invalidation that came
 //! between the two, which leaves a tombstone, is not undone.
 
+mod claim;
+mod forget;
+mod generation;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use claim::{Claim, RELEASED};
+
 use super::codec::Coding;
-use super::driver::{Expected, Found, Version};
+use super::driver::{Expected, Found};
 use super::envelope::{Kind, Record, Wall};
-use super::generation::{Generations, Knowledge, random};
+use super::generation::{Generations, Knowledge};
 use super::lease::{Next, Patience};
-use super::link::{By, Link, Trouble, Way, blocking};
+use super::link::{By, Link, Trouble, Way};
 use super::owed::Owed;
-use super::verdict::{self, Sought, Verdict, unchanged};
+use super::verdict::{Sought, Verdict, unchanged};
 use super::{Shared, name, offload};
 use crate::clock::{Clock, nanoseconds};
 use crate::function::State;
@@ -22,8 +28,6 @@ use crate::stats::Count;
 
 /// How long an invalidation is remembered in the backend. What took longer to compute is not stored there.
 const TOMBSTONE: Duration = Duration::from_secs(600);
-/// How long a claim that was given up can be seen by those who waited for it.
-const RELEASED: Duration = Duration::from_secs(1);
 const MILLISECOND: u64 = 1_000_000;
 
 /// See the module.
@@ -32,6 +36,8 @@ pub(crate) struct Remote {
     clock: &'static Clock,
     lease: Option<Duration>,
     stem: String,
+    /// Where the function stands, if that is to be part of its keys.
+    pub(crate) place: Option<&'static str>,
     generation_key: String,
     generations: Generations,
     owed: Owed,
@@ -86,31 +92,6 @@ pub(crate) struct Ticket {
     begun: Instant,
 }
 
-/// A claim that was made. One that is dropped is given up, in another thread.
-struct Claim {
-    link: Arc<Link>,
-    clock: &'static Clock,
-    name: String,
-    version: Version,
-    /// What then takes its place.
-    released: Option<Vec<u8>>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let Some(released) = self.released.take() else { return };
-        let (link, clock, name) = (Arc::clone(&self.link), self.clock, std::mem::take(&mut self.name));
-        let expected = Expected::Version(self.version);
-        let release = move || {
-            let by = link.by(Way::Blocking, clock);
-            let set = link.set(by, &name, released, Some(RELEASED), expected);
-            // It ends by itself if this fails.
-            let _ = blocking(set);
-        };
-        let _ = offload::submit(Box::new(release));
-    }
-}
-
 /// A value as it is to be stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Encoded<'a> {
@@ -145,6 +126,7 @@ impl Remote {
         Self {
             clock: &state.store.clock,
             lease: shared.lease,
+            place: shared.place.map(|place| place()),
             generation_key: name::of_generation(&stem),
             stem,
             link,
@@ -300,85 +282,6 @@ impl Remote {
         Ok(look)
     }
 
-    /// What is known of the generation, after the backend was told what it is owed.
-    async fn knowledge(&self, by: By) -> Result<Knowledge, Trouble> {
-        let knowledge = self.generations.knowledge(self.clock.now());
-        if let Knowledge::Owed(generation) = knowledge {
-            self.tell(by, generation).await?;
-        }
-        Ok(knowledge)
-    }
-
-    async fn tell(&self, by: By, generation: u128) -> Result<(), Trouble> {
-        self.set_generation(by, generation, Expected::Anything).await?;
-        self.generations.told(generation, self.clock.now());
-        Ok(())
-    }
-
-    async fn set_generation(&self, by: By, generation: u128, expected: Expected) -> Result<bool, Trouble> {
-        let payload = generation.to_le_bytes();
-        let key = self.generation_key.as_bytes();
-        let record =
-            Record { kind: Kind::Generation, payload: &payload, generation, ..self.blank(key, None, 0) };
-        let bytes = record.encode().ok_or(Trouble::TooLarge)?;
-        self.link.set(by, &self.generation_key, bytes, None, expected).await
-    }
-
-    /// The generation, given what was found of it; a new one if it was lost.
-    async fn settle(&self, by: By, asked: u64, found: Option<Found>) -> Result<u128, Trouble> {
-        let key = self.generation_key.as_bytes();
-        let learn = |generation| self.generations.learn(generation, asked, self.clock.now());
-        if let Some(generation) = verdict::generation(found.as_ref(), key) {
-            return Ok(learn(generation));
-        }
-        let new = random();
-        match self.set_generation(by, new, unchanged(found.as_ref())).await {
-            Ok(true) => return Ok(learn(new)),
-            Ok(false) => {}
-            // The last one to write it wins.
-            Err(Trouble::Unsupported) => {
-                self.set_generation(by, new, Expected::Anything).await?;
-            }
-            Err(trouble) => return Err(trouble),
-        }
-        let mut found = self.link.get(by, &[&self.generation_key]).await?;
-        // An engine that stores nothing has no generations either, and needs none.
-        Ok(learn(verdict::generation(found.pop().flatten().as_ref(), key).unwrap_or(new)))
-    }
-
-    /// Makes a claim in the place of what was found, unless something is in the way.
-    async fn claim(&self, way: Way, key: &RemoteKey, ticket: &Ticket) -> Result<Option<Claim>, Trouble> {
-        let Some(lease) = self.lease else { return Ok(None) };
-        let number = random();
-        let payload = number.to_le_bytes();
-        let claim = |kind, ttl| {
-            let blank = self.blank(&key.encoded, Some(ttl), 0);
-            Record { kind, payload: &payload, generation: ticket.generation, ..blank }.encode()
-        };
-        let (Some(claimed), Some(released)) = (claim(Kind::Claim, lease), claim(Kind::Released, RELEASED))
-        else {
-            return Err(Trouble::TooLarge);
-        };
-        let by = self.by(way);
-        let set = self.link.set(by, &key.name, claimed, Some(lease), ticket.expected);
-        if !set.await? {
-            return Ok(None);
-        }
-        // Which version it is, the engine tells only who reads it.
-        let mut found = self.link.get(by, &[&key.name]).await?;
-        let Some(Found { value, version: Some(version) }) = found.pop().flatten() else { return Ok(None) };
-        let is_own = Record::decode(&value).is_some_and(|record| {
-            record.kind == Kind::Claim && verdict::number(record.payload) == Some(number)
-        });
-        Ok(is_own.then(|| Claim {
-            link: Arc::clone(&self.link),
-            clock: self.clock,
-            name: key.name.clone(),
-            version,
-            released: Some(released),
-        }))
-    }
-
     /// A record of a key that says nothing yet.
     fn blank<'a>(&self, key: &'a [u8], ttl: Option<Duration>, cost: u64) -> Record<'a> {
         let written = self.clock.wall();
@@ -445,17 +348,6 @@ impl Remote {
         }
     }
 
-    /// What was there before must not remain.
-    async fn too_large(&self, way: Way, key: &RemoteKey) -> Written {
-        self.counts.too_large.add(1);
-        let by = self.by(way);
-        let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
-        if deleted.is_err() {
-            self.owe(key);
-        }
-        Written::NotStored
-    }
-
     /// Nothing is to be stored after all.
     pub(crate) async fn abandon(&self, way: Way, key: &RemoteKey, mut ticket: Ticket) {
         if let Some(claim) = &mut ticket.claim {
@@ -478,57 +370,6 @@ impl Remote {
         }
     }
 
-    /// Forgets one key; returns whether a fresh value was there. What is being computed elsewhere is not
-    /// stored afterwards, if the engine can compare versions.
-    pub(crate) async fn invalidate(&'static self, way: Way, key: &RemoteKey, codec: u8) -> bool {
-        match self.try_to_invalidate(way, key, codec).await {
-            Ok(was_there) => was_there,
-            Err(trouble) => {
-                self.count(trouble);
-                self.owe(key);
-                false
-            }
-        }
-    }
-
-    async fn try_to_invalidate(&'static self, way: Way, key: &RemoteKey, codec: u8) -> Result<bool, Trouble> {
-        let by = self.by(way);
-        let look = self.look(by, key).await?;
-        let was_there = matches!(self.judge(key, codec, &look), Verdict::Value(_));
-        self.forget(by, key, look.generation).await?;
-        Ok(was_there)
-    }
-
-    /// Leaves a tombstone, or nothing where it would not be looked at.
-    async fn forget(&self, by: By, key: &RemoteKey, generation: u128) -> Result<(), Trouble> {
-        if self.link.conditions() == Some(false) {
-            self.link.delete(by, &key.name, Expected::Anything).await?;
-        } else {
-            let blank = self.blank(&key.encoded, Some(TOMBSTONE), 0);
-            let record = Record { kind: Kind::Tombstone, generation, ..blank };
-            let bytes = record.encode().ok_or(Trouble::TooLarge)?;
-            let (ttl, expected) = (Some(TOMBSTONE), Expected::Anything);
-            match self.link.set(by, &key.name, bytes, ttl, expected).await {
-                // It has removed what was there.
-                Ok(_) | Err(Trouble::TooLarge) => {}
-                Err(trouble) => return Err(trouble),
-            }
-        }
-        self.owed.remove(&key.name);
-        Ok(())
-    }
-
-    /// Removes what was stored after all where the engine could not prevent it.
-    pub(crate) async fn undo(&self, way: Way, key: &RemoteKey) {
-        if self.link.conditions() == Some(false) {
-            let by = self.by(way);
-            let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
-            if deleted.is_err() {
-                self.owe(key);
-            }
-        }
-    }
-
     /// Stores a value, whatever is there.
     pub(crate) async fn put(&'static self, way: Way, key: &RemoteKey, value: Encoded<'_>) {
         let by = self.by(way);
@@ -545,41 +386,5 @@ impl Remote {
         if self.store(way, key, value, ticket).await != Written::Stored {
             self.owe(key);
         }
-    }
-
-    async fn generation(&self, by: By) -> Result<u128, Trouble> {
-        match self.knowledge(by).await? {
-            Knowledge::Known(generation) | Knowledge::Owed(generation) => Ok(generation),
-            Knowledge::Asked(asked) => {
-                let mut found = self.link.get(by, &[&self.generation_key]).await?;
-                self.settle(by, asked, found.pop().flatten()).await
-            }
-        }
-    }
-
-    /// Forgets all keys: here at once, in other processes within a second.
-    pub(crate) async fn clear(&self, way: Way) {
-        let generation = self.generations.renew();
-        self.owed.clear();
-        if let Err(trouble) = self.tell(self.by(way), generation).await {
-            self.count(trouble);
-        }
-    }
-
-    fn owe(&self, key: &RemoteKey) {
-        if self.owed.add(&key.name, &key.encoded) {
-            self.generations.renew();
-        }
-    }
-
-    /// Makes up for invalidations that failed, until one fails again.
-    fn pay(&'static self) {
-        while let Some((name, encoded)) = self.owed.one() {
-            let key = RemoteKey { encoded, name };
-            if blocking(self.forget(self.by(Way::Blocking), &key, 0)).is_err() {
-                break;
-            }
-        }
-        self.owed.end_to_pay();
     }
 }

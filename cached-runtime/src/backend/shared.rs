@@ -141,8 +141,9 @@ tuples! {
 
 /// The key of a call of a function with these types. What is generic is told apart by its types' names, which
 /// are all that there is of them in another process.
-fn encode<G: ?Sized, P: EncodedKey>(key: &P) -> Result<Vec<u8>, NoEncoding> {
+fn encode<G: ?Sized, P: EncodedKey>(key: &P, place: Option<&str>) -> Result<Vec<u8>, NoEncoding> {
     let mut encoder = Encoder::default();
+    encoder.item(&place)?;
     if typeid::of::<G>() != TypeId::of::<()>() {
         encoder.item(type_name::<G>())?;
     }
@@ -212,7 +213,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         let remote = call.target.as_ref().and_then(|_| {
             let remote = call.state.remote().filter(|remote| !(may_be_refused && remote.is_refused()))?;
             // A type that says that it has no encoding cannot have an entry either.
-            let Ok(encoded) = caught(|| Ok(encode::<G, P>(key)?)) else {
+            let Ok(encoded) = caught(|| Ok(encode::<G, P>(key, remote.place)?)) else {
                 remote.counts.errors.add(1);
                 return None;
             };

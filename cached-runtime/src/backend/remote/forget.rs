@@ -1,0 +1,93 @@
+//! Forgetting a key in the backend, now or when it is there again.
+
+use super::{Remote, RemoteKey, TOMBSTONE, Written};
+use crate::backend::driver::Expected;
+use crate::backend::envelope::{Kind, Record};
+use crate::backend::link::{By, Trouble, Way, blocking};
+use crate::backend::verdict::Verdict;
+
+impl Remote {
+    /// What was there before must not remain.
+    pub(super) async fn too_large(&self, way: Way, key: &RemoteKey) -> Written {
+        self.counts.too_large.add(1);
+        let by = self.by(way);
+        let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
+        if deleted.is_err() {
+            self.owe(key);
+        }
+        Written::NotStored
+    }
+
+    /// Forgets one key; returns whether a fresh value was there. What is being computed elsewhere is not
+    /// stored afterwards, if the engine can compare versions.
+    pub(crate) async fn invalidate(&'static self, way: Way, key: &RemoteKey, codec: u8) -> bool {
+        match self.try_to_invalidate(way, key, codec).await {
+            Ok(was_there) => was_there,
+            Err(trouble) => {
+                self.count(trouble);
+                self.owe(key);
+                false
+            }
+        }
+    }
+
+    pub(super) async fn try_to_invalidate(
+        &'static self,
+        way: Way,
+        key: &RemoteKey,
+        codec: u8,
+    ) -> Result<bool, Trouble> {
+        let by = self.by(way);
+        let look = self.look(by, key).await?;
+        let was_there = matches!(self.judge(key, codec, &look), Verdict::Value(_));
+        self.forget(by, key, look.generation).await?;
+        Ok(was_there)
+    }
+
+    /// Leaves a tombstone, or nothing where it would not be looked at.
+    pub(super) async fn forget(&self, by: By, key: &RemoteKey, generation: u128) -> Result<(), Trouble> {
+        if self.link.conditions() == Some(false) {
+            self.link.delete(by, &key.name, Expected::Anything).await?;
+        } else {
+            let blank = self.blank(&key.encoded, Some(TOMBSTONE), 0);
+            let record = Record { kind: Kind::Tombstone, generation, ..blank };
+            let bytes = record.encode().ok_or(Trouble::TooLarge)?;
+            let (ttl, expected) = (Some(TOMBSTONE), Expected::Anything);
+            match self.link.set(by, &key.name, bytes, ttl, expected).await {
+                // It has removed what was there.
+                Ok(_) | Err(Trouble::TooLarge) => {}
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        self.owed.remove(&key.name);
+        Ok(())
+    }
+
+    /// Removes what was stored after all where the engine could not prevent it.
+    pub(crate) async fn undo(&self, way: Way, key: &RemoteKey) {
+        if self.link.conditions() == Some(false) {
+            let by = self.by(way);
+            let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
+            if deleted.is_err() {
+                self.owe(key);
+            }
+        }
+    }
+
+    pub(super) fn owe(&self, key: &RemoteKey) {
+        if self.owed.add(&key.name, &key.encoded) {
+            self.generations.renew();
+        }
+    }
+
+    /// Makes up for invalidations that failed, until one fails again.
+    pub(super) fn pay(&'static self) {
+        while let Some((name, encoded)) = self.owed.one() {
+            let key = RemoteKey { encoded, name };
+            if blocking(self.forget(self.by(Way::Blocking), &key, 0)).is_err() {
+                break;
+            }
+        }
+        self.owed.end_to_pay();
+    }
+}
