@@ -180,6 +180,59 @@ fn a_leader_whose_key_panics_when_it_is_dropped_holds_nobody_up() {
     });
 }
 
+/// A key that panics when it is compared, once it is told to; all have the same hash.
+#[derive(Clone)]
+struct Incomparable(u32);
+
+impl Hash for Incomparable {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        0.hash(hasher);
+    }
+}
+
+impl PartialEq for Incomparable {
+    fn eq(&self, other: &Self) -> bool {
+        if ARMED.replace(false) {
+            std::panic::panic_any(MESSAGE);
+        }
+        self.0 == other.0
+    }
+}
+
+impl Eq for Incomparable {}
+
+#[test]
+fn a_leader_whose_key_panics_while_its_value_is_stored_holds_nobody_up() {
+    static RUNS: Runs = Runs::new();
+    #[cached]
+    async fn f(key: &Incomparable) -> u32 {
+        let run = RUNS.add();
+        let mut polled = false;
+        // The leader, which is the second run, takes two polls.
+        std::future::poll_fn(|_| {
+            if run != 2 || std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        key.0
+    }
+    quietly();
+    watched(|| {
+        let _own = testing::isolated();
+        let poll =
+            |future: Pin<&mut dyn Future<Output = u32>>| future.poll(&mut Context::from_waker(Waker::noop()));
+        // With this one the leader's key is compared when its value is stored.
+        let (other, key) = (Incomparable(1), Incomparable(2));
+        assert_eq!(poll(Box::pin(f(&other)).as_mut()), Poll::Ready(1));
+        let mut leader = Box::pin(f(&key));
+        let mut waits = Box::pin(f(&key));
+        assert!(poll(leader.as_mut()).is_pending() && poll(waits.as_mut()).is_pending());
+        ARMED.set(true);
+        assert!(catch_unwind(AssertUnwindSafe(|| poll(leader.as_mut()))).is_err());
+        assert_eq!(poll(waits.as_mut()), Poll::Ready(2));
+        assert_eq!(RUNS.get(), 3);
+    });
+}
+
 #[test]
 fn panics_at_random_on_many_threads_leave_the_store_as_it_should_be() {
     quietly();
