@@ -180,7 +180,12 @@ mod tests {
             .collect();
         let hits = ours(&requests, 90);
         let expected = usize::try_from(literal::stats().hits).expect("there were few");
-        assert!(hits.abs_diff(expected) <= expected / 50, "{hits} hits instead of {expected}");
+        // Hashes are seeded at random, which makes them differ by up to a twentieth or so.
+        assert!(hits.abs_diff(expected) <= expected / 8, "{hits} hits instead of {expected}");
+        for other in [60, 135] {
+            let hits = ours(&requests, other);
+            assert!(hits.abs_diff(expected) > expected / 8, "{hits} hits with {other}, {expected} with 90");
+        }
         for capacity in [1, 16, 864, 17_293, 1_000_000] {
             assert_eq!(PARTS / (PARTS / capacity), capacity);
         }
