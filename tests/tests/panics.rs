@@ -1,17 +1,15 @@
 //! User code that panics anywhere, on many threads at once.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Once;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use cached_runtime::{cached, testing};
-use cached_tests::{Runs, watched};
+use cached_tests::{Runs, poll_once, watched};
 
 thread_local! {
     /// One in so many of what a thread does panics; none if it is 0.
@@ -168,15 +166,13 @@ fn a_leader_whose_key_panics_when_it_is_dropped_holds_nobody_up() {
     quietly();
     watched(|| {
         let _own = testing::isolated();
-        let poll =
-            |future: Pin<&mut dyn Future<Output = u32>>| future.poll(&mut Context::from_waker(Waker::noop()));
         let key = Bomb;
         let mut leader = Box::pin(f(&key));
         let mut waits = Box::pin(f(&key));
-        assert!(poll(leader.as_mut()).is_pending() && poll(waits.as_mut()).is_pending());
+        assert!(poll_once(leader.as_mut()).is_pending() && poll_once(waits.as_mut()).is_pending());
         ARMED.set(true);
         assert!(catch_unwind(AssertUnwindSafe(|| drop(leader))).is_err());
-        assert_eq!(poll(waits.as_mut()), Poll::Ready(2));
+        assert_eq!(poll_once(waits.as_mut()), Poll::Ready(2));
     });
 }
 
@@ -218,17 +214,15 @@ fn a_leader_whose_key_panics_while_its_value_is_stored_holds_nobody_up() {
     quietly();
     watched(|| {
         let _own = testing::isolated();
-        let poll =
-            |future: Pin<&mut dyn Future<Output = u32>>| future.poll(&mut Context::from_waker(Waker::noop()));
         // With this one the leader's key is compared when its value is stored.
         let (other, key) = (Incomparable(1), Incomparable(2));
-        assert_eq!(poll(Box::pin(f(&other)).as_mut()), Poll::Ready(1));
+        assert_eq!(poll_once(Box::pin(f(&other)).as_mut()), Poll::Ready(1));
         let mut leader = Box::pin(f(&key));
         let mut waits = Box::pin(f(&key));
-        assert!(poll(leader.as_mut()).is_pending() && poll(waits.as_mut()).is_pending());
+        assert!(poll_once(leader.as_mut()).is_pending() && poll_once(waits.as_mut()).is_pending());
         ARMED.set(true);
-        assert!(catch_unwind(AssertUnwindSafe(|| poll(leader.as_mut()))).is_err());
-        assert_eq!(poll(waits.as_mut()), Poll::Ready(2));
+        assert!(catch_unwind(AssertUnwindSafe(|| poll_once(leader.as_mut()))).is_err());
+        assert_eq!(poll_once(waits.as_mut()), Poll::Ready(2));
         assert_eq!(RUNS.get(), 3);
     });
 }
