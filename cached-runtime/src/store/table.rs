@@ -17,6 +17,7 @@ use super::janitor;
 use super::places::Place;
 pub(crate) use super::shard::Writer;
 use super::shard::{Locked, Shard, times};
+use crate::call::after_drop;
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::epoch::with_guard;
 use crate::function::State;
@@ -239,7 +240,8 @@ where
         };
         // What is left is dropped without the lock: to drop it may be to call the function.
         drop(locked);
-        (left.is_none(), found)
+        let is_stored = left.is_none();
+        after_drop(left, (is_stored, found))
     }
 
     /// Sets room for one entry aside, if there is any or something has expired.
