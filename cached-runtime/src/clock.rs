@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex};
 
+use crate::shim::spawn;
 use crate::stats;
 
 /// A moment, in nanoseconds of the clock.
@@ -94,8 +95,7 @@ impl Ticking {
     fn start() {
         let Some(mut ticking) = TICKING.try_lock() else { return };
         if !ticking.exists {
-            let thread = thread::Builder::new().name("cached-clock".to_owned());
-            ticking.exists = thread.spawn(Self::work).is_ok();
+            ticking.exists = spawn("cached-clock", Self::work);
         }
         ticking.wanted = true;
         WANTED.notify_one();

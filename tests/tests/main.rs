@@ -1,6 +1,7 @@
 //! What users rely on, by behaviour.
 
 mod companion;
+mod drops;
 mod expiry;
 mod flights;
 mod limits;

@@ -13,20 +13,20 @@ use cached_tests::{Runs, poll_once, watched};
 
 thread_local! {
     /// One in so many of what a thread does panics; none if it is 0.
-    static ONE_IN: Cell<u64> = const { Cell::new(0) };
-    static RANDOM: Cell<u64> = const { Cell::new(1) };
+    pub(crate) static ONE_IN: Cell<u64> = const { Cell::new(0) };
+    pub(crate) static RANDOM: Cell<u64> = const { Cell::new(1) };
 }
 
-const MESSAGE: &str = "as it was told to";
+pub(crate) const MESSAGE: &str = "as it was told to";
 
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     let next = RANDOM.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     RANDOM.set(next);
     next >> 33
 }
 
 /// Perhaps panics, unless this thread is panicking: two at once would end the process.
-fn perhaps() {
+pub(crate) fn perhaps() {
     let one_in = ONE_IN.get();
     if one_in > 0 && !thread::panicking() && random().is_multiple_of(one_in) {
         std::panic::panic_any(MESSAGE);
@@ -34,7 +34,7 @@ fn perhaps() {
 }
 
 /// Says nothing of the panics that are meant to be.
-fn quietly() {
+pub(crate) fn quietly() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let others = std::panic::take_hook();
