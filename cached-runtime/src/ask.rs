@@ -1,6 +1,6 @@
 //! What a companion asks about one key.
 
-use crate::call::Entry;
+use crate::call::{Entry, after_drop};
 
 /// A question about an entry, and its answer. `F` is the type of a function that returns what the annotated
 /// one does: written so, a lifetime that is missing in there is the same error as elsewhere in the expansion.
@@ -38,7 +38,8 @@ impl<R> Ask<fn() -> R> for Invalidate {
 impl<R> Ask<fn() -> R> for Peek {
     type Answer = Option<R>;
     fn of(self, entry: impl Entry<Returned = R>) -> Option<R> {
-        entry.peek()
+        let value = entry.peek();
+        after_drop(entry, value)
     }
 }
 

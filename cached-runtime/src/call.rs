@@ -115,6 +115,13 @@ pub(crate) fn conditions(function: &'static Function, state: &State, lookup: Loo
     lookup.bypass_if(!state.store.is_enabled())
 }
 
+/// A value, once something else is gone whose drop may panic: what a function was about to return would
+/// be leaked by that (rust-lang/rust#47949).
+pub(crate) fn after_drop<T>(gone: impl Sized, value: T) -> T {
+    drop(gone);
+    value
+}
+
 /// What a lookup found.
 pub enum Step<O: Outcome, K: Owned> {
     Return(O::Returned),
@@ -307,15 +314,16 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     fn run_once(mut self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
         loop {
             match self.turn(false) {
-                Turn::Return(value) => return value,
+                Turn::Return(value) => return after_drop(self, value),
                 Turn::Bypass => return body(),
                 Turn::Compute(Begun { number, entered: _entered, .. }) => {
                     let computation = Computation::begin(&self, number, None);
                     return computation.land(body());
                 }
                 Turn::Wait(flight, _waiting) => {
-                    if let Some(value) = self.after(flight.wait()) {
-                        return value;
+                    let value = self.after(flight.wait());
+                    if let Some(value) = after_drop(flight, value) {
+                        return after_drop(self, value);
                     }
                 }
             }
@@ -326,7 +334,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     pub async fn run_async(mut self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
         loop {
             match self.turn(true) {
-                Turn::Return(value) => return value,
+                Turn::Return(value) => return after_drop(self, value),
                 Turn::Bypass => return body().await,
                 Turn::Compute(Begun { number, course, flight, entered }) => {
                     drop(entered);
@@ -340,8 +348,9 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                     return computation.land(value);
                 }
                 Turn::Wait(flight, _waiting) => {
-                    if let Some(value) = self.after(flight.ended().await) {
-                        return value;
+                    let value = self.after(flight.ended().await);
+                    if let Some(value) = after_drop(flight, value) {
+                        return after_drop(self, value);
                     }
                 }
             }

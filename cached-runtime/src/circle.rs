@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::shim::thread_local;
+
 /// A running computation, and the one within whose body it began.
 #[derive(Clone)]
 pub(crate) struct Course {

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex};
 
+use crate::shim::spawn;
 use crate::stats;
 
 /// A moment, in nanoseconds of the clock.
@@ -96,8 +97,7 @@ impl Ticking {
     fn start() {
         let Some(mut ticking) = TICKING.try_lock() else { return };
         if !ticking.exists {
-            let thread = thread::Builder::new().name("cached-clock".to_owned());
-            ticking.exists = thread.spawn(Self::work).is_ok();
+            ticking.exists = spawn("cached-clock", Self::work);
         }
         ticking.wanted = true;
         WANTED.notify_one();

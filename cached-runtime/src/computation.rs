@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use once_cell::sync::OnceCell;
 
-use crate::call::{Call, DeliveryOf, FlightOf, Owned, Target};
+use crate::call::{Call, DeliveryOf, FlightOf, Owned, Target, after_drop};
 use crate::circle::{self, Course};
 use crate::clock::{self, Moment};
 use crate::epoch::with_guard;
@@ -112,7 +112,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             flight.end(Ending::Landed(delivery));
         }
         self.landed = true;
-        Settled { returned, fenced }
+        after_drop(self, Settled { returned, fenced })
     }
 
     /// Ends the computation's time in the table, and stores a value; returns whether it was stored, and

@@ -14,16 +14,15 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
-use parking_lot::{Condvar, Mutex};
 
 use crate::circle::{self, Course};
 use crate::clock::{self, Moment, NEVER, nanoseconds};
+use crate::shim::{AtomicBool, AtomicU64, Condvar, Mutex};
 use crate::store::janitor;
 
 /// What became of a flight.

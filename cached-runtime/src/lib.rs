@@ -58,10 +58,13 @@ mod handle;
     reason = "seen by the expansion alone"
 )]
 mod key;
+#[cfg(all(test, shuttle, feature = "testing"))]
+mod model;
 #[expect(missing_docs, clippy::unused_self, reason = "seen by the expansion alone")]
 mod outcome;
 mod policy;
 mod report;
+mod shim;
 mod stats;
 mod store;
 #[cfg(feature = "testing")]

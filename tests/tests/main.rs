@@ -2,6 +2,7 @@
 
 mod backends;
 mod companion;
+mod drops;
 mod expiry;
 mod flights;
 mod limits;

@@ -1,34 +1,32 @@
 //! User code that panics anywhere, on many threads at once.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Once;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use cached_runtime::{cached, testing};
-use cached_tests::{Runs, watched};
+use cached_tests::{Runs, poll_once, watched};
 
 thread_local! {
     /// One in so many of what a thread does panics; none if it is 0.
-    static ONE_IN: Cell<u64> = const { Cell::new(0) };
-    static RANDOM: Cell<u64> = const { Cell::new(1) };
+    pub(crate) static ONE_IN: Cell<u64> = const { Cell::new(0) };
+    pub(crate) static RANDOM: Cell<u64> = const { Cell::new(1) };
 }
 
-const MESSAGE: &str = "as it was told to";
+pub(crate) const MESSAGE: &str = "as it was told to";
 
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     let next = RANDOM.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     RANDOM.set(next);
     next >> 33
 }
 
 /// Perhaps panics, unless this thread is panicking: two at once would end the process.
-fn perhaps() {
+pub(crate) fn perhaps() {
     let one_in = ONE_IN.get();
     if one_in > 0 && !thread::panicking() && random().is_multiple_of(one_in) {
         std::panic::panic_any(MESSAGE);
@@ -36,7 +34,7 @@ fn perhaps() {
 }
 
 /// Says nothing of the panics that are meant to be.
-fn quietly() {
+pub(crate) fn quietly() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let others = std::panic::take_hook();
@@ -168,15 +166,64 @@ fn a_leader_whose_key_panics_when_it_is_dropped_holds_nobody_up() {
     quietly();
     watched(|| {
         let _own = testing::isolated();
-        let poll =
-            |future: Pin<&mut dyn Future<Output = u32>>| future.poll(&mut Context::from_waker(Waker::noop()));
         let key = Bomb;
         let mut leader = Box::pin(f(&key));
         let mut waits = Box::pin(f(&key));
-        assert!(poll(leader.as_mut()).is_pending() && poll(waits.as_mut()).is_pending());
+        assert!(poll_once(leader.as_mut()).is_pending() && poll_once(waits.as_mut()).is_pending());
         ARMED.set(true);
         assert!(catch_unwind(AssertUnwindSafe(|| drop(leader))).is_err());
-        assert_eq!(poll(waits.as_mut()), Poll::Ready(2));
+        assert_eq!(poll_once(waits.as_mut()), Poll::Ready(2));
+    });
+}
+
+/// A key that panics when it is compared, once it is told to; all have the same hash.
+#[derive(Clone)]
+struct Incomparable(u32);
+
+impl Hash for Incomparable {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        0.hash(hasher);
+    }
+}
+
+impl PartialEq for Incomparable {
+    fn eq(&self, other: &Self) -> bool {
+        if ARMED.replace(false) {
+            std::panic::panic_any(MESSAGE);
+        }
+        self.0 == other.0
+    }
+}
+
+impl Eq for Incomparable {}
+
+#[test]
+fn a_leader_whose_key_panics_while_its_value_is_stored_holds_nobody_up() {
+    static RUNS: Runs = Runs::new();
+    #[cached]
+    async fn f(key: &Incomparable) -> u32 {
+        let run = RUNS.add();
+        let mut polled = false;
+        // The leader, which is the second run, takes two polls.
+        std::future::poll_fn(|_| {
+            if run != 2 || std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        key.0
+    }
+    quietly();
+    watched(|| {
+        let _own = testing::isolated();
+        // With this one the leader's key is compared when its value is stored.
+        let (other, key) = (Incomparable(1), Incomparable(2));
+        assert_eq!(poll_once(Box::pin(f(&other)).as_mut()), Poll::Ready(1));
+        let mut leader = Box::pin(f(&key));
+        let mut waits = Box::pin(f(&key));
+        assert!(poll_once(leader.as_mut()).is_pending() && poll_once(waits.as_mut()).is_pending());
+        ARMED.set(true);
+        assert!(catch_unwind(AssertUnwindSafe(|| poll_once(leader.as_mut()))).is_err());
+        assert_eq!(poll_once(waits.as_mut()), Poll::Ready(2));
+        assert_eq!(RUNS.get(), 3);
     });
 }
 

@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::thread;
 
 use cached_runtime::{cached, testing};
-use cached_tests::{Runs, watched};
+use cached_tests::{Runs, poll_once, watched};
 
 /// A value or a key that makes calls when it is dropped.
 #[derive(Clone)]
@@ -234,10 +234,6 @@ fn what_is_evicted_replaced_and_forgotten_may_use_the_function_when_it_is_droppe
         f::clear();
         assert!(DROPS.get() > 400);
     });
-}
-
-fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! A stored value with its key, its deadline and how often it was hit: the latter two in one word.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::eviction::FREQUENCY_MAX;
 use crate::clock::{Moment, NEVER};
+use crate::shim::AtomicU64;
 
 pub(crate) struct Entry<K, S> {
     pub(super) key: K,

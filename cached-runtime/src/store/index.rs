@@ -11,12 +11,12 @@
 //! a time.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use sdd::{AtomicShared, Guard, Shared, Tag};
+use sdd::{Guard, Shared, Tag};
 
 use super::places::{CHUNK, Chunks, Place, WAYS};
+use crate::shim::{AtomicShared, AtomicU64};
 
 /// So many of the seven ways are in use on average when an index is full.
 const WAYS_USED: usize = 6;
@@ -467,6 +467,9 @@ impl<T: Send + Sync + 'static> Index<T> {
         }
     }
 }
+
+#[cfg(all(test, shuttle))]
+mod model;
 
 #[cfg(test)]
 mod tests {

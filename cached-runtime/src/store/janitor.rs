@@ -15,6 +15,7 @@ use super::Inner;
 use crate::clock::{self, Moment, NEVER, nanoseconds};
 use crate::epoch;
 use crate::flight::Watched;
+use crate::shim::spawn;
 
 /// It wakes up no more often than this, so that entries are removed together.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -104,8 +105,7 @@ fn runs(store: &Inner) -> bool {
 /// Where no thread can be had, expired entries go when others are stored.
 fn start(duty: &mut Duty) {
     if !duty.works {
-        let thread = thread::Builder::new().name("cached-janitor".to_owned());
-        duty.works = thread.spawn(work).is_ok();
+        duty.works = spawn("cached-janitor", work);
     }
 }
 

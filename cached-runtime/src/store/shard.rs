@@ -1,10 +1,8 @@
 //! A part of a table: an index that is read without a lock, and behind the writers' lock all that
 //! readers need not know.
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-use parking_lot::{Mutex, MutexGuard};
 use sdd::{Guard, Shared};
 
 use super::entry::Entry;
@@ -16,6 +14,7 @@ use super::table::{NewValue, Table};
 use crate::clock::{Moment, NEVER};
 use crate::flight::Flights;
 use crate::policy::{Freshness, Times};
+use crate::shim::{AtomicUsize, Mutex, MutexGuard};
 use crate::stats::Counts;
 
 /// See the module. `D` is what a flight delivers to those who wait for it.

@@ -5,7 +5,6 @@ use std::any::Any;
 use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread;
 
 use foldhash::fast::RandomState;
@@ -18,11 +17,13 @@ use super::janitor;
 use super::places::Place;
 pub(crate) use super::shard::Writer;
 use super::shard::{Locked, Shard, times};
+use crate::call::after_drop;
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::epoch::with_guard;
 use crate::function::State;
 use crate::key::Part;
 use crate::policy::Freshness;
+use crate::shim::{AtomicU64, AtomicUsize, yield_now};
 use crate::stats::{Counts, PerThread};
 
 /// A value that is to be stored.
@@ -226,6 +227,10 @@ where
         while value.is_some() && !self.is_whole() && !reserved.is_there && locked.len() == 0 {
             drop(locked);
             reserved.is_there = self.reserve_anywhere(guard);
+            if !reserved.is_there {
+                // All the room is set aside by others, who need the processor to use it.
+                yield_now();
+            }
             locked = self.lock(hash, guard);
         }
         let (key, found) = key(&mut locked.writer);
@@ -235,7 +240,8 @@ where
         };
         // What is left is dropped without the lock: to drop it may be to call the function.
         drop(locked);
-        (left.is_none(), found)
+        let is_stored = left.is_none();
+        after_drop(left, (is_stored, found))
     }
 
     /// Sets room for one entry aside, if there is any or something has expired.
@@ -380,6 +386,9 @@ where
         with_guard(|guard| self.shards.iter().map(|shard| Locked::new(self, shard, guard).clear()).sum())
     }
 }
+
+#[cfg(all(test, shuttle, feature = "testing"))]
+mod model;
 
 #[cfg(all(test, feature = "testing"))]
 mod tests {
