@@ -124,6 +124,11 @@ impl Inner {
         }
     }
 
+    /// The most entries of all functions together.
+    pub(crate) fn most_entries(&self) -> usize {
+        self.most_entries.load(Relaxed)
+    }
+
     fn evict_from_largest(&self, by_entries: bool) -> bool {
         let size = |(entries, bytes): (usize, usize)| if by_entries { entries } else { bytes };
         self.tables().max_by_key(|table| size(table.footprint())).is_some_and(AnyTable::evict_one)

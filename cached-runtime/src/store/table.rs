@@ -98,7 +98,9 @@ where
     D: Send + Sync + 'static,
 {
     pub(crate) fn new(state: &'static State, keys: Keys<K>) -> Self {
-        Self::with_shards(state, keys, shards(state.capacity, state.policy().is_weighed()))
+        // What all functions together may not exceed, one of them cannot either.
+        let most = state.capacity.min(state.store.most_entries());
+        Self::with_shards(state, keys, shards(most, state.policy().is_weighed()))
     }
 
     fn with_shards(state: &'static State, keys: Keys<K>, shards: usize) -> Self {
