@@ -73,7 +73,7 @@ pub mod testing;
 #[cfg(feature = "backend")]
 pub use backend::encode::SharedKey;
 #[cfg(feature = "backend")]
-pub use backend::{Backend, BackendInfo, BackendState, backends};
+pub use backend::{Backend, BackendInfo, BackendState, Event, backends, on_event};
 #[doc = include_str!("cached.md")]
 #[cfg_attr(feature = "backend", doc = include_str!("backend.md"))]
 #[doc(inline)]

@@ -9,7 +9,7 @@ use crate::clock::{Moment, nanoseconds};
 /// So many failures in a row open it.
 pub(crate) const MOST_FAILURES: u32 = 5;
 /// For so long at first, twice as long each time the one call fails, up to the longest.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,14 @@ pub(crate) enum Breaker {
     Open { until: Moment, wait: u64 },
     /// One is being done. If nothing is heard of it until then, the next one is.
     HalfOpen { until: Moment, wait: u64 },
+}
+
+/// What is worth telling of a step of a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Opened,
+    Probing,
+    Closed,
 }
 
 impl Breaker {
@@ -53,6 +61,18 @@ impl Breaker {
             Self::Open { .. } => return,
             Self::HalfOpen { wait, .. } => Self::open(now, (wait * 2).min(nanoseconds(LONGEST_WAIT))),
         };
+    }
+
+    /// What has changed since it was `before`. A probe that failed is no change: it has only become open again.
+    pub(crate) fn since(self, before: Self) -> Option<Change> {
+        match (before, self) {
+            (Self::Closed { .. }, Self::Open { .. }) => Some(Change::Opened),
+            (Self::Open { .. } | Self::HalfOpen { .. }, Self::HalfOpen { .. }) if before != self => {
+                Some(Change::Probing)
+            }
+            (Self::Open { .. } | Self::HalfOpen { .. }, Self::Closed { .. }) => Some(Change::Closed),
+            _ => None,
+        }
     }
 
     fn open(now: Moment, wait: u64) -> Self {
@@ -113,6 +133,26 @@ mod tests {
         for mut breaker in [CLOSED, FAILING, OPEN, HALF] {
             breaker.succeeded();
             assert_eq!(breaker, CLOSED);
+        }
+    }
+
+    #[test]
+    fn what_changes_is_told_once() {
+        const LATER: Breaker = Breaker::HalfOpen { until: 200, wait: SECOND };
+        for (before, after, change) in [
+            (CLOSED, CLOSED, None),
+            (CLOSED, FAILING, None),
+            (FAILING, CLOSED, None),
+            (FAILING, OPEN, Some(Change::Opened)),
+            (OPEN, OPEN, None),
+            (OPEN, HALF, Some(Change::Probing)),
+            (HALF, HALF, None),
+            (HALF, LATER, Some(Change::Probing)),
+            (HALF, OPEN, None),
+            (HALF, CLOSED, Some(Change::Closed)),
+            (OPEN, CLOSED, Some(Change::Closed)),
+        ] {
+            assert_eq!(after.since(before), change, "{before:?} to {after:?}");
         }
     }
 }

@@ -6,16 +6,17 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Change, FIRST_WAIT};
 use super::driver::{Answer, Driver, DriverError, Expected, Found};
+use super::event::{Event, emit, one_line};
 use super::timer::{Sleep, Timer};
 use super::url::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, Secret, Url};
 use crate::clock::{Clock, Moment};
@@ -79,7 +80,11 @@ pub(crate) struct Link {
     conditions: AtomicU8,
     operations: Count,
     failures: Count,
+    skipped: Count,
+    openings: Count,
     last_failure: Mutex<Option<Failure>>,
+    /// That it is unusable was told.
+    is_told: AtomicBool,
 }
 
 /// What went wrong, and when.
@@ -120,6 +125,9 @@ impl Link {
             conditions: AtomicU8::new(UNKNOWN),
             operations: Count::default(),
             failures: Count::default(),
+            skipped: Count::default(),
+            openings: Count::default(),
+            is_told: AtomicBool::new(false),
             last_failure: Mutex::new(failure),
         }
     }
@@ -129,13 +137,29 @@ impl Link {
         By { way, clock, deadline: Instant::now() + self.timeout }
     }
 
-    /// Whether an operation would not be tried.
+    /// Whether an operation would not be tried; then it counts as one that was not.
     pub(crate) fn refuses(&self, now: Moment) -> bool {
-        self.driver.is_err()
-            || match *self.breaker.lock() {
+        let refuses = match &self.driver {
+            Ok(_) => match *self.breaker.lock() {
                 Breaker::Closed { .. } => false,
                 Breaker::Open { until, .. } | Breaker::HalfOpen { until, .. } => now < until,
+            },
+            Err(message) => {
+                self.is_unusable(message);
+                true
             }
+        };
+        if refuses {
+            self.skipped.add(1);
+        }
+        refuses
+    }
+
+    /// Says so, once.
+    fn is_unusable(&self, message: &str) {
+        if !self.is_told.load(Relaxed) && !self.is_told.swap(true, Relaxed) {
+            emit(&Event::Unusable { backend: self.name.clone(), message: message.to_owned() });
+        }
     }
 
     /// Whether the engine compares versions, if that is known.
@@ -148,7 +172,10 @@ impl Link {
     }
 
     fn learn_conditions(&self, there: bool) {
-        self.conditions.store(if there { YES } else { NO }, Relaxed);
+        let known = if there { YES } else { NO };
+        if self.conditions.load(Relaxed) != known && self.conditions.swap(known, Relaxed) != known && !there {
+            emit(&Event::NoLeases { backend: self.name.clone() });
+        }
     }
 
     pub(crate) async fn get(&self, by: By, keys: &[&str]) -> Result<Vec<Option<Found>>, Trouble> {
@@ -205,12 +232,14 @@ impl Link {
 
     /// The driver, if it may be asked now.
     fn admitted(&self, clock: &Clock) -> Result<&Arc<dyn Driver>, Trouble> {
-        let driver = self.driver.as_ref().map_err(|_| Trouble::Skipped)?;
-        if !self.breaker.lock().admit(clock.now()) {
-            return Err(Trouble::Skipped);
+        let driver = self.driver.as_ref().inspect_err(|message| self.is_unusable(message));
+        let admitted = driver.ok().filter(|_| self.step(|breaker| breaker.admit(clock.now())));
+        if admitted.is_some() {
+            self.operations.add(1);
+        } else {
+            self.skipped.add(1);
         }
-        self.operations.add(1);
-        Ok(driver)
+        admitted.ok_or(Trouble::Skipped)
     }
 
     fn learn(&self, expected: Expected, answer: &Answer<bool>) {
@@ -221,33 +250,53 @@ impl Link {
         }
     }
 
-    /// Tells the breaker what became of an operation.
-    fn note<T>(&self, clock: &Clock, answer: Answer<T>) -> Result<T, Trouble> {
-        match answer {
-            Ok(value) => {
-                self.breaker.lock().succeeded();
-                Ok(value)
+    /// Lets the breaker take a step, and tells what that changes.
+    fn step<T>(&self, step: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breaker = self.breaker.lock();
+        let before = *breaker;
+        let result = step(&mut breaker);
+        let change = breaker.since(before);
+        drop(breaker);
+        let backend = || self.name.clone();
+        match change {
+            None => {}
+            Some(Change::Opened) => {
+                self.openings.add(1);
+                let failure = self.last_failure.lock().clone();
+                let message = failure.map_or_else(String::new, |failure| failure.message);
+                emit(&Event::Opened { backend: backend(), wait: FIRST_WAIT, message });
             }
-            // An engine that says so is well.
-            Err(DriverError::TooLarge) => {
-                self.breaker.lock().succeeded();
-                Err(Trouble::TooLarge)
-            }
-            Err(DriverError::Unsupported(_)) => {
-                self.breaker.lock().succeeded();
-                Err(Trouble::Unsupported)
-            }
-            Err(error) => {
-                self.breaker.lock().failed(clock.now());
-                self.failures.add(1);
-                let failure = Failure { at: SystemTime::now(), message: self.text_of(&error) };
-                *self.last_failure.lock() = Some(failure);
-                Err(Trouble::Failed)
-            }
+            Some(Change::Probing) => emit(&Event::Probing { backend: backend() }),
+            Some(Change::Closed) => emit(&Event::Closed { backend: backend() }),
         }
+        result
     }
 
-    /// An error with its causes, without the password.
+    /// Tells the breaker what became of an operation.
+    fn note<T>(&self, clock: &Clock, answer: Answer<T>) -> Result<T, Trouble> {
+        let error = match answer {
+            // An engine that says what it cannot do is well.
+            Ok(_) | Err(DriverError::TooLarge | DriverError::Unsupported(_)) => {
+                self.step(Breaker::succeeded);
+                return answer.map_err(|error| match error {
+                    DriverError::TooLarge => Trouble::TooLarge,
+                    _ => Trouble::Unsupported,
+                });
+            }
+            Err(error) => error,
+        };
+        let message = self.text_of(&error);
+        self.failures.add(1);
+        *self.last_failure.lock() = Some(Failure { at: SystemTime::now(), message: message.clone() });
+        // Those that were begun before it opened are many, and say nothing new.
+        if !matches!(*self.breaker.lock(), Breaker::Open { .. }) {
+            emit(&Event::Failed { backend: self.name.clone(), message });
+        }
+        self.step(|breaker| breaker.failed(clock.now()));
+        Err(Trouble::Failed)
+    }
+
+    /// An error with its causes, in one line and without the password.
     fn text_of(&self, error: &DriverError) -> String {
         let mut text = error.to_string();
         let mut source = error.source();
@@ -256,8 +305,8 @@ impl Link {
             source = cause.source();
         }
         match &self.password {
-            Some(password) => text.replace(password.expose(), "***"),
-            None => text,
+            Some(password) => one_line(&text.replace(password.expose(), "***")),
+            None => one_line(&text),
         }
     }
 
@@ -274,6 +323,8 @@ impl Link {
             leases: self.conditions(),
             operations: self.operations.get(),
             failures: self.failures.get(),
+            skipped: self.skipped.get(),
+            openings: self.openings.get(),
         }
     }
 }
@@ -321,6 +372,10 @@ pub struct BackendInfo {
     pub operations: u64,
     /// Those of them that failed.
     pub failures: u64,
+    /// Operations that were not tried, because several had failed in a row or the URL is wrong.
+    pub skipped: u64,
+    /// How often it was no longer asked, because several operations had failed in a row.
+    pub openings: u64,
 }
 
 /// Whether a backend is asked.

@@ -23,6 +23,7 @@ pub mod driver;
 pub(crate) mod encode;
 mod engines;
 mod envelope;
+pub mod event;
 mod generation;
 mod lease;
 pub(crate) mod link;
@@ -54,6 +55,7 @@ use parking_lot::Mutex;
 
 use crate::store::Inner;
 use driver::Driver;
+pub use event::{Event, on_event};
 use link::Link;
 pub use link::{BackendInfo, BackendState, Failure};
 use url::{Scheme, Url};

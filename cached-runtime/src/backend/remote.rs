@@ -16,6 +16,7 @@ use claim::{Claim, RELEASED};
 use super::codec::Coding;
 use super::driver::{Expected, Found};
 use super::envelope::{Kind, Record, Wall};
+use super::event::{Event, emit};
 use super::generation::{Generations, Knowledge};
 use super::lease::{Next, Patience};
 use super::link::{By, Link, Trouble, Way};
@@ -35,6 +36,7 @@ pub(crate) struct Remote {
     link: Arc<Link>,
     clock: &'static Clock,
     lease: Option<Duration>,
+    function: String,
     stem: String,
     /// Where the function stands, if that is to be part of its keys.
     pub(crate) place: Option<&'static str>,
@@ -128,6 +130,7 @@ impl Remote {
             lease: shared.lease,
             place: shared.place.map(|place| place()),
             generation_key: name::of_generation(&stem),
+            function: name.to_owned(),
             stem,
             link,
             generations: Generations::new(),
@@ -156,9 +159,33 @@ impl Remote {
     fn count(&self, trouble: Trouble) {
         match trouble {
             Trouble::Skipped => self.counts.skipped.add(1),
-            Trouble::TooLarge => self.counts.too_large.add(1),
+            Trouble::TooLarge => self.is_too_large(),
             Trouble::Failed | Trouble::Unsupported => self.counts.errors.add(1),
         }
+    }
+
+    fn is_too_large(&self) {
+        self.counts.too_large.add(1);
+        let (backend, function) = self.names();
+        emit(&Event::TooLarge { backend, function });
+    }
+
+    /// What was found is no value.
+    fn is_undecodable(&self) {
+        self.counts.undecodable.add(1);
+        let (backend, function) = self.names();
+        emit(&Event::Undecodable { backend, function });
+    }
+
+    /// A value, or a key, cannot be written.
+    pub(crate) fn is_unencodable(&self, count: &Count) {
+        count.add(1);
+        let (backend, function) = self.names();
+        emit(&Event::Unencodable { backend, function });
+    }
+
+    fn names(&self) -> (String, String) {
+        (self.link.name.clone(), self.function.clone())
     }
 
     /// The value of a key, or leave to compute it. Where there is a lease, this waits for the computations of
@@ -211,11 +238,11 @@ impl Remote {
                     if let Ok(value) = coding.decode(record.payload) {
                         return Ok(Fetched::Value(value, self.left(record.expires)));
                     }
-                    self.counts.undecodable.add(1);
+                    self.is_undecodable();
                     ticket.is_foreign = true;
                 }
                 Verdict::Foreign => {
-                    self.counts.undecodable.add(1);
+                    self.is_undecodable();
                     ticket.is_foreign = true;
                 }
                 Verdict::Claim(number) => {

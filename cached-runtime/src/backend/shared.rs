@@ -214,7 +214,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             let remote = call.state.remote().filter(|remote| !(may_be_refused && remote.is_refused()))?;
             // A type that says that it has no encoding cannot have an entry either.
             let Ok(encoded) = caught(|| Ok(encode::<G, P>(key, remote.place)?)) else {
-                remote.counts.errors.add(1);
+                remote.is_unencodable(&remote.counts.errors);
                 return None;
             };
             Some((remote, remote.key(encoded)))
@@ -369,7 +369,7 @@ async fn through<O: Outcome, K: Owned>(
                 let value = Encoding { codec: coding.id, payload: &payload, ttl, cost };
                 written = remote.store(way, key, value, ticket).await;
             } else {
-                remote.counts.undecodable.add(1);
+                remote.is_unencodable(&remote.counts.undecodable);
                 remote.abandon(way, key, ticket).await;
             }
             if written != Written::Overtaken {
@@ -463,7 +463,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             let value = Encoding { codec: coding.id, payload: &payload, ttl, cost: 0 };
             remote.put(way, &key, value).await;
         } else {
-            remote.counts.undecodable.add(1);
+            remote.is_unencodable(&remote.counts.undecodable);
             remote.invalidate(way, &key, coding.id).await;
         }
     }

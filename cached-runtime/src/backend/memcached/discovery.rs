@@ -13,6 +13,7 @@ use super::request::Failure;
 use super::routing::Nodes;
 use super::server::Server;
 use crate::backend::driver::{Answer, DriverError};
+use crate::backend::event::{Event, emit};
 
 /// How long an endpoint may take to tell the list. No operation waits for it but those before the first list.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -115,20 +116,26 @@ impl Discovery {
         let mut state = self.state.lock();
         state.is_reading = false;
         state.read_last = Some(now);
-        let pause = match result {
+        let (pause, event) = match result {
             Ok(list) => {
                 let nodes = self.renewed(&state.nodes, list);
+                let servers = nodes.names();
+                let is_other = servers != state.nodes.names();
                 state.nodes = Arc::new(nodes);
                 state.error = None;
-                self.refresh
+                (self.refresh, is_other.then_some(Event::ServersChanged { servers }))
             }
-            Err(error) => {
-                state.error = Some(error);
-                self.settings.retry_after
+            Err(message) => {
+                let is_first = state.error.replace(message.clone()).is_none();
+                (self.settings.retry_after, is_first.then_some(Event::ServersUnknown { message }))
             }
         };
         state.read_next = Some(now.checked_add(pause).unwrap_or(now + LONGEST_PAUSE));
         self.changed.notify_all();
+        drop(state);
+        if let Some(event) = event {
+            emit(&event);
+        }
     }
 
     /// Servers that stay keep their connections.
@@ -152,9 +159,8 @@ fn list(endpoint: &Node, deadline: Instant) -> Result<Vec<Listed>, String> {
                 Some(list) => return Ok(list),
                 None => error = format!("{endpoint} answers no list", endpoint = endpoint.server),
             },
-            Err(Failure::Unreachable(why) | Failure::Lost(why)) => return Err(why.to_string()),
-            Err(Failure::TimedOut) => return Err(DriverError::TimedOut.to_string()),
             Err(Failure::Malformed(why)) => error = why.to_string(),
+            Err(failure) => return Err(failure.to_string()),
         }
     }
     Err(error)

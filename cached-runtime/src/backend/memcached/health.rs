@@ -19,6 +19,15 @@ pub(super) struct Health {
     retry: Mutex<Option<Instant>>,
 }
 
+/// Whether a server that did not answer is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Down {
+    Not,
+    /// It was not before.
+    Now,
+    Still,
+}
+
 impl Health {
     /// Whether to ask the server now. If it is down and it is time to try again, this says so once, and after
     /// `pause` once more.
@@ -36,27 +45,32 @@ impl Health {
         }
     }
 
-    /// It has answered.
-    pub(super) fn succeeded(&self) {
-        if self.strikes.load(Relaxed) != 0 {
-            self.strikes.store(0, Relaxed);
-            *self.retry.lock() = None;
+    /// It has answered. Returns whether it was down.
+    pub(super) fn succeeded(&self) -> bool {
+        if self.strikes.load(Relaxed) == 0 {
+            return false;
         }
+        let was_down = self.strikes.swap(0, Relaxed) >= STRIKES;
+        *self.retry.lock() = None;
+        was_down
     }
 
-    /// It did not answer. Returns whether it is down now.
-    pub(super) fn failed(&self, now: Instant, pause: Duration) -> bool {
-        let is_down = self.strikes.fetch_add(1, Relaxed) + 1 >= STRIKES;
-        if is_down {
-            self.down(now, pause);
+    /// It did not answer. Returns whether it is down now, and whether it was before.
+    pub(super) fn failed(&self, now: Instant, pause: Duration) -> Down {
+        let strikes = self.strikes.fetch_add(1, Relaxed) + 1;
+        if strikes < STRIKES {
+            return Down::Not;
         }
-        is_down
+        self.strikes.store(STRIKES, Relaxed);
+        *self.retry.lock() = Some(later(now, pause));
+        if strikes == STRIKES { Down::Now } else { Down::Still }
     }
 
     /// No connection could be had.
-    pub(super) fn down(&self, now: Instant, pause: Duration) {
-        self.strikes.store(STRIKES, Relaxed);
+    pub(super) fn down(&self, now: Instant, pause: Duration) -> Down {
+        let strikes = self.strikes.swap(STRIKES, Relaxed);
         *self.retry.lock() = Some(later(now, pause));
+        if strikes < STRIKES { Down::Now } else { Down::Still }
     }
 }
 
@@ -76,18 +90,21 @@ mod tests {
         let health = Health::default();
         let now = Instant::now();
         assert!(health.is_good(now, PAUSE));
-        assert!(!health.failed(now, PAUSE), "one may happen");
+        assert_eq!(health.failed(now, PAUSE), Down::Not, "one may happen");
         assert!(health.is_good(now, PAUSE));
-        assert!(health.failed(now, PAUSE));
+        assert_eq!(health.failed(now, PAUSE), Down::Now);
+        assert_eq!(health.failed(now, PAUSE), Down::Still);
         assert!(!health.is_good(now, PAUSE));
         assert!(health.is_good(now + PAUSE, PAUSE), "one tries");
         assert!(!health.is_good(now + PAUSE, PAUSE), "and nobody else does");
         assert!(health.is_good(now + 2 * PAUSE, PAUSE));
-        health.succeeded();
+        assert!(health.succeeded(), "it was down");
+        assert!(!health.succeeded());
         assert!(health.is_good(now, PAUSE));
-        assert!(!health.failed(now, PAUSE), "it begins to count anew");
+        assert_eq!(health.failed(now, PAUSE), Down::Not, "it begins to count anew");
         assert!(health.is_good(now, PAUSE));
-        health.down(now, Duration::MAX);
+        assert_eq!(health.down(now, Duration::MAX), Down::Now);
+        assert_eq!(health.down(now, Duration::MAX), Down::Still);
         assert!(!health.is_good(now + PAUSE, PAUSE), "without a connection it is down at once");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::blocking::Pool;
-use super::health::Health;
+use super::health::{Down, Health};
 #[cfg(feature = "tokio")]
 use super::line::Lines;
 use super::protocol::{Body, Condition};
@@ -15,6 +15,7 @@ use super::resolve::Resolver;
 use super::server::Server;
 use super::{Settings, rendezvous};
 use crate::backend::driver::{Answer, Expected, Found, Version};
+use crate::backend::event::{Event, emit};
 
 /// How many of a version's bits are a `cas unique`; those above say of which server and which of its lives.
 const CAS_BITS: u32 = 48;
@@ -70,24 +71,28 @@ impl Node {
         self.health.is_good(now, self.settings.retry_after)
     }
 
-    /// Notes how an operation went.
+    /// Notes how an operation went, and tells if the server is down or up by that.
     pub(super) fn note<T>(&self, result: &Result<T, Failure>) {
         let pause = self.settings.retry_after;
-        let is_down = match result {
+        let (down, failure) = match result {
             Ok(_) => {
-                self.health.succeeded();
-                false
+                if self.health.succeeded() {
+                    emit(&Event::ServerUp { server: self.server.to_string() });
+                }
+                return;
             }
-            Err(Failure::Unreachable(_)) => {
+            Err(failure @ Failure::Unreachable(_)) => {
                 self.resolver.forget();
-                self.health.down(Instant::now(), pause);
-                true
+                (self.health.down(Instant::now(), pause), failure)
             }
-            Err(_) => self.health.failed(Instant::now(), pause),
+            Err(failure) => (self.health.failed(Instant::now(), pause), failure),
         };
-        if is_down {
+        if down != Down::Not {
             // Nobody would see it close a connection now.
             self.may_have_restarted();
+        }
+        if down == Down::Now {
+            emit(&Event::ServerDown { server: self.server.to_string(), message: failure.to_string() });
         }
     }
 

@@ -1,5 +1,6 @@
 //! Commands that go to a server together, and what their answers say.
 
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -138,6 +139,16 @@ pub(super) enum Failure {
     Lost(io::Error),
     TimedOut,
     Malformed(Malformed),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(error) | Self::Lost(error) => error.fmt(formatter),
+            Self::TimedOut => DriverError::TimedOut.fmt(formatter),
+            Self::Malformed(malformed) => malformed.fmt(formatter),
+        }
+    }
 }
 
 impl From<Failure> for DriverError {

@@ -33,6 +33,13 @@ impl Nodes {
         self.all.iter()
     }
 
+    /// Those of all servers, sorted.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.all.iter().map(|node| node.server.to_string()).collect();
+        names.sort();
+        names
+    }
+
     /// Which server to ask for a key. If none is up, the one that it should be on is asked all the same.
     fn choose(&self, key: &str, failed: &[usize], now: Instant) -> Answer<usize> {
         let is_left = |index: usize| !failed.contains(&index);

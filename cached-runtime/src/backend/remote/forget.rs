@@ -9,7 +9,7 @@ use crate::backend::verdict::Verdict;
 impl Remote {
     /// What was there before must not remain.
     pub(super) async fn too_large(&self, way: Way, key: &RemoteKey) -> Written {
-        self.counts.too_large.add(1);
+        self.is_too_large();
         let by = self.by(way);
         let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
         if deleted.is_err() {

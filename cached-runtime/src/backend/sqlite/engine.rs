@@ -10,18 +10,17 @@ use parking_lot::Mutex;
 
 use super::connection::{Connection, Limit};
 use super::fault::Fault;
-use super::file::{self, Identity, Locked, SetAside};
+use super::file::{self, Identity, Locked};
 use super::keeper::{LATEST, SOONEST};
 use super::pool::{Pool, Slot};
 use super::room::{self, LEAST, Room};
 use super::rows::{self, Entry};
 use super::{Clock, Config};
 use crate::backend::driver::{Answer, DriverError, Expected};
+use crate::backend::event::{Event, emit};
 
 /// A file is opened anew and set aside within one operation, but not again and again.
 const ATTEMPTS: u32 = 3;
-/// So many notes are kept for whoever asks.
-const NOTES: usize = 16;
 /// Whole pages of the table and both indices go into the log for each row.
 const PAGES: u64 = 4 * 4096;
 /// For how long the keeper waits for others.
@@ -34,7 +33,8 @@ pub(super) struct Engine {
     readers: Pool,
     /// Only one connection can write at a time; a queue within the process is better than `SQLite`'s polling.
     writer: Mutex<Writer>,
-    notes: Mutex<Vec<SetAside>>,
+    /// What happened to the file.
+    untold: Mutex<Vec<Event>>,
     /// What was added to the log since it was written into the file, roughly.
     logged: AtomicU64,
     /// Held by whoever writes it into the file.
@@ -55,7 +55,7 @@ impl Engine {
             clock,
             readers: Pool::new(),
             writer: Mutex::new(Writer { slot: None, room: Room::new(config.max_bytes) }),
-            notes: Mutex::default(),
+            untold: Mutex::default(),
             logged: AtomicU64::new(0),
             checkpointing: Mutex::default(),
         }
@@ -69,15 +69,14 @@ impl Engine {
         (self.clock)()
     }
 
-    pub(super) fn notes(&self) -> Vec<SetAside> {
-        std::mem::take(&mut *self.notes.lock())
+    /// Tells which files were set aside, when no lock is held.
+    pub(super) fn tell(&self) {
+        let events = std::mem::take(&mut *self.untold.lock());
+        events.iter().for_each(emit);
     }
 
-    fn note(&self, note: SetAside) {
-        let mut notes = self.notes.lock();
-        if notes.len() < NOTES {
-            notes.push(note);
-        }
+    fn note(&self, set_aside: Event) {
+        self.untold.lock().push(set_aside);
     }
 
     pub(super) fn read<T>(

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::connection::{self, Raw};
 use super::fault::{Fault, refused};
+use crate::backend::event::Event;
 
 /// What `SQLite` keeps beside a file: log, index of the log, and the journal of a file that has no log yet.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -44,14 +45,6 @@ fn identity_of(metadata: &Metadata) -> Identity {
 #[cfg(not(unix))]
 fn identity_of(_: &Metadata) -> Identity {
     Identity
-}
-
-/// What became of a file that was in the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SetAside {
-    pub(crate) from: PathBuf,
-    pub(crate) to: PathBuf,
-    pub(crate) why: String,
 }
 
 /// A file that nobody else opens, makes or renames meanwhile.
@@ -117,7 +110,7 @@ impl Locked {
 
     /// Renames a file, and what belongs to it, if it is still the one that was found bad. One of our own that
     /// was damaged replaces the one before; one of somebody else is kept for ever.
-    pub(super) fn set_aside(&self, bad: Identity, fault: &Fault) -> Result<Option<SetAside>, Fault> {
+    pub(super) fn set_aside(&self, bad: Identity, fault: &Fault) -> Result<Option<Event>, Fault> {
         if self.identity() != Some(bad) {
             return Ok(None);
         }
@@ -137,7 +130,7 @@ impl Locked {
         for companion in COMPANIONS {
             rename(&beside(&self.path, companion), &beside(&to, companion))?;
         }
-        Ok(Some(SetAside { from: self.path.clone(), to, why: fault.to_string() }))
+        Ok(Some(Event::FileSetAside { file: self.path.clone(), to, message: fault.to_string() }))
     }
 
     fn unused_name(&self) -> PathBuf {
@@ -199,7 +192,7 @@ pub(super) fn open(
     path: &Path,
     pages: connection::Limit,
     deadline: Instant,
-    mut note_that: impl FnMut(SetAside),
+    mut note_that: impl FnMut(Event),
 ) -> Result<connection::Connection, Fault> {
     let locked = Locked::new(path, deadline)?;
     let mut first = true;

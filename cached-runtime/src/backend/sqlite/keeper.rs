@@ -53,6 +53,7 @@ impl Drop for Keeper {
 fn work(engine: &Weak<Engine>, bell: &Bell) {
     while let Some(engine) = engine.upgrade() {
         let wait = engine.tidy();
+        engine.tell();
         drop(engine);
         let mut rung = bell.rung.lock();
         if !*rung {

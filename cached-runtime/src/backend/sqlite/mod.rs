@@ -29,8 +29,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use file::SetAside;
-
 use self::engine::{Engine, wall_clock};
 use self::keeper::Keeper;
 use self::rows::Entry;
@@ -71,15 +69,12 @@ impl Sqlite {
         Self { engine: Arc::new(Engine::new(config, clock)), keeper: Keeper::default() }
     }
 
-    /// The files that were set aside since this was last asked, the first sixteen of them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no event tells it yet"))]
-    pub(crate) fn notes(&self) -> Vec<SetAside> {
-        self.engine.notes()
-    }
-
-    fn kept(&self) -> &Engine {
+    /// Does something with the engine, and tells what became of the file in it.
+    fn with<T>(&self, work: impl FnOnce(&Engine) -> Answer<T>) -> Answer<T> {
         self.keeper.start(&self.engine);
-        &self.engine
+        let answer = work(&self.engine);
+        self.engine.tell();
+        answer
     }
 }
 
@@ -91,9 +86,10 @@ impl fmt::Debug for Sqlite {
 
 impl Driver for Sqlite {
     fn get(&self, keys: &[&str], deadline: Instant) -> Answer<Vec<Option<Found>>> {
-        let engine = self.kept();
-        let now = engine.now();
-        engine.read(deadline, |connection| rows::get(connection, keys, now))
+        self.with(|engine| {
+            let now = engine.now();
+            engine.read(deadline, |connection| rows::get(connection, keys, now))
+        })
     }
 
     fn set(
@@ -104,19 +100,21 @@ impl Driver for Sqlite {
         expected: Expected,
         deadline: Instant,
     ) -> Answer<bool> {
-        let engine = self.kept();
-        let now = engine.now();
-        let stored = engine.set(Entry { key, value, now, expiry: expiry(now, ttl) }, expected, deadline);
-        if engine.has_logged(value.len()) {
-            self.keeper.call();
-        }
-        stored
+        self.with(|engine| {
+            let now = engine.now();
+            let stored = engine.set(Entry { key, value, now, expiry: expiry(now, ttl) }, expected, deadline);
+            if engine.has_logged(value.len()) {
+                self.keeper.call();
+            }
+            stored
+        })
     }
 
     fn delete(&self, key: &str, expected: Expected, deadline: Instant) -> Answer<bool> {
-        let engine = self.kept();
-        let now = engine.now();
-        engine.write(deadline, |connection, _| rows::delete(connection, key, now, expected))
+        self.with(|engine| {
+            let now = engine.now();
+            engine.write(deadline, |connection, _| rows::delete(connection, key, now, expected))
+        })
     }
 }
 

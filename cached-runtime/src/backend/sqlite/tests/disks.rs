@@ -46,7 +46,7 @@ fn a_disk_that_is_full_is_unavailable_until_it_is_not() {
     fs::remove_file(ballast).unwrap();
     put(&sqlite, &[2; 8000]).unwrap();
     put(&other, b"1").unwrap();
-    assert_eq!((sqlite.notes(), other.notes()), (vec![], vec![]));
+    assert_eq!((sqlite.set_aside(), other.set_aside()), (vec![], vec![]));
 }
 
 #[test]
@@ -67,5 +67,5 @@ fn a_disk_that_can_only_be_read_is_read_and_written_as_soon_as_it_can_be() {
     disk.run("mount", &["-o", "remount,rw"]);
     put(&sqlite, b"2").unwrap();
     assert_eq!(sqlite.value("a").unwrap(), b"2");
-    assert_eq!(sqlite.notes(), []);
+    assert_eq!(sqlite.set_aside(), NOTHING);
 }

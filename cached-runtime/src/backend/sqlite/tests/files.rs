@@ -17,7 +17,7 @@ fn expected(row: usize) -> Vec<u8> {
 }
 
 /// It serves again, and nothing that was not stored.
-fn check(folder: &Folder, rows: usize) -> Vec<super::super::SetAside> {
+fn check(folder: &Folder, rows: usize) -> Vec<PathBuf> {
     let sqlite = folder.open();
     for row in 0..rows {
         if let Some(value) = sqlite.value(&format!("{row}")) {
@@ -26,7 +26,7 @@ fn check(folder: &Folder, rows: usize) -> Vec<super::super::SetAside> {
     }
     assert!(sqlite.put("new", b"new"));
     assert_eq!(sqlite.value("new").unwrap(), b"new");
-    sqlite.notes()
+    sqlite.set_aside()
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn values_survive_the_process() {
     for row in 0..10 {
         assert_eq!(sqlite.value(&format!("{row}")).unwrap(), expected(row));
     }
-    assert_eq!(sqlite.notes(), []);
+    assert_eq!(sqlite.set_aside(), NOTHING);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn what_is_no_file_is_left_alone() {
 fn an_empty_file_is_made_use_of() {
     let folder = Folder::new();
     fs::write(folder.file(), []).unwrap();
-    assert_eq!(check(&folder, 0), []);
+    assert_eq!(check(&folder, 0), NOTHING);
 }
 
 #[test]
@@ -95,11 +95,10 @@ fn a_text_is_set_aside_and_kept() {
     for text in ["xy", "This is somebody's diary.\n", &"long ".repeat(10_000)] {
         let folder = Folder::new();
         fs::write(folder.file(), text).unwrap();
-        let notes = check(&folder, 0);
-        assert_eq!(notes.len(), 1);
-        assert_eq!(notes[0].from, fs::canonicalize(folder.file()).unwrap());
-        assert_eq!(fs::read_to_string(&notes[0].to).unwrap(), text);
-        assert_eq!(check(&folder, 0), []);
+        let set_aside = check(&folder, 0);
+        assert_eq!(set_aside.len(), 1);
+        assert_eq!(fs::read_to_string(&set_aside[0]).unwrap(), text);
+        assert_eq!(check(&folder, 0), NOTHING);
     }
 }
 
@@ -111,16 +110,16 @@ fn the_database_of_another_program_is_set_aside_with_its_log() {
         .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE theirs (x); INSERT INTO theirs VALUES (7)")
         .unwrap();
     // Its rows are in its log alone.
-    let notes = check(&folder, 0);
-    assert_eq!(notes.len(), 1);
-    assert!(notes[0].to.to_str().unwrap().contains("cache.db.foreign-"));
+    let set_aside = check(&folder, 0);
+    assert_eq!(set_aside.len(), 1);
+    assert!(set_aside[0].to_str().unwrap().contains("cache.db.foreign-"));
     theirs.execute_batch("INSERT INTO theirs VALUES (8)").unwrap();
-    let aside = plain(&notes[0].to);
+    let aside = plain(&set_aside[0]);
     let sum: i64 = aside.query_row("SELECT sum(x) FROM theirs", [], |row| row.get(0)).unwrap();
     assert_eq!(sum, 15);
     // To close them would remove the log by its old name.
     std::mem::forget(theirs);
-    assert_eq!(check(&folder, 0), []);
+    assert_eq!(check(&folder, 0), NOTHING);
 }
 
 #[test]
@@ -144,7 +143,7 @@ fn tables_of_other_releases_are_left_alone() {
     let folder = Folder::new();
     fill(&folder, 3);
     plain(&folder.file()).execute_batch("CREATE TABLE entries_2 (x)").unwrap();
-    assert_eq!(check(&folder, 3), []);
+    assert_eq!(check(&folder, 3), NOTHING);
     assert_eq!(folder.open().value("1").unwrap(), expected(1));
 }
 
@@ -221,10 +220,10 @@ fn a_file_with_other_bytes_serves_again() {
         }
         // What was stored into the damaged file went with it.
         sqlite.rows();
-        sqlite.notes();
+        sqlite.set_aside();
         let kept = |row: &usize| sqlite.value(&format!("{row}")).is_some_and(|it| it == expected(*row));
         let all_kept = (0..60).all(|row| kept(&row));
-        assert!(all_kept || !sqlite.notes().is_empty() || sqlite.rows() < 60);
+        assert!(all_kept || !sqlite.set_aside().is_empty() || sqlite.rows() < 60);
         for row in 0..60 {
             sqlite.put(&format!("{row}"), &expected(row));
             assert!(kept(&row));

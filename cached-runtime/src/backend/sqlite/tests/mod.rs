@@ -14,8 +14,23 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::{Config, Sqlite};
 use crate::backend::driver::{Answer, Driver, Expected, Found, Version};
+use crate::backend::event::{Event, on_event};
+
+/// The files that were set aside, each with its new place.
+static SET_ASIDE: Mutex<Vec<(PathBuf, PathBuf)>> = Mutex::new(Vec::new());
+const NOTHING: [PathBuf; 0] = [];
+
+fn listen() {
+    on_event(|event| {
+        if let Event::FileSetAside { file, to, .. } = event {
+            SET_ASIDE.lock().push((file.clone(), to.clone()));
+        }
+    });
+}
 
 /// A directory that goes with the test.
 struct Folder(PathBuf);
@@ -26,6 +41,7 @@ impl Folder {
         let number = NUMBER.fetch_add(1, SeqCst);
         let path = std::env::temp_dir().join(format!("cached-sqlite-{}-{number}", std::process::id()));
         fs::create_dir(&path).unwrap();
+        listen();
         Self(path)
     }
 
@@ -111,6 +127,12 @@ impl Sqlite {
 
     fn remove(&self, key: &str, expected: Expected) -> bool {
         self.delete(key, expected, deadline()).unwrap()
+    }
+
+    /// Where files in its place were set aside to, since this was last asked.
+    fn set_aside(&self) -> Vec<PathBuf> {
+        let path = fs::canonicalize(self.engine.path()).unwrap();
+        SET_ASIDE.lock().extract_if(.., |(file, _)| *file == path).map(|(_, to)| to).collect()
     }
 
     fn rows(&self) -> i64 {

@@ -22,6 +22,7 @@ fn process(task: &str, file: &Path) -> Child {
 #[test]
 fn as_a_process_of_its_own() {
     let (Ok(task), Some(file)) = (std::env::var(TASK), std::env::var_os(FILE)) else { return };
+    listen();
     let sqlite = Sqlite::new(Config { max_bytes: 1 << 20, ..Config::new(file) });
     match &*task {
         "answer" => {
@@ -35,7 +36,7 @@ fn as_a_process_of_its_own() {
         "write" => write(&sqlite),
         "heal" => {
             assert!(sqlite.put(&format!("{}", std::process::id()), b"here"));
-            println!("set aside {}", sqlite.notes().len());
+            println!("set aside {}", sqlite.set_aside().len());
         }
         _ => panic!("{task}"),
     }
@@ -117,7 +118,7 @@ fn processes_that_are_killed_leave_a_file_that_serves() {
             }
         }
         assert!(sqlite.put("mine", b"mine"));
-        assert_eq!(sqlite.notes(), []);
+        assert_eq!(sqlite.set_aside(), NOTHING);
         drop(sqlite);
         let check: String =
             plain(&folder.file()).query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
