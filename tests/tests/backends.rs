@@ -1,5 +1,6 @@
 //! Functions with a backend. Several processes are several stores here, over one driver.
 
+mod events;
 mod failures;
 mod leases;
 mod processes;

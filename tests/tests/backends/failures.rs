@@ -41,6 +41,7 @@ fn a_backend_that_fails_is_not_asked_for_a_while_and_then_by_one_call() {
     let message = shown.last_failure.expect("there was one").message;
     assert_eq!(message, "the engine cannot be reached: connection refused");
     assert_eq!((f::stats().backend_errors, f::stats().backend_skipped), (5, 15));
+    assert_eq!((shown.skipped, shown.openings), (15, 1));
     // Probes, after one second and then two.
     for (seconds, probes) in [(1, 1), (1, 1), (1, 2), (3, 2), (1, 3)] {
         own.advance(Duration::from_secs(seconds));
@@ -52,7 +53,8 @@ fn a_backend_that_fails_is_not_asked_for_a_while_and_then_by_one_call() {
     let hits = f::stats().backend_hits;
     assert_eq!((f(1), f(1)), (1, 1));
     assert_eq!(f::stats().backend_hits - hits, 2, "what was there before is found again");
-    assert_eq!(info(&OWN).state, BackendState::Closed);
+    let shown = info(&OWN);
+    assert_eq!((shown.state, shown.openings), (BackendState::Closed, 1), "a probe that fails is no opening");
 }
 
 #[test]
@@ -156,6 +158,7 @@ fn a_url_that_is_none_fails_no_call_and_is_seen() {
     assert_eq!((f(1), RUNS.get()), (1, 2));
     let shown = info(&OWN);
     assert_eq!((&*shown.name, shown.state), ("$CARGO_MANIFEST_DIR", BackendState::Unusable));
+    assert_eq!((shown.operations, shown.skipped), (0, 2));
     assert!(shown.last_failure.expect("it says why").message.contains("scheme"));
 }
 

@@ -3,3 +3,5 @@
 mod harness;
 #[cfg(feature = "memcached")]
 mod memcached;
+#[cfg(feature = "redis")]
+mod secrets;

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cached_runtime::Event;
 use cached_runtime::backend::driver::{Driver, DriverError, Expected};
 use cached_runtime::backend::memcached::{Config, Memcached};
 use cached_runtime::testing;
+use cached_tests::events::{heard, listen};
 use cached_tests::proxy::{Mode, Proxy};
 use cached_tests::servers::Server;
 use cached_tests::{PATIENCE, watched};
@@ -186,6 +188,43 @@ fn the_last_good_list_stays() {
         while value(&driver, "key").unwrap().is_some() {
             assert!(begun.elapsed() < PATIENCE, "the list is not read again");
         }
+    });
+}
+
+#[test]
+fn a_list_is_heard_of_when_it_changes_and_once_when_it_cannot_be_had() {
+    watched(|| {
+        listen();
+        let servers = [Server::memcached(&[]), Server::memcached(&[])];
+        let names = [0, 1].map(|n: usize| format!("localhost:{}", servers[n].port()));
+        let endpoint = Endpoint::new(&[&servers[0]], true);
+        let proxy = Proxy::to(endpoint.address);
+        let driver = discovering(proxy.address());
+        let use_it = || assert!(put(&driver, "key", b"value").unwrap());
+        endpoint.until_read(use_it);
+        let first = Event::ServersChanged { servers: vec![names[0].clone()] };
+        assert_eq!(heard(&names[0]), [first], "it was read several times");
+        endpoint.set(&[&servers[0], &servers[1]]);
+        endpoint.until_read(use_it);
+        let mut both = names.to_vec();
+        both.sort();
+        assert_eq!(heard(&names[1]), [Event::ServersChanged { servers: both }]);
+        // Nobody else's endpoint says so.
+        proxy.set(Mode::Answer(b"SERVER_ERROR nobody hears this\r\n"));
+        let unknown = format!("127.0.0.1:{} answers no list", proxy.address().port());
+        cached_tests::eventually(|| {
+            use_it();
+            !heard(&unknown).is_empty()
+        });
+        let before = proxy.accepted();
+        cached_tests::eventually(|| {
+            use_it();
+            proxy.accepted() > before + 4
+        });
+        assert_eq!(heard(&unknown).len(), 1);
+        proxy.set(Mode::Pass);
+        endpoint.until_read(use_it);
+        assert_eq!(heard(&names[1]).len(), 1, "the list is the same as before");
     });
 }
 

@@ -2,6 +2,7 @@
 
 mod awaited;
 mod discovery;
+mod events;
 mod faults;
 mod limits;
 mod several;
