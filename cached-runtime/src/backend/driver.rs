@@ -52,7 +52,8 @@ pub trait Driver: Send + Sync + 'static {
         deadline: Instant,
     ) -> Answer<bool>;
 
-    /// Removes what is there, provided that it is what is `expected`. Returns whether something was removed.
+    /// Removes what is there, provided that it is what is `expected`. Returns whether something was removed;
+    /// a driver that asks again after its connection was lost may find nothing left to remove, and say so.
     ///
     /// # Errors
     ///

@@ -34,6 +34,8 @@ mod name;
 pub mod null;
 mod offload;
 mod owed;
+#[cfg(all(feature = "tokio", any(feature = "memcached", feature = "redis")))]
+mod reactor;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 pub(crate) mod remote;

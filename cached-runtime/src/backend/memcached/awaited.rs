@@ -1,5 +1,6 @@
-//! The awaited operations, on tokio's own connections where they run on tokio.
+//! The awaited operations, on a runtime of tokio's.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,56 +15,25 @@ use super::{Memcached, check_key, in_time, now};
 use crate::backend::driver::{Answer, Driver, DriverError, Expected, Found};
 use crate::backend::offload::offload;
 
-/// Why there is no answer.
-enum Stop {
-    Error(DriverError),
-    /// The runtime was built without network.
-    NoNetwork,
-}
-
-impl From<DriverError> for Stop {
-    fn from(error: DriverError) -> Self {
-        Self::Error(error)
-    }
-}
-
-async fn answer(answering: Option<Answering>) -> Result<Result<Vec<Body>, Failure>, Stop> {
-    answering.ok_or(Stop::NoNetwork)?.await.map_err(|_| Stop::NoNetwork)
+/// Without an answer if the runtime has ended.
+async fn answer(answering: Answering) -> Result<Vec<Body>, Failure> {
+    answering.await.unwrap_or_else(|_| Err(Failure::Lost(ErrorKind::ConnectionAborted.into())))
 }
 
 impl Memcached {
     pub(super) async fn get_on(
-        self: Arc<Self>,
-        runtime: Handle,
-        keys: Vec<String>,
-        deadline: Instant,
-    ) -> Answer<Vec<Option<Found>>> {
-        match self.try_get_on(&runtime, &keys, deadline).await {
-            Ok(found) => Ok(found),
-            Err(Stop::Error(error)) => Err(error),
-            Err(Stop::NoNetwork) => {
-                let blocking = move || {
-                    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                    self.get(&keys, deadline)
-                };
-                offload(deadline, blocking).await
-            }
-        }
-    }
-
-    async fn try_get_on(
         &self,
         runtime: &Handle,
         keys: &[String],
         deadline: Instant,
-    ) -> Result<Vec<Option<Found>>, Stop> {
+    ) -> Answer<Vec<Option<Found>>> {
         keys.iter().try_for_each(|key| check_key(key))?;
         let nodes = self.nodes_awaited(deadline).await?;
         let mut gathering = Gathering::new(&nodes, keys.len());
         loop {
             let groups = gathering.next(keys)?;
             if groups.is_empty() {
-                return Ok(gathering.finish()?);
+                return gathering.finish();
             }
             // All servers work on it at once.
             let mut asked = Vec::with_capacity(groups.len());
@@ -72,7 +42,7 @@ impl Memcached {
                 asked.push((group, answering));
             }
             for (group, answering) in asked {
-                let result = answer(answering).await?;
+                let result = answer(answering).await;
                 self.note(&result);
                 gathering.take(group, result);
             }
@@ -80,70 +50,59 @@ impl Memcached {
     }
 
     pub(super) async fn set_on(
-        self: Arc<Self>,
-        runtime: Handle,
-        key: String,
-        value: Vec<u8>,
+        &self,
+        runtime: &Handle,
+        key: &str,
+        value: &[u8],
         ttl: Option<Duration>,
         expected: Expected,
         deadline: Instant,
     ) -> Answer<bool> {
         let expiry = expiry(ttl, now());
         let stored = if value.len() > self.settings.largest_value {
-            Err(Stop::Error(DriverError::TooLarge))
+            Err(DriverError::TooLarge)
         } else {
-            let request = |condition| Request::set(&key, &value, expiry, condition);
-            self.try_ask_on(&runtime, &key, expected, deadline, request).await
+            let request = |condition| Request::set(key, value, expiry, condition);
+            self.ask_for_on(runtime, key, expected, deadline, request).await
         };
-        match stored {
-            Ok(stored) => Ok(stored),
-            Err(Stop::Error(DriverError::TooLarge)) => {
-                self.delete_on(runtime, key, Expected::Anything, deadline).await?;
-                Err(DriverError::TooLarge)
-            }
-            Err(Stop::Error(error)) => Err(error),
-            Err(Stop::NoNetwork) => {
-                offload(deadline, move || self.set(&key, &value, ttl, expected, deadline)).await
-            }
+        if matches!(stored, Err(DriverError::TooLarge)) {
+            self.delete_on(runtime, key, Expected::Anything, deadline).await?;
         }
+        stored
     }
 
     pub(super) async fn delete_on(
-        self: Arc<Self>,
-        runtime: Handle,
-        key: String,
+        &self,
+        runtime: &Handle,
+        key: &str,
         expected: Expected,
         deadline: Instant,
     ) -> Answer<bool> {
         if expected == Expected::Nothing {
-            return self.delete(&key, expected, deadline);
+            return self.delete(key, expected, deadline);
         }
-        let request = |condition| Request::delete(&key, condition);
-        match self.try_ask_on(&runtime, &key, expected, deadline, request).await {
-            Ok(deleted) => Ok(deleted),
-            Err(Stop::Error(error)) => Err(error),
-            Err(Stop::NoNetwork) => offload(deadline, move || self.delete(&key, expected, deadline)).await,
-        }
+        let request = |condition| Request::delete(key, condition);
+        self.ask_for_on(runtime, key, expected, deadline, request).await
     }
 
-    async fn try_ask_on(
+    async fn ask_for_on(
         &self,
         runtime: &Handle,
         key: &str,
         expected: Expected,
         deadline: Instant,
         request: impl Fn(Condition) -> Request,
-    ) -> Result<bool, Stop> {
+    ) -> Answer<bool> {
         check_key(key)?;
         let nodes = self.nodes_awaited(deadline).await?;
         let mut way = Way::new(&nodes);
         loop {
             let node = way.next(key)?;
             let Some(condition) = node.condition(expected) else { return Ok(false) };
-            let result = answer(node.ask_on(runtime, request(condition), deadline)).await?;
+            let result = answer(node.ask_on(runtime, request(condition), deadline)).await;
             self.note(&result);
             if let Some(answer) = way.answer(node, result) {
-                return Ok(done(answer?)?);
+                return answer.and_then(done);
             }
         }
     }

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -31,9 +30,9 @@ type Outcome = Result<Vec<Body>, Failure>;
 /// Bytes to be sent are kept in the same place, unless that has become larger than this.
 const MOST_KEPT: usize = 64 * 1024;
 
-/// The lines of a server, by runtime; none where the runtime turned out to have no network.
+/// The lines of a server, by runtime.
 #[derive(Debug, Default)]
-pub(super) struct Lines(Mutex<HashMap<Id, Option<UnboundedSender<Job>>>>);
+pub(super) struct Lines(Mutex<HashMap<Id, UnboundedSender<Job>>>);
 
 /// A request on its way.
 #[derive(Debug)]
@@ -45,34 +44,33 @@ struct Job {
     is_second: bool,
 }
 
-/// An answer on its way; a failure of the channel says that the runtime is no good.
+/// An answer on its way; a failure of the channel says that the runtime has ended.
 pub(super) type Answering = oneshot::Receiver<Outcome>;
 
 impl Node {
-    /// Sends a request from a task of this runtime. None if that has no network.
+    /// Sends a request from this runtime.
     pub(super) fn ask_on(
         self: &Arc<Self>,
         runtime: &Handle,
         request: Request,
         deadline: Instant,
-    ) -> Option<Answering> {
+    ) -> Answering {
         let (answer, answering) = oneshot::channel();
         let job = Job { request, deadline, answer, is_second: false };
-        self.line(runtime)?.send(job).ok()?;
-        Some(answering)
+        // Where it fails, the channel has, too.
+        let _ = self.line(runtime).send(job);
+        answering
     }
 
-    fn line(self: &Arc<Self>, runtime: &Handle) -> Option<UnboundedSender<Job>> {
+    fn line(self: &Arc<Self>, runtime: &Handle) -> UnboundedSender<Job> {
         let mut lines = self.lines.0.lock();
-        match lines.get(&runtime.id()) {
-            Some(None) => return None,
-            Some(Some(line)) if !line.is_closed() => return Some(line.clone()),
-            // There is none, or only that of a runtime that has ended and whose number another has now.
-            _ => {}
+        if let Some(line) = lines.get(&runtime.id()).filter(|line| !line.is_closed()) {
+            return line.clone();
         }
-        lines.retain(|_, line| line.as_ref().is_none_or(|line| !line.is_closed()));
+        // Those of runtimes that have ended.
+        lines.retain(|_, line| !line.is_closed());
         let (sender, jobs) = mpsc::unbounded_channel();
-        lines.insert(runtime.id(), Some(sender.clone()));
+        lines.insert(runtime.id(), sender.clone());
         drop(lines);
         let line = Line {
             node: Arc::downgrade(self),
@@ -83,28 +81,8 @@ impl Node {
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
         };
-        let guard = Guard { node: Arc::downgrade(self), runtime: runtime.id() };
-        runtime.spawn(async move {
-            let _guard = guard;
-            line.run().await;
-        });
-        Some(sender)
-    }
-}
-
-/// Tokio panics where a runtime was built without network or time. It is not used again then.
-struct Guard {
-    node: Weak<Node>,
-    runtime: Id,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if thread::panicking()
-            && let Some(node) = self.node.upgrade()
-        {
-            node.lines.0.lock().insert(self.runtime, None);
-        }
+        runtime.spawn(line.run());
+        sender
     }
 }
 

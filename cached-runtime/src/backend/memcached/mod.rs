@@ -34,7 +34,7 @@ pub use server::Server;
 use super::driver::Awaited;
 use super::driver::{Answer, Driver, DriverError, Expected, Found};
 #[cfg(feature = "tokio")]
-use super::offload::offload;
+use super::reactor;
 
 /// How memcached is reached.
 #[derive(Clone, Debug)]
@@ -241,13 +241,7 @@ impl Driver for Memcached {
 
     #[cfg(feature = "tokio")]
     fn get_async(self: Arc<Self>, keys: Vec<String>, deadline: Instant) -> Awaited<Vec<Option<Found>>> {
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => Box::pin(self.get_on(runtime, keys, deadline)),
-            Err(_) => offload(deadline, move || {
-                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                self.get(&keys, deadline)
-            }),
-        }
+        Box::pin(async move { self.get_on(&reactor::runtime()?, &keys, deadline).await })
     }
 
     #[cfg(feature = "tokio")]
@@ -259,17 +253,13 @@ impl Driver for Memcached {
         expected: Expected,
         deadline: Instant,
     ) -> Awaited<bool> {
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => Box::pin(self.set_on(runtime, key, value, ttl, expected, deadline)),
-            Err(_) => offload(deadline, move || self.set(&key, &value, ttl, expected, deadline)),
-        }
+        Box::pin(
+            async move { self.set_on(&reactor::runtime()?, &key, &value, ttl, expected, deadline).await },
+        )
     }
 
     #[cfg(feature = "tokio")]
     fn delete_async(self: Arc<Self>, key: String, expected: Expected, deadline: Instant) -> Awaited<bool> {
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => Box::pin(self.delete_on(runtime, key, expected, deadline)),
-            Err(_) => offload(deadline, move || self.delete(&key, expected, deadline)),
-        }
+        Box::pin(async move { self.delete_on(&reactor::runtime()?, &key, expected, deadline).await })
     }
 }

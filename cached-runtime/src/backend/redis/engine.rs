@@ -15,7 +15,6 @@ use super::reply::{Taken, did, found, is_unknown_script, only, refused, stored, 
 use super::route::Router;
 use super::slots::Map;
 use super::transport::{Letter, Transport};
-use super::wire::MOST_BYTES;
 
 /// How often an operation turns to another server, or asks again, before it gives up.
 const MOST_TURNS: usize = 8;
@@ -104,8 +103,8 @@ pub(super) async fn set(
     expected: Expected,
     deadline: Instant,
 ) -> Answer<bool> {
-    let fits = value.len() <= MOST_BYTES - VERSION_BYTES;
-    let answer = if fits {
+    let bytes = value.len() + VERSION_BYTES;
+    let answer = if router.limit.allows(bytes, Instant::now()) {
         let stamped = Stamped::new(value);
         match expected {
             Expected::Anything => {
@@ -126,6 +125,7 @@ pub(super) async fn set(
         Err(DriverError::TooLarge)
     };
     if matches!(answer, Err(DriverError::TooLarge)) {
+        router.limit.refused(bytes, Instant::now());
         // What was there would otherwise be served on.
         delete(router, transport, key, expected, deadline).await?;
     }

@@ -10,6 +10,7 @@
 mod command;
 mod config;
 mod engine;
+mod limit;
 mod link;
 #[cfg(feature = "tokio")]
 mod multiplexed;
@@ -26,22 +27,30 @@ mod tls;
 mod transport;
 mod wire;
 
-#[cfg(feature = "tokio")]
-use std::sync::Arc;
 use std::time::{Duration, Instant};
+#[cfg(feature = "tokio")]
+use std::{future::Future, sync::Arc};
 
 #[cfg(feature = "tokio")]
 use super::driver::Awaited;
+#[cfg(feature = "tokio")]
+use super::driver::DriverError;
 use super::driver::{Answer, Driver, Expected, Found};
 #[cfg(feature = "tokio")]
-use super::offload::offload;
+use super::{offload::offload, reactor};
 #[cfg(feature = "tls")]
 pub(crate) use config::Tls;
 pub(crate) use config::{Address, Config, Endpoint, Topology};
 #[cfg(feature = "tokio")]
 use multiplexed::Awaiting;
 use route::Router;
+#[cfg(feature = "tokio")]
+use tokio::runtime::Handle;
 use transport::Blocking;
+
+/// A server can be told to refuse values from this size on, and not smaller ones.
+#[cfg(feature = "tokio")]
+const LEAST_LIMIT: usize = (1 << 20) - command::VERSION_BYTES;
 
 /// Keeps entries in Redis or Valkey.
 pub(crate) struct Redis {
@@ -77,16 +86,9 @@ impl Driver for Redis {
 
     #[cfg(feature = "tokio")]
     fn get_async(self: Arc<Self>, keys: Vec<String>, deadline: Instant) -> Awaited<Vec<Option<Found>>> {
-        Box::pin(async move {
-            if multiplexed::is_possible() {
-                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                return engine::get(&self.router, &Awaiting, &keys, deadline).await;
-            }
-            let blocking = move || {
-                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                self.get(&keys, deadline)
-            };
-            offload(deadline, blocking).await
+        on_tokio(async move {
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            engine::get(&self.router, &Awaiting, &keys, deadline).await
         })
     }
 
@@ -99,21 +101,33 @@ impl Driver for Redis {
         expected: Expected,
         deadline: Instant,
     ) -> Awaited<bool> {
-        Box::pin(async move {
-            if multiplexed::is_possible() {
-                return engine::set(&self.router, &Awaiting, &key, &value, ttl, expected, deadline).await;
+        on_tokio(async move {
+            match engine::set(&self.router, &Awaiting, &key, &value, ttl, expected, deadline).await {
+                // Perhaps it has said that this is too large, and closed the connection ahead of the end: that
+                // is read only by one that blocks.
+                Err(DriverError::Unavailable(_)) if value.len() >= LEAST_LIMIT => {
+                    offload(deadline, move || self.set(&key, &value, ttl, expected, deadline)).await
+                }
+                answer => answer,
             }
-            offload(deadline, move || self.set(&key, &value, ttl, expected, deadline)).await
         })
     }
 
     #[cfg(feature = "tokio")]
     fn delete_async(self: Arc<Self>, key: String, expected: Expected, deadline: Instant) -> Awaited<bool> {
-        Box::pin(async move {
-            if multiplexed::is_possible() {
-                return engine::delete(&self.router, &Awaiting, &key, expected, deadline).await;
-            }
-            offload(deadline, move || self.delete(&key, expected, deadline)).await
-        })
+        on_tokio(async move { engine::delete(&self.router, &Awaiting, &key, expected, deadline).await })
     }
+}
+
+/// Does it where its connections can be.
+#[cfg(feature = "tokio")]
+fn on_tokio<T: Send + 'static>(operation: impl Future<Output = Answer<T>> + Send + 'static) -> Awaited<T> {
+    Box::pin(async move {
+        let runtime = reactor::runtime()?;
+        if Handle::try_current().is_ok_and(|here| here.id() == runtime.id()) {
+            return operation.await;
+        }
+        let done = runtime.spawn(operation).await;
+        done.unwrap_or_else(|error| Err(DriverError::Failed(error.into())))
+    })
 }

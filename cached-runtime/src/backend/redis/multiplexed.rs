@@ -1,11 +1,9 @@
 //! Connections for awaited operations: one from each tokio runtime to each server, on which the commands of
 //! all calls follow each other without waiting for replies.
 
-use std::cell::Cell;
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -17,7 +15,7 @@ use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisErr
 use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::net::{TcpStream, lookup_host};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -28,33 +26,6 @@ use super::config::{Address, Endpoint};
 use super::node::Node;
 use super::socket::share;
 use super::transport::{Letter, Transport};
-
-/// Whether what is being polled runs on tokio, with all that connections need: a runtime may be built without
-/// time or without I/O, which shows only when they are used, by a panic.
-pub(super) fn is_possible() -> bool {
-    thread_local! {
-        static LAST: Cell<Option<(Id, bool)>> = const { Cell::new(None) };
-    }
-    let Ok(handle) = Handle::try_current() else { return false };
-    let here = handle.id();
-    match LAST.get() {
-        Some((last, is_possible)) if last == here => is_possible,
-        _ => {
-            let is_possible = catch_unwind(use_time_and_io).is_ok();
-            LAST.set(Some((here, is_possible)));
-            is_possible
-        }
-    }
-}
-
-fn use_time_and_io() {
-    drop(sleep(Duration::ZERO));
-    if let Ok(socket) = std::net::UdpSocket::bind("127.0.0.1:0")
-        && socket.set_nonblocking(true).is_ok()
-    {
-        drop(UdpSocket::from_std(socket));
-    }
-}
 
 /// A connection on which no reply comes for so long is not used again, also if each of those who wanted one
 /// gave up before its deadline.

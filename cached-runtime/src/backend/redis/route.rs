@@ -10,6 +10,7 @@ use redis::{Cmd, ServerError, ServerErrorKind, Value};
 
 use super::super::driver::{Answer, DriverError};
 use super::config::{Address, Config, Endpoint, Topology};
+use super::limit::Limit;
 use super::node::Node;
 use super::reply::{only, unexpected};
 use super::setup::Setup;
@@ -33,6 +34,8 @@ pub(super) struct Router {
     suspect: Mutex<Option<Arc<Node>>>,
     is_suspect: AtomicBool,
     is_learning: AtomicBool,
+    /// For values, of whichever server.
+    pub(super) limit: Limit,
 }
 
 impl Router {
@@ -87,6 +90,7 @@ impl Router {
             suspect: Mutex::default(),
             is_suspect: AtomicBool::new(false),
             is_learning: AtomicBool::new(false),
+            limit: Limit::default(),
         }
     }
 

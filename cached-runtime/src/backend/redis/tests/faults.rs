@@ -94,6 +94,25 @@ fn what_was_stored_though_its_reply_was_lost_counts_as_stored() {
 }
 
 #[test]
+fn a_removal_whose_reply_was_lost_is_done_and_counts_as_none() {
+    let server = Server::start(&[]);
+    let proxy = Proxy::to(server.port);
+    each_way(&standalone(proxy.port), |way| {
+        // So that the server knows the script.
+        assert!(!way.delete("k", Expected::Version(Version(1))).expect("an answer"));
+        for with_version in [false, true] {
+            way.put("k", b"x");
+            let expected =
+                if with_version { Expected::Version(way.version("k")) } else { Expected::Anything };
+            proxy.set(Fault::LostReply);
+            // Asked again, the server has nothing to remove.
+            assert!(!way.delete("k", expected).expect("an answer"), "{}: {expected:?}", way.name);
+            assert_eq!(way.get("k").expect("an answer"), None);
+        }
+    });
+}
+
+#[test]
 fn nobody_gets_what_another_asked_for_while_calls_time_out() {
     let server = Server::start(&[]);
     let proxy = Proxy::to(server.port);

@@ -50,6 +50,15 @@ fn conforms(config: &Config) {
         let runtime = builder.enable_all().build().expect("a runtime");
         runtime.block_on(crate::testing::conformance_of_twins(&open()));
     }
+    #[cfg(all(feature = "testing", feature = "tokio"))]
+    for builder in [
+        &mut tokio::runtime::Builder::new_current_thread(),
+        tokio::runtime::Builder::new_current_thread().enable_io(),
+    ] {
+        // Connections cannot be on these.
+        let runtime = builder.build().expect("a runtime");
+        runtime.block_on(crate::testing::conformance_of_twins(&open()));
+    }
     #[cfg(not(feature = "testing"))]
     let _ = open;
 }

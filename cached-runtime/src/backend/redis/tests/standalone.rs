@@ -111,13 +111,28 @@ fn databases_are_apart() {
 }
 
 #[test]
-fn too_large_a_value_takes_the_place_of_none() {
+fn too_large_a_value_takes_the_place_of_none_and_is_not_sent_again() {
     let server = Server::start(&["--proto-max-bulk-len", "1mb"]);
+    // Each look is a connection too.
+    let connections = || -> u32 {
+        let stats = server.say(&["INFO", "stats"]);
+        let count = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        count.and_then(|count| count.trim().parse().ok()).expect("a number")
+    };
     each_way(&standalone(server.port), |way| {
-        way.put("k", b"old");
-        let answer = way.set("k", &vec![b'x'; 1 << 20], None, Expected::Anything);
-        assert!(matches!(answer, Err(DriverError::TooLarge)), "{}: {answer:?}", way.name);
-        assert_eq!(way.get("k").expect("an answer"), None);
+        let is_too_large = |bytes: usize| {
+            way.put("k", b"old");
+            let answer = way.set("k", &vec![b'x'; bytes], None, Expected::Anything);
+            assert!(matches!(answer, Err(DriverError::TooLarge)), "{}: {answer:?}", way.name);
+            assert_eq!(way.get("k").expect("an answer"), None);
+        };
+        is_too_large(8 << 20);
+        let before = connections();
+        is_too_large(8 << 20);
+        assert_eq!(connections(), before + 1, "{}: the server had to close none", way.name);
+        is_too_large(1 << 20);
+        assert!(connections() > before + 2);
+        way.put("k", &vec![b'x'; (1 << 20) - 100]);
     });
 }
 
