@@ -211,6 +211,8 @@ fn a_paused_server_on_a_unix_socket_that_is_full() {
                 }
             }
             server.resume();
+            // Then it has taken all that waited.
+            assert_eq!(server.ask(b"mn\r\n", b"\r\n"), b"MN\r\n");
             is_well(&*driver);
         }
     });
