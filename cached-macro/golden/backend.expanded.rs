@@ -35,7 +35,7 @@ impl page {
         static __SHARED: ::cached_runtime::__rt::Shared = ::cached_runtime::__rt::Shared::new(
                 &PAGES,
             )
-            .place(|| ::core::any::type_name_of_val(&|| {}))
+            .place(|| ::core::any::type_name_of_val(&|| {}), 8557812103823008790u64)
             .version(2)
             .lease(::core::time::Duration::new(10u64, 0u32))
             .local_timeout(::core::time::Duration::new(5u64, 0u32));

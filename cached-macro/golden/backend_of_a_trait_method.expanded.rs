@@ -9,7 +9,10 @@ impl Rates for Bank {
                 static __SHARED: ::cached_runtime::__rt::Shared = ::cached_runtime::__rt::Shared::new(
                         &__BACKEND,
                     )
-                    .place(|| ::core::any::type_name_of_val(&|| {}));
+                    .place(
+                        || ::core::any::type_name_of_val(&|| {}),
+                        6952469355545867371u64,
+                    );
                 static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
                         ::core::concat!(::core::module_path!(), "::rate"),
                         ::cached_runtime::__rt::Policy::new()

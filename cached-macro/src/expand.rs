@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use crate::companion;
 use crate::options::Backend;
 use crate::plan::{Companion, ImplTraits, Key, Plan, Shared, at, ends, type_parameters};
-use crate::signature::{Argument, by_reference};
+use crate::signature::{Argument, Function, by_reference};
 
 pub(crate) fn expand(plan: &Plan) -> TokenStream {
     let function = function(plan);
@@ -103,8 +103,11 @@ fn with_backend(plan: &Plan, Shared { backend, options, .. }: &Shared) -> TokenS
         }
         Backend::Static(path) => (None, by_reference(path)),
     };
-    // Functions within functions have the same name as others within others.
-    let place = (!plan.is_named).then(|| quote!(.place(|| ::core::any::type_name_of_val(&|| {}))));
+    // Functions within functions have the same name as others within others, and those in blocks the same path.
+    let place = (!plan.is_named).then(|| {
+        let text = hash(&plan.function);
+        quote!(.place(|| ::core::any::type_name_of_val(&|| {}), #text))
+    });
     quote! {{
         #own
         static __SHARED: #private::Shared = #private::Shared::new(#backend)#place #options;
@@ -112,6 +115,13 @@ fn with_backend(plan: &Plan, Shared { backend, options, .. }: &Shared) -> TokenS
             #private::Function::new(#name, #private::Policy::new()#policy).shared(&__SHARED);
         &__FUNCTION
     }}
+}
+
+/// A hash of what is written, the same in every build: FNV-1a (Fowler, Noll, Vo).
+fn hash(Function { signature, body, .. }: &Function) -> u64 {
+    let text = quote!(#signature #body).to_string();
+    let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// How what is returned is taken apart, at the return type; and how it is encoded, if it is.

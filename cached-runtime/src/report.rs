@@ -19,10 +19,12 @@ impl Report {
 
 fn row(function: FunctionInfo) -> [String; HEADINGS.len()] {
     let stats = function.stats();
+    // A caller does not care where a value was.
+    let (hits, misses) = (stats.hits + stats.backend_hits, stats.misses.saturating_sub(stats.backend_hits));
     [
         function.name().to_owned(),
-        stats.hits.to_string(),
-        stats.misses.to_string(),
+        hits.to_string(),
+        misses.to_string(),
         format!("{:.1}%", stats.hit_ratio() * 100.0),
         stats.entries.to_string(),
         stats.evictions.to_string(),

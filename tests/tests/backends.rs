@@ -199,6 +199,38 @@ fn methods_and_generic_functions_have_entries_of_their_own() {
 }
 
 #[test]
+fn functions_of_one_name_in_blocks_of_one_function_have_entries_of_their_own() {
+    let _own = testing::isolated();
+    let one = {
+        #[cached(timeout = 300, backend = "memory://")]
+        fn inner(n: u32) -> u32 {
+            n + 1
+        }
+        inner(1)
+    };
+    let other = {
+        #[cached(timeout = 300, backend = "memory://")]
+        fn inner(n: u32) -> u32 {
+            n + 2
+        }
+        inner(1)
+    };
+    macro_rules! on_its_own {
+        ($more:literal) => {{
+            const CALL: fn(u32) -> u32 = {
+                #[cached(timeout = 300, backend = "memory://")]
+                fn inner(n: u32) -> u32 {
+                    n + $more
+                }
+                inner
+            };
+            CALL(1)
+        }};
+    }
+    assert_eq!([one, other, on_its_own!(3), on_its_own!(4)], [2, 3, 4, 5]);
+}
+
+#[test]
 fn functions_of_one_name_within_others_have_entries_of_their_own() {
     fn one(n: u32) -> u32 {
         #[cached(backend = ONE_OF_ALL)]

@@ -1,6 +1,7 @@
 //! The circuit breaker: after failures in a row an engine is not asked for a while, then by one call.
 //!
-//! A pure state machine: the time is given to it, and what came of the operations.
+//! A pure state machine: the time is given to it, and what came of the operations. Lookups and writes are
+//! counted apart, since an engine that still answers the one may have stopped doing the other.
 
 use std::time::Duration;
 
@@ -12,14 +13,30 @@ pub(crate) const MOST_FAILURES: u32 = 5;
 pub(crate) const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Breaker {
-    /// Operations are done; the last ones failed.
-    Closed { failures: u32 },
-    /// None is done until then; after a failure of the first one, none for so much longer.
-    Open { until: Moment, wait: u64 },
+pub(crate) enum Kind {
+    Lookup,
+    Write,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Breaker {
+    pub(crate) state: State,
+    /// The last failures in a row, of lookups and of writes.
+    failures: [u32; 2],
+    /// For how long it is open next time, in nanoseconds.
+    pub(crate) wait: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Operations are done.
+    Closed,
+    /// None is done until then.
+    Open { until: Moment },
     /// One is being done. If nothing is heard of it until then, the next one is.
-    HalfOpen { until: Moment, wait: u64 },
+    HalfOpen { until: Moment },
 }
 
 /// What is worth telling of a step of a breaker.
@@ -31,127 +48,175 @@ pub(crate) enum Change {
 }
 
 impl Breaker {
-    pub(crate) const CLOSED: Self = Self::Closed { failures: 0 };
+    pub(crate) const fn new() -> Self {
+        Self { state: State::Closed, failures: [0; 2], wait: FIRST_WAIT.as_nanos() as u64 }
+    }
 
-    /// Whether an operation may be done now; what became of it must be told.
-    pub(crate) fn admit(&mut self, now: Moment) -> bool {
-        match *self {
-            Self::Closed { .. } => true,
-            Self::Open { until, wait } | Self::HalfOpen { until, wait } if until <= now => {
-                *self = Self::HalfOpen { until: now.saturating_add(wait), wait };
-                true
-            }
-            Self::Open { .. } | Self::HalfOpen { .. } => false,
+    /// Whether an operation would not be done now.
+    pub(crate) fn refuses(&self, now: Moment) -> bool {
+        match self.state {
+            State::Closed => false,
+            State::Open { until } | State::HalfOpen { until } => now < until,
         }
     }
 
+    /// Whether an operation may be done now; what became of it must be told.
+    pub(crate) fn admit(&mut self, now: Moment) -> bool {
+        let admits = !self.refuses(now);
+        if admits && self.state != State::Closed {
+            self.state = State::HalfOpen { until: now.saturating_add(self.wait) };
+        }
+        admits
+    }
+
     /// The engine answered.
-    pub(crate) fn succeeded(&mut self) {
-        *self = Self::CLOSED;
+    pub(crate) fn succeeded(&mut self, kind: Kind) {
+        self.failures[kind as usize] = 0;
+        if self.failures == [0; 2] {
+            self.wait = nanoseconds(FIRST_WAIT);
+        }
+        self.state = State::Closed;
     }
 
     /// It did not, or with nonsense.
-    pub(crate) fn failed(&mut self, now: Moment) {
-        *self = match *self {
-            Self::Closed { failures } if failures + 1 < MOST_FAILURES => {
-                Self::Closed { failures: failures + 1 }
-            }
-            Self::Closed { .. } => Self::open(now, nanoseconds(FIRST_WAIT)),
-            // Begun before it opened.
-            Self::Open { .. } => return,
-            Self::HalfOpen { wait, .. } => Self::open(now, (wait * 2).min(nanoseconds(LONGEST_WAIT))),
-        };
+    pub(crate) fn failed(&mut self, kind: Kind, now: Moment) {
+        // Those that were begun before it opened say nothing new.
+        if let State::Open { .. } = self.state {
+            return;
+        }
+        let failures = &mut self.failures[kind as usize];
+        *failures = failures.saturating_add(1);
+        if *failures >= MOST_FAILURES || self.state != State::Closed {
+            self.state = State::Open { until: now.saturating_add(self.wait) };
+            self.wait = (self.wait * 2).min(nanoseconds(LONGEST_WAIT));
+        }
+    }
+
+    /// Nobody waited for what would become of it: if it was to try whether the engine is there again, the next
+    /// one does.
+    pub(crate) fn abandoned(&mut self, now: Moment) {
+        if let State::HalfOpen { .. } = self.state {
+            self.state = State::Open { until: now };
+        }
     }
 
     /// What has changed since it was `before`. A probe that failed is no change: it has only become open again.
     pub(crate) fn since(self, before: Self) -> Option<Change> {
-        match (before, self) {
-            (Self::Closed { .. }, Self::Open { .. }) => Some(Change::Opened),
-            (Self::Open { .. } | Self::HalfOpen { .. }, Self::HalfOpen { .. }) if before != self => {
+        match (before.state, self.state) {
+            (State::Closed, State::Open { .. }) => Some(Change::Opened),
+            (State::Open { .. } | State::HalfOpen { .. }, State::HalfOpen { .. })
+                if before.state != self.state =>
+            {
                 Some(Change::Probing)
             }
-            (Self::Open { .. } | Self::HalfOpen { .. }, Self::Closed { .. }) => Some(Change::Closed),
+            (State::Open { .. } | State::HalfOpen { .. }, State::Closed) => Some(Change::Closed),
             _ => None,
         }
-    }
-
-    fn open(now: Moment, wait: u64) -> Self {
-        Self::Open { until: now.saturating_add(wait), wait }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Kind::{Lookup, Write};
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
-    const CLOSED: Breaker = Breaker::CLOSED;
-    const FAILING: Breaker = Breaker::Closed { failures: 4 };
-    const OPEN: Breaker = Breaker::Open { until: 100, wait: SECOND };
-    const HALF: Breaker = Breaker::HalfOpen { until: 100, wait: SECOND };
+    const OPEN: State = State::Open { until: 100 };
+    const HALF: State = State::HalfOpen { until: 100 };
+
+    fn breaker(state: State, failures: [u32; 2], wait: u64) -> Breaker {
+        Breaker { state, failures, wait: wait * SECOND }
+    }
 
     #[test]
     fn one_operation_is_admitted_when_the_time_is_over() {
+        let probing = State::HalfOpen { until: 100 + 2 * SECOND };
         for (before, now, expected, after) in [
-            (CLOSED, 7, true, CLOSED),
-            (FAILING, 7, true, FAILING),
+            (State::Closed, 7, true, State::Closed),
             (OPEN, 99, false, OPEN),
-            (OPEN, 100, true, Breaker::HalfOpen { until: 100 + SECOND, wait: SECOND }),
+            (OPEN, 100, true, probing),
             (HALF, 99, false, HALF),
-            (HALF, 100, true, Breaker::HalfOpen { until: 100 + SECOND, wait: SECOND }),
+            (HALF, 100, true, probing),
         ] {
-            let mut breaker = before;
+            let mut breaker = breaker(before, [5, 0], 2);
+            assert_eq!(breaker.refuses(now), !expected, "{before:?} at {now}");
             assert_eq!(breaker.admit(now), expected, "{before:?} at {now}");
-            assert_eq!(breaker, after, "{before:?} at {now}");
+            assert_eq!(breaker.state, after, "{before:?} at {now}");
         }
     }
 
     #[test]
-    fn failures_open_it_and_each_probe_that_fails_doubles_the_wait() {
-        for (before, after) in [
-            (CLOSED, Breaker::Closed { failures: 1 }),
-            (FAILING, Breaker::Open { until: 7 + SECOND, wait: SECOND }),
-            (OPEN, OPEN),
-            (HALF, Breaker::Open { until: 7 + 2 * SECOND, wait: 2 * SECOND }),
-            (
-                Breaker::HalfOpen { until: 0, wait: 16 * SECOND },
-                Breaker::Open { until: 7 + 30 * SECOND, wait: 30 * SECOND },
-            ),
-            (
-                Breaker::HalfOpen { until: 0, wait: 30 * SECOND },
-                Breaker::Open { until: 7 + 30 * SECOND, wait: 30 * SECOND },
-            ),
+    fn failures_of_a_kind_open_it_and_each_probe_that_fails_doubles_the_wait() {
+        let open = |seconds| State::Open { until: 7 + seconds * SECOND };
+        for (before, kind, after) in [
+            (breaker(State::Closed, [0, 0], 1), Lookup, breaker(State::Closed, [1, 0], 1)),
+            (breaker(State::Closed, [4, 0], 1), Write, breaker(State::Closed, [4, 1], 1)),
+            (breaker(State::Closed, [4, 0], 1), Lookup, breaker(open(1), [5, 0], 2)),
+            (breaker(State::Closed, [0, 4], 1), Write, breaker(open(1), [0, 5], 2)),
+            (breaker(OPEN, [5, 0], 2), Lookup, breaker(OPEN, [5, 0], 2)),
+            (breaker(HALF, [5, 0], 2), Lookup, breaker(open(2), [6, 0], 4)),
+            (breaker(HALF, [5, 0], 16), Lookup, breaker(open(16), [6, 0], 30)),
+            (breaker(HALF, [5, 0], 30), Lookup, breaker(open(30), [6, 0], 30)),
         ] {
             let mut breaker = before;
-            breaker.failed(7);
+            breaker.failed(kind, 7);
             assert_eq!(breaker, after, "{before:?}");
         }
     }
 
     #[test]
     fn a_success_closes_it_whatever_it_was() {
-        for mut breaker in [CLOSED, FAILING, OPEN, HALF] {
-            breaker.succeeded();
-            assert_eq!(breaker, CLOSED);
+        for state in [State::Closed, OPEN, HALF] {
+            let mut breaker = breaker(state, [5, 0], 16);
+            breaker.succeeded(Lookup);
+            assert_eq!(breaker, Breaker::new());
         }
     }
 
     #[test]
+    fn lookups_that_succeed_do_not_hide_writes_that_fail() {
+        let mut breaker = Breaker::new();
+        for _ in 0..MOST_FAILURES {
+            assert!(breaker.admit(7));
+            breaker.succeeded(Lookup);
+            breaker.failed(Write, 7);
+        }
+        assert_eq!(breaker.state, State::Open { until: 7 + SECOND });
+        // A lookup finds it well; the first write that fails again opens it for longer.
+        assert!(breaker.admit(7 + SECOND));
+        breaker.succeeded(Lookup);
+        assert_eq!(breaker.state, State::Closed);
+        breaker.failed(Write, 7);
+        assert_eq!(breaker.state, State::Open { until: 7 + 2 * SECOND });
+        breaker.succeeded(Write);
+        assert_eq!(breaker, Breaker::new());
+    }
+
+    #[test]
+    fn a_probe_that_nobody_waited_for_is_followed_by_the_next() {
+        let mut breaker = breaker(HALF, [5, 0], 16);
+        breaker.abandoned(7);
+        assert!(!breaker.refuses(7) && breaker.admit(7) && breaker.refuses(8));
+        let mut closed = Breaker::new();
+        closed.abandoned(7);
+        assert_eq!(closed, Breaker::new());
+    }
+
+    #[test]
     fn what_changes_is_told_once() {
-        const LATER: Breaker = Breaker::HalfOpen { until: 200, wait: SECOND };
+        const LATER: State = State::HalfOpen { until: 200 };
         for (before, after, change) in [
-            (CLOSED, CLOSED, None),
-            (CLOSED, FAILING, None),
-            (FAILING, CLOSED, None),
-            (FAILING, OPEN, Some(Change::Opened)),
+            (State::Closed, State::Closed, None),
+            (State::Closed, OPEN, Some(Change::Opened)),
             (OPEN, OPEN, None),
             (OPEN, HALF, Some(Change::Probing)),
             (HALF, HALF, None),
             (HALF, LATER, Some(Change::Probing)),
             (HALF, OPEN, None),
-            (HALF, CLOSED, Some(Change::Closed)),
-            (OPEN, CLOSED, Some(Change::Closed)),
+            (HALF, State::Closed, Some(Change::Closed)),
+            (OPEN, State::Closed, Some(Change::Closed)),
         ] {
+            let [before, after] = [before, after].map(|state| breaker(state, [0, 0], 1));
             assert_eq!(after.since(before), change, "{before:?} to {after:?}");
         }
     }

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserializer, Serialize};
 
 use super::encode::survey;
 
@@ -60,7 +60,7 @@ pub trait Codec<T> {
     fn decode(bytes: &[u8]) -> Result<T, CodecError>;
 }
 
-/// `MessagePack` with named fields: fields may be reordered, removed, or added with `#[serde(default)]`.
+/// `MessagePack` with named fields: fields may be reordered, or added with `#[serde(default)]`.
 #[derive(Debug)]
 pub struct MessagePack;
 
@@ -77,7 +77,8 @@ const DEEPEST: usize = 128;
 impl<T: Serialize + DeserializeOwned> Codec<T> for MessagePack {
     const ID: u8 = b'm';
 
-    /// Not if there is a `Some(None)` or a `Some(())` in it, which would come back as `None`.
+    /// Not if there is a `Some(None)` or a `Some(())` in it, which would come back as `None`. What serde's
+    /// attributes lose, as `skip` does, it does not see.
     fn encode(value: &T) -> Result<Vec<u8>, CodecError> {
         if survey(value)?.some_nothing {
             return Err(SOME_NOTHING.into());
@@ -88,7 +89,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for MessagePack {
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
         let mut decoder = rmp_serde::Deserializer::new(Cursor::new(bytes));
         decoder.set_max_depth(DEEPEST);
-        let value = T::deserialize(&mut decoder)?;
+        let value = whole(&mut decoder)?;
         if decoder.get_ref().position() != bytes.len() as u64 {
             return Err("there is more than a value".into());
         }
@@ -111,7 +112,26 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
 
     /// Nested by at most 127.
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
-        Ok(serde_json::from_slice(bytes)?)
+        let mut decoder = serde_json::Deserializer::from_slice(bytes);
+        let value = whole(&mut decoder)?;
+        decoder.end()?;
+        Ok(value)
+    }
+}
+
+/// A value, none of whose encoded fields is unknown to its type. One that has been renamed would otherwise
+/// come back as one that is absent.
+fn whole<'de, T: DeserializeOwned, D: Deserializer<'de>>(decoder: D) -> Result<T, CodecError>
+where
+    D::Error: Send + Sync + 'static,
+{
+    let mut unknown = None;
+    let value = serde_ignored::deserialize(decoder, |path| {
+        unknown.get_or_insert_with(|| path.to_string());
+    })?;
+    match unknown {
+        None => Ok(value),
+        Some(field) => Err(format!("the field `{field}` is unknown").into()),
     }
 }
 

@@ -22,6 +22,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const MAGIC: &[u8; 4] = b"cchd";
 const FORMAT: u8 = 1;
 const CHECKSUM: usize = 8;
+const GENERATION_AT: usize = 32;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +120,14 @@ impl<'a> Record<'a> {
         rest.is_empty().then_some(record)
     }
 
+    /// The generation of what may be a record.
+    pub(crate) fn generation_in(bytes: &[u8]) -> Option<u128> {
+        bytes
+            .get(GENERATION_AT..)
+            .and_then(|rest| rest.first_chunk())
+            .map(|chunk| u128::from_le_bytes(*chunk))
+    }
+
     pub(crate) fn has_expired(&self, now: Wall) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
@@ -163,6 +172,7 @@ mod tests {
                     let record = Record { kind, expires, key, payload, ..RECORD };
                     let bytes = record.encode().expect("it is short");
                     assert_eq!(Record::decode(&bytes), Some(record));
+                    assert_eq!(Record::generation_in(&bytes), Some(record.generation));
                 }
             }
         }

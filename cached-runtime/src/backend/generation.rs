@@ -53,6 +53,11 @@ impl Generations {
         }
     }
 
+    /// The backend is to be asked, whatever is believed; this goes with the answer.
+    pub(crate) fn ask(&self) -> u64 {
+        self.0.lock().clears
+    }
+
     /// Takes note of what the backend has; returns the generation that holds.
     pub(crate) fn learn(&self, generation: u128, asked: u64, now: Moment) -> u128 {
         let mut known = self.0.lock();

@@ -48,6 +48,15 @@ impl Patience {
         Next::Pause(pause)
     }
 
+    /// Nothing could be seen. Who waits for a claim goes on waiting for this time; who does not is no worse off
+    /// alone.
+    pub(crate) fn blind(&mut self, now: Instant) -> Option<Duration> {
+        match self.last.map(|number| self.claimed(number, now)) {
+            Some(Next::Pause(pause)) => Some(pause),
+            _ => None,
+        }
+    }
+
     /// A claim was given up, since nothing is to be stored: those who waited for it go on, all at once.
     pub(crate) fn released(&self, number: u128) -> Next {
         if self.last == Some(number) { Next::Compute } else { Next::Claim }
@@ -86,6 +95,16 @@ mod tests {
         }
         assert_eq!(patience.free(begin + 19 * MILLISECOND), Next::Claim);
         assert_eq!(patience.free(begin + 20 * MILLISECOND), Next::Compute);
+    }
+
+    #[test]
+    fn who_waits_goes_on_waiting_though_nothing_can_be_seen() {
+        let (mut patience, begin) = (Patience::new(20 * MILLISECOND), Instant::now());
+        assert_eq!(patience.blind(begin), None, "it was not waiting");
+        patience.claimed(1, begin);
+        assert_eq!(patience.blind(begin + 4 * MILLISECOND), Some(8 * MILLISECOND));
+        assert_eq!(patience.released(1), Next::Compute, "it is still the claim that it waits for");
+        assert_eq!(patience.blind(begin + 20 * MILLISECOND), None);
     }
 
     #[test]

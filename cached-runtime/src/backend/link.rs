@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::breaker::{Breaker, Change, FIRST_WAIT};
-use super::driver::{Answer, Driver, DriverError, Expected, Found};
+use super::breaker::{Breaker, Change, Kind, State};
+use super::driver::{Answer, Awaited, Driver, DriverError, Expected, Found};
 use super::event::{Event, emit, one_line};
 use super::timer::{Sleep, Timer};
 use super::url::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, Secret, Url};
@@ -121,7 +121,7 @@ impl Link {
             prefix: DEFAULT_PREFIX.to_owned(),
             timeout: DEFAULT_TIMEOUT,
             driver,
-            breaker: Mutex::new(Breaker::CLOSED),
+            breaker: Mutex::new(Breaker::new()),
             conditions: AtomicU8::new(UNKNOWN),
             operations: Count::default(),
             failures: Count::default(),
@@ -137,13 +137,15 @@ impl Link {
         By { way, clock, deadline: Instant::now() + self.timeout }
     }
 
+    /// Whether nothing is asked of the engine now.
+    pub(crate) fn is_refusing(&self, now: Moment) -> bool {
+        self.driver.is_err() || self.breaker.lock().refuses(now)
+    }
+
     /// Whether an operation would not be tried; then it counts as one that was not.
     pub(crate) fn refuses(&self, now: Moment) -> bool {
         let refuses = match &self.driver {
-            Ok(_) => match *self.breaker.lock() {
-                Breaker::Closed { .. } => false,
-                Breaker::Open { until, .. } | Breaker::HalfOpen { until, .. } => now < until,
-            },
+            Ok(_) => self.breaker.lock().refuses(now),
             Err(message) => {
                 self.is_unusable(message);
                 true
@@ -179,18 +181,18 @@ impl Link {
     }
 
     pub(crate) async fn get(&self, by: By, keys: &[&str]) -> Result<Vec<Option<Found>>, Trouble> {
-        let driver = self.admitted(by.clock)?;
+        let (driver, operation) = self.admitted(by, Kind::Lookup)?;
         let answer = match by.way {
             Way::Blocking => caught(|| driver.get(keys, by.deadline)),
             Way::Awaited => {
                 let keys = keys.iter().map(|&key| key.to_owned()).collect();
-                bounded(by.deadline, Arc::clone(driver).get_async(keys, by.deadline)).await
+                bounded(by.deadline, || Arc::clone(driver).get_async(keys, by.deadline)).await
             }
         };
         let answer = answer.and_then(|found| {
             if found.len() == keys.len() { Ok(found) } else { Err(failed("not every key was answered")) }
         });
-        let found = self.note(by.clock, answer)?;
+        let found = operation.note(answer)?;
         if let Some(found) = found.iter().flatten().next() {
             self.learn_conditions(found.version.is_some());
         }
@@ -205,41 +207,41 @@ impl Link {
         ttl: Option<Duration>,
         expected: Expected,
     ) -> Result<bool, Trouble> {
-        let driver = self.admitted(by.clock)?;
+        let (driver, operation) = self.admitted(by, Kind::Write)?;
         let answer = match by.way {
             Way::Blocking => caught(|| driver.set(key, &value, ttl, expected, by.deadline)),
             Way::Awaited => {
-                let set = Arc::clone(driver).set_async(key.to_owned(), value, ttl, expected, by.deadline);
+                let set = || Arc::clone(driver).set_async(key.to_owned(), value, ttl, expected, by.deadline);
                 bounded(by.deadline, set).await
             }
         };
         self.learn(expected, &answer);
-        self.note(by.clock, answer)
+        operation.note(answer)
     }
 
     pub(crate) async fn delete(&self, by: By, key: &str, expected: Expected) -> Result<bool, Trouble> {
-        let driver = self.admitted(by.clock)?;
+        let (driver, operation) = self.admitted(by, Kind::Write)?;
         let answer = match by.way {
             Way::Blocking => caught(|| driver.delete(key, expected, by.deadline)),
             Way::Awaited => {
-                let delete = Arc::clone(driver).delete_async(key.to_owned(), expected, by.deadline);
+                let delete = || Arc::clone(driver).delete_async(key.to_owned(), expected, by.deadline);
                 bounded(by.deadline, delete).await
             }
         };
         self.learn(expected, &answer);
-        self.note(by.clock, answer)
+        operation.note(answer)
     }
 
     /// The driver, if it may be asked now.
-    fn admitted(&self, clock: &Clock) -> Result<&Arc<dyn Driver>, Trouble> {
+    fn admitted(&self, by: By, kind: Kind) -> Result<(&Arc<dyn Driver>, Operation<'_>), Trouble> {
         let driver = self.driver.as_ref().inspect_err(|message| self.is_unusable(message));
-        let admitted = driver.ok().filter(|_| self.step(|breaker| breaker.admit(clock.now())));
-        if admitted.is_some() {
-            self.operations.add(1);
-        } else {
+        let admitted = driver.ok().filter(|_| self.step(|breaker| breaker.admit(by.clock.now())));
+        let Some(driver) = admitted else {
             self.skipped.add(1);
-        }
-        admitted.ok_or(Trouble::Skipped)
+            return Err(Trouble::Skipped);
+        };
+        self.operations.add(1);
+        Ok((driver, Operation { link: self, by, kind, is_noted: false }))
     }
 
     fn learn(&self, expected: Expected, answer: &Answer<bool>) {
@@ -264,7 +266,8 @@ impl Link {
                 self.openings.add(1);
                 let failure = self.last_failure.lock().clone();
                 let message = failure.map_or_else(String::new, |failure| failure.message);
-                emit(&Event::Opened { backend: backend(), wait: FIRST_WAIT, message });
+                let wait = Duration::from_nanos(before.wait);
+                emit(&Event::Opened { backend: backend(), wait, message });
             }
             Some(Change::Probing) => emit(&Event::Probing { backend: backend() }),
             Some(Change::Closed) => emit(&Event::Closed { backend: backend() }),
@@ -272,28 +275,16 @@ impl Link {
         result
     }
 
-    /// Tells the breaker what became of an operation.
-    fn note<T>(&self, clock: &Clock, answer: Answer<T>) -> Result<T, Trouble> {
-        let error = match answer {
-            // An engine that says what it cannot do is well.
-            Ok(_) | Err(DriverError::TooLarge | DriverError::Unsupported(_)) => {
-                self.step(Breaker::succeeded);
-                return answer.map_err(|error| match error {
-                    DriverError::TooLarge => Trouble::TooLarge,
-                    _ => Trouble::Unsupported,
-                });
-            }
-            Err(error) => error,
-        };
-        let message = self.text_of(&error);
+    /// Takes note of an operation that failed.
+    fn has_failed(&self, clock: &Clock, kind: Kind, error: &DriverError) {
+        let message = self.text_of(error);
         self.failures.add(1);
         *self.last_failure.lock() = Some(Failure { at: SystemTime::now(), message: message.clone() });
         // Those that were begun before it opened are many, and say nothing new.
-        if !matches!(*self.breaker.lock(), Breaker::Open { .. }) {
+        if !matches!(self.breaker.lock().state, State::Open { .. }) {
             emit(&Event::Failed { backend: self.name.clone(), message });
         }
-        self.step(|breaker| breaker.failed(clock.now()));
-        Err(Trouble::Failed)
+        self.step(|breaker| breaker.failed(kind, clock.now()));
     }
 
     /// An error with its causes, in one line and without the password.
@@ -313,11 +304,11 @@ impl Link {
     pub(crate) fn info(&self) -> BackendInfo {
         BackendInfo {
             name: self.name.clone(),
-            state: match (&self.driver, *self.breaker.lock()) {
+            state: match (&self.driver, self.breaker.lock().state) {
                 (Err(_), _) => BackendState::Unusable,
-                (Ok(_), Breaker::Closed { .. }) => BackendState::Closed,
-                (Ok(_), Breaker::Open { .. }) => BackendState::Open,
-                (Ok(_), Breaker::HalfOpen { .. }) => BackendState::HalfOpen,
+                (Ok(_), State::Closed) => BackendState::Closed,
+                (Ok(_), State::Open { .. }) => BackendState::Open,
+                (Ok(_), State::HalfOpen { .. }) => BackendState::HalfOpen,
             },
             last_failure: self.last_failure.lock().clone(),
             leases: self.conditions(),
@@ -328,6 +319,57 @@ impl Link {
         }
     }
 }
+
+/// An operation that was begun: the breaker hears what becomes of it, also if its caller stops waiting.
+struct Operation<'a> {
+    link: &'a Link,
+    by: By,
+    kind: Kind,
+    is_noted: bool,
+}
+
+impl Operation<'_> {
+    fn note<T>(mut self, answer: Answer<T>) -> Result<T, Trouble> {
+        self.is_noted = true;
+        let Self { link, by, kind, .. } = self;
+        match &answer {
+            // An engine that says what it cannot do is well; not one that blocks for long past the deadline.
+            Ok(_) | Err(DriverError::TooLarge | DriverError::Unsupported(_)) => {
+                if by.way == Way::Blocking && Instant::now() > by.deadline + link.timeout {
+                    link.has_failed(by.clock, kind, &DriverError::TimedOut);
+                } else {
+                    link.step(|breaker| breaker.succeeded(kind));
+                }
+            }
+            Err(error) => link.has_failed(by.clock, kind, error),
+        }
+        answer.map_err(|error| match error {
+            DriverError::TooLarge => Trouble::TooLarge,
+            DriverError::Unsupported(_) => Trouble::Unsupported,
+            _ => Trouble::Failed,
+        })
+    }
+}
+
+/// One that nobody waits for any more says little if that was at once; otherwise it has failed. Without this, a
+/// caller who is always less patient than the backend would find out each time anew that it does not answer.
+impl Drop for Operation<'_> {
+    fn drop(&mut self) {
+        if self.is_noted {
+            return;
+        }
+        let Self { link, by: By { deadline, clock, .. }, kind, .. } = *self;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if link.timeout.saturating_sub(left) >= link.timeout / SHORTLY {
+            link.has_failed(clock, kind, &DriverError::TimedOut);
+        } else {
+            link.step(|breaker| breaker.abandoned(clock.now()));
+        }
+    }
+}
+
+/// A part of the timeout after which an engine that is well has mostly answered.
+const SHORTLY: u32 = 10;
 
 fn failed(what: &'static str) -> DriverError {
     DriverError::Failed(what.into())
@@ -340,8 +382,8 @@ fn caught<T>(operation: impl FnOnce() -> Answer<T>) -> Answer<T> {
 }
 
 /// What is awaited, or [`DriverError::TimedOut`] at its deadline, whatever the driver does.
-async fn bounded<T>(deadline: Instant, operation: impl Future<Output = Answer<T>>) -> Answer<T> {
-    let mut operation = pin!(operation);
+async fn bounded<T>(deadline: Instant, begin: impl FnOnce() -> Awaited<T>) -> Answer<T> {
+    let mut operation = caught(|| Ok(begin()))?;
     let mut timer = Timer::at(deadline);
     poll_fn(|context| {
         let polled = catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(context)));
@@ -388,7 +430,7 @@ pub enum BackendState {
     Open,
     /// One operation is trying whether it is there again.
     HalfOpen,
-    /// It cannot be asked: its URL is wrong.
+    /// It cannot be asked: its URL is wrong, or its driver was not opened.
     Unusable,
 }
 

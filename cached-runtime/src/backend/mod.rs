@@ -49,6 +49,7 @@ mod verdict;
 
 use std::env::{self, VarError};
 use std::fmt;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,7 +148,8 @@ impl Backend {
 
     fn open(&self) -> Arc<Link> {
         if let Source::Driver { name, open } = &self.source {
-            return enlist(Link::new((*name).to_owned(), Ok(open())));
+            let driver = catch_unwind(open).map_err(|_| "the driver's own `open` panicked".to_owned());
+            return enlist(Link::new((*name).to_owned(), driver));
         }
         let unusable = |message: String| enlist(Link::new(self.to_string(), Err(message)));
         match self.url_text() {
@@ -264,7 +266,7 @@ pub fn backends() -> Vec<BackendInfo> {
 /// What the attribute says of a function's backend.
 pub struct Shared {
     backend: &'static Backend,
-    place: Option<fn() -> &'static str>,
+    place: Option<(fn() -> &'static str, u64)>,
     version: u32,
     lease: Option<Duration>,
     local_timeout: Option<Duration>,
@@ -277,10 +279,10 @@ impl Shared {
         Self { backend, place: None, version: 0, lease: None, local_timeout: None }
     }
 
-    /// Where the function stands, if its name does not tell it from others.
+    /// Where the function stands, and a hash of its text, if its name does not tell it from others.
     #[must_use]
-    pub const fn place(mut self, place: fn() -> &'static str) -> Self {
-        self.place = Some(place);
+    pub const fn place(mut self, place: fn() -> &'static str, text: u64) -> Self {
+        self.place = Some((place, text));
         self
     }
 

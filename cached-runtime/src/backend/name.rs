@@ -24,6 +24,46 @@ pub(crate) fn of_generation(stem: &str) -> String {
     format!("{stem}generation")
 }
 
+/// What tells a function without a name of its own from others, from the path of a closure in it, its module with
+/// its identifier, and a hash of its text. The text counts only where the path may be that of several: functions in
+/// blocks of one function, say. Where it is not, the text may change.
+pub(crate) fn of_place(path: &str, name: &str, text: u64) -> String {
+    if is_unique(path, name) { path.to_owned() } else { format!("{path}#{text:016x}") }
+}
+
+/// Whether a path is that of one function only: one that stands in a module, or in an impl that does.
+fn is_unique(path: &str, name: &str) -> bool {
+    let Some((module, _)) = name.rsplit_once("::") else { return false };
+    let path = path.strip_suffix("::{{closure}}").unwrap_or(path);
+    if path.contains("{{") || path.split("::").any(|part| part == "_") {
+        return false;
+    }
+    let is_in_module = |path: &str, depth| {
+        path.strip_prefix(module).and_then(|rest| rest.strip_prefix("::")).map(|rest| segments(rest) == depth)
+    };
+    match path.strip_prefix('<').and_then(|rest| rest.split_once(" as ")) {
+        // The impl of a trait: there is only one for a type, which is not one of a function's own.
+        Some((ty, _)) => is_in_module(ty, 1) != Some(false),
+        // A companion, or an impl of a type, and the function.
+        None => is_in_module(path, 2) == Some(true),
+    }
+}
+
+/// The segments of a path, not counting those of what is in angle brackets.
+fn segments(path: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut count = 1;
+    for (at, byte) in path.bytes().enumerate() {
+        match byte {
+            b'<' => depth += 1,
+            b'>' if !path[..at].ends_with('-') => depth = depth.saturating_sub(1),
+            b':' if depth == 0 && path[..at].ends_with(':') => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// 128 bits of BLAKE3.
 fn short_hash(bytes: &[u8]) -> String {
     let hash = blake3::hash(bytes);
@@ -54,6 +94,29 @@ mod tests {
 
     use super::*;
     use crate::store::cases;
+
+    #[test]
+    fn the_text_of_a_function_counts_only_where_its_path_may_be_that_of_several() {
+        for (path, name, unique) in [
+            ("krate::item::__function::{{closure}}", "krate::item", true),
+            ("krate::web::item::__function::{{closure}}", "krate::web::item", true),
+            ("krate::Repo::item::{{closure}}", "krate::item", true),
+            ("krate::Repo<a::B, fn() -> a::C>::item::{{closure}}", "krate::item", true),
+            ("krate::web::<impl krate::Repo>::item::{{closure}}", "krate::web::item", true),
+            ("<krate::Repo as krate::Items>::item::{{closure}}", "krate::item", true),
+            ("<alloc::vec::Vec<u8> as krate::Items>::item::{{closure}}", "krate::item", true),
+            ("krate::outer::item::__function::{{closure}}", "krate::item", false),
+            ("krate::outer::{{closure}}::item::__function::{{closure}}", "krate::item", false),
+            ("krate::_::<impl krate::Repo>::item::{{closure}}", "krate::item", false),
+            ("krate::outer::<impl krate::Repo>::item::{{closure}}", "krate::item", false),
+            ("krate::outer::Local::item::{{closure}}", "krate::item", false),
+            ("<krate::outer::Local as krate::Items>::item::{{closure}}", "krate::item", false),
+            ("anything", "else", false),
+        ] {
+            assert_eq!(is_unique(path, name), unique, "{path}");
+            assert_eq!(of_place(path, name, 7) == of_place(path, name, 8), unique, "{path}");
+        }
+    }
 
     #[test]
     fn names_are_told_apart_whatever_is_in_them() {

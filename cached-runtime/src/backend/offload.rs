@@ -5,7 +5,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,28 @@ pub(crate) fn offload<T: Send + 'static>(
         slot.fill(Err(DriverError::TimedOut));
     }
     Box::pin(Offloaded { slot, timer: Timer::at(deadline) })
+}
+
+/// Does something on one of these threads at a moment, or soon after, if there is room for it then.
+pub(crate) fn submit_at(moment: Instant, job: Job) {
+    let alarm = Arc::new(Alarm { job: Mutex::new(Some(job)), timer: Mutex::new(Timer::at(moment)) });
+    let waker = Waker::from(Arc::clone(&alarm));
+    if alarm.timer.lock().has_come(&waker) {
+        alarm.wake();
+    }
+}
+
+/// A job that waits for its moment; the timer keeps it.
+struct Alarm {
+    job: Mutex<Option<Job>>,
+    timer: Mutex<Timer>,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        let job = self.job.lock().take();
+        job.map(submit);
+    }
 }
 
 /// Does something on one of these threads, if there is room for it.

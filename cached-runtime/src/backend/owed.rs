@@ -35,6 +35,10 @@ impl Owed {
         false
     }
 
+    pub(crate) fn any(&self) -> bool {
+        self.any.load(Acquire)
+    }
+
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.any.load(Acquire) && self.keys.lock().contains_key(name)
     }

@@ -9,6 +9,7 @@ mod forget;
 mod generation;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use claim::{Claim, RELEASED};
@@ -39,10 +40,12 @@ pub(crate) struct Remote {
     function: String,
     stem: String,
     /// Where the function stands, if that is to be part of its keys.
-    pub(crate) place: Option<&'static str>,
+    pub(crate) place: Option<String>,
     generation_key: String,
     generations: Generations,
     owed: Owed,
+    /// It will be tried to make up for what is owed.
+    is_made_up_later: AtomicBool,
     pub(crate) counts: Counts,
 }
 
@@ -128,13 +131,14 @@ impl Remote {
         Self {
             clock: &state.store.clock,
             lease: shared.lease,
-            place: shared.place.map(|place| place()),
+            place: shared.place.map(|(place, text)| name::of_place(place(), name, text)),
             generation_key: name::of_generation(&stem),
             function: name.to_owned(),
             stem,
             link,
             generations: Generations::new(),
             owed: Owed::default(),
+            is_made_up_later: AtomicBool::new(false),
             counts: Counts::default(),
         }
     }
@@ -221,7 +225,20 @@ impl Remote {
     ) -> Result<Fetched<S>, Trouble> {
         let mut patience = self.lease.filter(|_| wanted == Wanted::Value).map(Patience::new);
         loop {
-            let look = self.look(self.by(way), key).await?;
+            let begun = Instant::now();
+            let look = match self.look(self.by(way), key).await {
+                Ok(look) => look,
+                Err(trouble) => {
+                    // A hiccup is no reason for all who wait to compute.
+                    let blind = patience.as_mut().filter(|_| trouble == Trouble::Failed);
+                    let Some(pause) = blind.and_then(|patience| patience.blind(begun)) else {
+                        return Err(trouble);
+                    };
+                    self.count(trouble);
+                    way.sleep(pause).await;
+                    continue;
+                }
+            };
             let found = look.found.as_ref();
             let begun = Instant::now();
             let mut ticket = Ticket {
@@ -292,8 +309,13 @@ impl Remote {
         let knowledge = self.knowledge(by).await?;
         let look = match knowledge {
             Knowledge::Known(generation) | Knowledge::Owed(generation) => {
-                let mut found = self.link.get(by, &[&key.name]).await?;
-                Look { found: found.pop().flatten(), generation, is_owed }
+                let found = self.link.get(by, &[&key.name]).await?.pop().flatten();
+                let written_under = found.as_ref().and_then(|found| Record::generation_in(&found.value));
+                // What is of another generation may be of a newer one.
+                let is_old = matches!(knowledge, Knowledge::Known(_))
+                    && written_under.is_some_and(|written_under| written_under != generation);
+                let generation = if is_old { self.generation(by).await? } else { generation };
+                Look { found, generation, is_owed }
             }
             Knowledge::Asked(asked) => {
                 let keys = [&*key.name, &*self.generation_key];
@@ -327,7 +349,7 @@ impl Remote {
 
     /// Stores a value that was computed, if nothing happened to its key meanwhile.
     pub(crate) async fn store(
-        &self,
+        &'static self,
         way: Way,
         key: &RemoteKey,
         value: Encoded<'_>,

@@ -213,7 +213,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         let remote = call.target.as_ref().and_then(|_| {
             let remote = call.state.remote().filter(|remote| !(may_be_refused && remote.is_refused()))?;
             // A type that says that it has no encoding cannot have an entry either.
-            let Ok(encoded) = caught(|| Ok(encode::<G, P>(key, remote.place)?)) else {
+            let Ok(encoded) = caught(|| Ok(encode::<G, P>(key, remote.place.as_deref())?)) else {
                 remote.is_unencodable(&remote.counts.errors);
                 return None;
             };

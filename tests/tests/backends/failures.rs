@@ -1,11 +1,12 @@
 //! Whatever the backend does, a call returns what its body returns.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cached_runtime::{Backend, BackendInfo, BackendState, backends, cached, testing};
-use cached_tests::Runs;
 use cached_tests::driver::{Fault, Faulty};
+use cached_tests::{PATIENCE, Runs};
 
 /// A backend of one test, and its driver.
 macro_rules! backend {
@@ -126,6 +127,62 @@ fn a_backend_that_only_reads_is_read() {
 }
 
 #[test]
+fn writes_that_fail_are_not_hidden_by_lookups_that_do_not() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let own = testing::isolated();
+    f(1);
+    DRIVER.set_fault(Fault::CannotWrite);
+    for n in 2..22 {
+        assert_eq!(f(n), n);
+    }
+    assert_eq!(info(&OWN).failures, 5);
+    assert_eq!(info(&OWN).state, BackendState::Open);
+    // The lookup of the next call finds it well; its write does not.
+    own.advance(Duration::from_secs(1));
+    assert_eq!((f(1), info(&OWN).state), (1, BackendState::Closed));
+    assert_eq!((f(2), info(&OWN).failures, info(&OWN).state), (2, 6, BackendState::Open));
+    DRIVER.set_fault(Fault::None);
+    own.advance(Duration::from_secs(2));
+    assert_eq!((f(2), f(2), f::peek(2)), (2, 2, Some(2)));
+}
+
+#[tokio::test]
+async fn callers_less_patient_than_the_backend_find_out_that_it_does_not_answer() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    async fn f(n: u32) -> u32 {
+        n
+    }
+    let own = testing::isolated();
+    DRIVER.set_fault(Fault::Hangs);
+    let call = |n| own.store().run(async move { f(n).await });
+    let mut given_up = 0;
+    for n in 0..20 {
+        if tokio::time::timeout(Duration::from_millis(50), call(n)).await.is_err() {
+            given_up += 1;
+        }
+    }
+    assert_eq!((info(&OWN).state, DRIVER.operations()), (BackendState::Open, 5));
+    assert!(given_up <= 5, "the others have their values: {given_up}");
+}
+
+#[test]
+fn a_driver_that_cannot_be_opened_fails_no_call() {
+    static OWN: Backend = Backend::driver("not opened", || panic!("on purpose"));
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let _own = testing::isolated();
+    assert_eq!((f(1), f(1)), (1, 1));
+    assert_eq!(info(&OWN).state, BackendState::Unusable);
+}
+
+#[test]
 fn a_value_that_is_too_large_is_counted_and_the_old_one_is_gone() {
     backend!(OWN, DRIVER, Faulty::with_most(1000));
     static SIZE: Runs = Runs::new();
@@ -183,6 +240,35 @@ fn an_invalidation_that_failed_is_made_up_for() {
     // It may be made up for after this.
     while f::peek(1).is_none() {
         assert_eq!(f(1), 1);
+    }
+}
+
+#[test]
+fn what_failed_is_made_up_for_though_nobody_calls_the_function_any_more() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    #[cached(timeout = 300, backend = OWN)]
+    fn g(n: u32) -> u32 {
+        n
+    }
+    let (own, other) = (testing::isolated().store(), testing::isolated().store());
+    {
+        let _entered = own.enter();
+        assert_eq!((f(1), g(1)), (1, 1));
+        DRIVER.set_fault(Fault::Refuses);
+        f::invalidate(1);
+        g::clear();
+        DRIVER.set_fault(Fault::None);
+    }
+    let _entered = other.enter();
+    let begun = Instant::now();
+    while f::peek(1).is_some() || g::peek(1).is_some() {
+        assert!(begun.elapsed() < PATIENCE, "it is not made up for");
+        thread::yield_now();
+        testing::advance(Duration::from_secs(1));
     }
 }
 

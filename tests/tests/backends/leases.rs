@@ -1,12 +1,12 @@
 //! The same deduplication between processes.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, LazyLock, Mutex};
 use std::thread;
 
 use cached_runtime::testing::Isolated;
 use cached_runtime::{Backend, backends, cached, testing};
-use cached_tests::driver::Faulty;
+use cached_tests::driver::{Fault, Faulty};
 use cached_tests::{PATIENCE, Runs};
 
 macro_rules! backend {
@@ -87,7 +87,7 @@ fn an_engine_that_stores_nothing_has_no_leases() {
 fn a_holder_that_hangs_delays_others_by_no_more_than_the_lease_and_is_fenced() {
     backend!(OWN, DRIVER, Faulty::new());
     static RUNS: Runs = Runs::new();
-    type Gate = (Mutex<std::sync::mpsc::Receiver<()>>, Mutex<std::sync::mpsc::Sender<()>>);
+    type Gate = (Mutex<Receiver<()>>, Mutex<Sender<()>>);
     static GATE: LazyLock<Gate> = LazyLock::new(|| {
         let (sender, receiver) = channel();
         (receiver.into(), sender.into())
@@ -192,4 +192,41 @@ async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
         })
     })
     .await
+}
+
+#[test]
+fn who_waits_for_another_process_goes_on_waiting_through_a_hiccup_of_the_engine() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static RUNS: Runs = Runs::new();
+    static GATE: LazyLock<(Mutex<Receiver<()>>, Mutex<Sender<()>>)> = LazyLock::new(|| {
+        let (sender, receiver) = channel();
+        (receiver.into(), sender.into())
+    });
+    #[cached(timeout = "1h", lease = "1h", backend = OWN)]
+    fn f(n: u32) -> u32 {
+        RUNS.add();
+        GATE.0.lock().expect("nobody panics").recv_timeout(PATIENCE).expect("the gate opens");
+        n
+    }
+    thread::scope(|scope| {
+        let computes = scope.spawn(|| within(&process(), || f(1)));
+        while RUNS.get() == 0 {
+            thread::yield_now();
+        }
+        let waits = scope.spawn(|| within(&process(), || f(1)));
+        let wait_for_operations = |more| {
+            let before = DRIVER.operations();
+            while DRIVER.operations() < before + more && !waits.is_finished() {
+                thread::yield_now();
+            }
+        };
+        wait_for_operations(3);
+        DRIVER.set_fault(Fault::Refuses);
+        wait_for_operations(1);
+        DRIVER.set_fault(Fault::None);
+        wait_for_operations(1);
+        GATE.1.lock().expect("nobody panics").send(()).expect("it waits");
+        assert_eq!((computes.join().ok(), waits.join().ok()), (Some(1), Some(1)));
+    });
+    assert_eq!(RUNS.get(), 1);
 }

@@ -110,6 +110,26 @@ fn an_invalidation_in_the_same_process_holds_also_without_versions() {
 }
 
 #[test]
+fn what_is_put_after_a_clear_of_another_process_stays_and_is_seen_by_all() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let [clears, puts, reads] = [process(), process(), process()];
+    // All of them know the generation, and believe it for a second.
+    for process in [&clears, &puts, &reads] {
+        assert_eq!(within(process, || f(1)), 1);
+    }
+    within(&clears, f::clear);
+    within(&puts, || f::put(1, 55));
+    for process in [&reads, &puts, &clears] {
+        assert_eq!(within(process, || (f(1), f::peek(1))), (55, Some(55)));
+    }
+    assert_eq!(within(&process(), || f(1)), 55);
+}
+
+#[test]
 fn an_invalidation_while_the_value_is_being_written_holds_in_the_same_process() {
     backend!(WITH, VERSIONS, Faulty::new());
     backend!(WITHOUT, NO_VERSIONS, Faulty::without_versions());

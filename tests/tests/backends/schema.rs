@@ -46,7 +46,10 @@ fn a_changed_type_reads_the_right_value_or_nothing() {
             T { a: 1 } => Some(T { a: 1, b: None });
         "a field removed":
             { struct T { pub a: u8, pub b: u8 } } => { struct T { pub a: u8 } },
-            T { a: 1, b: 2 } => Some(T { a: 1 });
+            T { a: 1, b: 2 } => None;
+        "an optional field removed":
+            { struct T { pub a: u8, pub b: Option<u8> } } => { struct T { pub a: u8 } },
+            T { a: 1, b: None } => None;
         "fields reordered":
             { struct T { pub a: u8, pub b: u8 } } => { struct T { pub b: u8, pub a: u8 } },
             T { a: 1, b: 2 } => Some(T { a: 1, b: 2 });
@@ -77,6 +80,15 @@ fn a_changed_type_reads_the_right_value_or_nothing() {
         "a field renamed":
             { struct T { pub a: u8 } } => { struct T { pub b: u8 } },
             T { a: 1 } => None;
+        "an optional field renamed":
+            { struct T { pub a: Option<u8> } } => { struct T { pub b: Option<u8> } },
+            T { a: Some(1) } => None;
+        "a field with a default renamed":
+            { struct T { pub a: u8 } } => { struct T { #[serde(default)] pub b: u8 } },
+            T { a: 1 } => None;
+        "a field renamed, with its old name as an alias":
+            { struct T { pub a: u8 } } => { struct T { #[serde(alias = "a")] pub b: u8 } },
+            T { a: 1 } => Some(T { b: 1 });
         "two fields with their names swapped":
             { struct T { pub a: u8, pub b: String } } => { struct T { pub b: u8, pub a: String } },
             T { a: 1, b: "b".into() } => None;
@@ -104,6 +116,9 @@ fn a_changed_type_reads_the_right_value_or_nothing() {
         "a tuple that is shorter":
             { struct T(pub u8, pub u8, pub u8); } => { struct T(pub u8, pub u8); },
             T(1, 2, 3) => None;
+        "a struct in the place of a tuple, by the order of its fields":
+            { struct T(pub u8, pub u8); } => { struct T { pub height: u8, pub width: u8 } },
+            T(1, 2) => Some(T { height: 1, width: 2 });
         "a list in the place of a tuple":
             { struct T(pub u8, pub u8); } => { struct T(pub Vec<u8>); },
             T(1, 2) => Some(T(vec![1, 2]));

@@ -1,14 +1,24 @@
 //! Forgetting a key in the backend, now or when it is there again.
 
+use std::sync::atomic::Ordering::{AcqRel, Release};
+use std::time::{Duration, Instant};
+
 use super::{Remote, RemoteKey, TOMBSTONE, Written};
 use crate::backend::driver::Expected;
 use crate::backend::envelope::{Kind, Record};
+use crate::backend::generation::Knowledge;
 use crate::backend::link::{By, Trouble, Way, blocking};
+use crate::backend::offload;
 use crate::backend::verdict::Verdict;
+
+/// After so long it is tried first to make up for what failed; each time that fails, after twice as long, up to
+/// the last.
+const FIRST_TRY: Duration = Duration::from_millis(250);
+const LAST_TRY: Duration = Duration::from_secs(10);
 
 impl Remote {
     /// What was there before must not remain.
-    pub(super) async fn too_large(&self, way: Way, key: &RemoteKey) -> Written {
+    pub(super) async fn too_large(&'static self, way: Way, key: &RemoteKey) -> Written {
         self.is_too_large();
         let by = self.by(way);
         let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
@@ -64,7 +74,7 @@ impl Remote {
     }
 
     /// Removes what was stored after all where the engine could not prevent it.
-    pub(crate) async fn undo(&self, way: Way, key: &RemoteKey) {
+    pub(crate) async fn undo(&'static self, way: Way, key: &RemoteKey) {
         if self.link.conditions() == Some(false) {
             let by = self.by(way);
             let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
@@ -74,10 +84,11 @@ impl Remote {
         }
     }
 
-    pub(super) fn owe(&self, key: &RemoteKey) {
+    pub(super) fn owe(&'static self, key: &RemoteKey) {
         if self.owed.add(&key.name, &key.encoded) {
             self.generations.renew();
         }
+        self.make_up_later();
     }
 
     /// Makes up for invalidations that failed, until one fails again.
@@ -89,5 +100,47 @@ impl Remote {
             }
         }
         self.owed.end_to_pay();
+    }
+
+    /// Makes up for what failed also where the function is not called any more.
+    pub(super) fn make_up_later(&'static self) {
+        if !self.is_made_up_later.swap(true, AcqRel) {
+            self.try_later(FIRST_TRY);
+        }
+    }
+
+    fn try_later(&'static self, wait: Duration) {
+        let trying = Trying(self);
+        let job = move || {
+            let remote = trying.0;
+            remote.try_now();
+            drop(trying);
+            if remote.owes() && !remote.is_made_up_later.swap(true, AcqRel) {
+                remote.try_later((wait * 2).min(LAST_TRY));
+            }
+        };
+        offload::submit_at(Instant::now() + wait, Box::new(job));
+    }
+
+    fn owes(&self) -> bool {
+        self.owed.any() || matches!(self.generations.knowledge(self.clock.now()), Knowledge::Owed(_))
+    }
+
+    fn try_now(&'static self) {
+        if !self.link.is_refusing(self.clock.now()) {
+            let told = blocking(self.knowledge(self.by(Way::Blocking)));
+            if told.is_ok() && self.owed.begin_to_pay() {
+                self.pay();
+            }
+        }
+    }
+}
+
+/// That it will be tried to make up for what is owed; not any more once this is dropped.
+struct Trying(&'static Remote);
+
+impl Drop for Trying {
+    fn drop(&mut self) {
+        self.0.is_made_up_later.store(false, Release);
     }
 }

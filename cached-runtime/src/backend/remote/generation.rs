@@ -59,22 +59,23 @@ impl Remote {
         Ok(learn(verdict::generation(found.pop().flatten().as_ref(), key).unwrap_or(new)))
     }
 
+    /// The generation, asked for anew whatever is believed.
     pub(super) async fn generation(&self, by: By) -> Result<u128, Trouble> {
-        match self.knowledge(by).await? {
-            Knowledge::Known(generation) | Knowledge::Owed(generation) => Ok(generation),
-            Knowledge::Asked(asked) => {
-                let mut found = self.link.get(by, &[&self.generation_key]).await?;
-                self.settle(by, asked, found.pop().flatten()).await
-            }
+        if let Knowledge::Owed(generation) = self.knowledge(by).await? {
+            return Ok(generation);
         }
+        let asked = self.generations.ask();
+        let mut found = self.link.get(by, &[&self.generation_key]).await?;
+        self.settle(by, asked, found.pop().flatten()).await
     }
 
     /// Forgets all keys: here at once, in other processes within a second.
-    pub(crate) async fn clear(&self, way: Way) {
+    pub(crate) async fn clear(&'static self, way: Way) {
         let generation = self.generations.renew();
         self.owed.clear();
         if let Err(trouble) = self.tell(self.by(way), generation).await {
             self.count(trouble);
+            self.make_up_later();
         }
     }
 }
