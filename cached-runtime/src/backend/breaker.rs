@@ -3,15 +3,13 @@
 //! A pure state machine: the time is given to it, and what came of the operations. Lookups and writes are
 //! counted apart, since an engine that still answers the one may have stopped doing the other.
 
-use std::time::Duration;
-
-use crate::clock::{Moment, nanoseconds};
+use crate::clock::Moment;
 
 /// So many failures in a row open it.
 pub(crate) const MOST_FAILURES: u32 = 5;
-/// For so long at first, twice as long each time the one call fails, up to the longest.
-pub(crate) const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// For so many nanoseconds at first, twice as long each time the one call fails, up to the longest.
+const FIRST_WAIT: u64 = 1_000_000_000;
+const LONGEST_WAIT: u64 = 30 * FIRST_WAIT;
 
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +47,7 @@ pub(crate) enum Change {
 
 impl Breaker {
     pub(crate) const fn new() -> Self {
-        Self { state: State::Closed, failures: [0; 2], wait: FIRST_WAIT.as_nanos() as u64 }
+        Self { state: State::Closed, failures: [0; 2], wait: FIRST_WAIT }
     }
 
     /// Whether an operation would not be done now.
@@ -73,7 +71,7 @@ impl Breaker {
     pub(crate) fn succeeded(&mut self, kind: Kind) {
         self.failures[kind as usize] = 0;
         if self.failures == [0; 2] {
-            self.wait = nanoseconds(FIRST_WAIT);
+            self.wait = FIRST_WAIT;
         }
         self.state = State::Closed;
     }
@@ -88,7 +86,7 @@ impl Breaker {
         *failures = failures.saturating_add(1);
         if *failures >= MOST_FAILURES || self.state != State::Closed {
             self.state = State::Open { until: now.saturating_add(self.wait) };
-            self.wait = (self.wait * 2).min(nanoseconds(LONGEST_WAIT));
+            self.wait = (self.wait * 2).min(LONGEST_WAIT);
         }
     }
 

@@ -263,10 +263,13 @@ pub fn backends() -> Vec<BackendInfo> {
     LINKS.lock().iter().map(|listed| listed.link.info()).collect()
 }
 
+/// A path that a function has, and a hash of its text.
+type Place = (fn() -> &'static str, u64);
+
 /// What the attribute says of a function's backend.
 pub struct Shared {
     backend: &'static Backend,
-    place: Option<(fn() -> &'static str, u64)>,
+    place: Option<Place>,
     version: u32,
     lease: Option<Duration>,
     local_timeout: Option<Duration>,
