@@ -83,8 +83,9 @@ pub(crate) struct Link {
     skipped: Count,
     openings: Count,
     last_failure: Mutex<Option<Failure>>,
-    /// That it is unusable was told.
-    is_told: AtomicBool,
+    /// What is told once, was.
+    is_told_unusable: AtomicBool,
+    is_told_no_leases: AtomicBool,
 }
 
 /// What went wrong, and when.
@@ -127,7 +128,8 @@ impl Link {
             failures: Count::default(),
             skipped: Count::default(),
             openings: Count::default(),
-            is_told: AtomicBool::new(false),
+            is_told_unusable: AtomicBool::new(false),
+            is_told_no_leases: AtomicBool::new(false),
             last_failure: Mutex::new(failure),
         }
     }
@@ -155,9 +157,8 @@ impl Link {
         refuses
     }
 
-    /// Says so, once.
     fn is_unusable(&self, message: &str) {
-        if !self.is_told.load(Relaxed) && !self.is_told.swap(true, Relaxed) {
+        if is_first(&self.is_told_unusable) {
             emit(&Event::Unusable { backend: self.name.clone(), message: message.to_owned() });
         }
     }
@@ -172,8 +173,9 @@ impl Link {
     }
 
     fn learn_conditions(&self, there: bool) {
-        let known = if there { YES } else { NO };
-        if self.conditions.load(Relaxed) != known && self.conditions.swap(known, Relaxed) != known && !there {
+        self.conditions.store(if there { YES } else { NO }, Relaxed);
+        // Of several servers, some may and others not.
+        if !there && is_first(&self.is_told_no_leases) {
             emit(&Event::NoLeases { backend: self.name.clone() });
         }
     }
@@ -190,7 +192,7 @@ impl Link {
         let answer = answer.and_then(|found| {
             if found.len() == keys.len() { Ok(found) } else { Err(failed("not every key was answered")) }
         });
-        let found = self.note(by.clock, answer)?;
+        let found = self.note(by.clock, answer.map_err(must_be_supported))?;
         if let Some(found) = found.iter().flatten().next() {
             self.learn_conditions(found.version.is_some());
         }
@@ -213,8 +215,7 @@ impl Link {
                 bounded(by.deadline, set).await
             }
         };
-        self.learn(expected, &answer);
-        self.note(by.clock, answer)
+        self.note_one(by.clock, expected, answer)
     }
 
     pub(crate) async fn delete(&self, by: By, key: &str, expected: Expected) -> Result<bool, Trouble> {
@@ -226,8 +227,7 @@ impl Link {
                 bounded(by.deadline, delete).await
             }
         };
-        self.learn(expected, &answer);
-        self.note(by.clock, answer)
+        self.note_one(by.clock, expected, answer)
     }
 
     /// The driver, if it may be asked now.
@@ -240,14 +240,6 @@ impl Link {
             self.skipped.add(1);
         }
         admitted.ok_or(Trouble::Skipped)
-    }
-
-    fn learn(&self, expected: Expected, answer: &Answer<bool>) {
-        match answer {
-            Err(DriverError::Unsupported(_)) => self.learn_conditions(false),
-            Ok(true) if expected != Expected::Anything => self.learn_conditions(true),
-            _ => {}
-        }
     }
 
     /// Lets the breaker take a step, and tells what that changes.
@@ -296,6 +288,19 @@ impl Link {
         Err(Trouble::Failed)
     }
 
+    /// The same of an operation that expects something.
+    fn note_one(&self, clock: &Clock, expected: Expected, answer: Answer<bool>) -> Result<bool, Trouble> {
+        if expected == Expected::Anything {
+            return self.note(clock, answer.map_err(must_be_supported));
+        }
+        match answer {
+            Err(DriverError::Unsupported(_)) => self.learn_conditions(false),
+            Ok(true) => self.learn_conditions(true),
+            _ => {}
+        }
+        self.note(clock, answer)
+    }
+
     /// An error with its causes, in one line and without the password.
     fn text_of(&self, error: &DriverError) -> String {
         let mut text = error.to_string();
@@ -326,6 +331,18 @@ impl Link {
             skipped: self.skipped.get(),
             openings: self.openings.get(),
         }
+    }
+}
+
+fn is_first(is_told: &AtomicBool) -> bool {
+    !is_told.load(Relaxed) && !is_told.swap(true, Relaxed)
+}
+
+/// An engine may lack versions; one that lacks what needs none has failed.
+fn must_be_supported(error: DriverError) -> DriverError {
+    match error {
+        DriverError::Unsupported(_) => DriverError::Failed(error.to_string().into()),
+        other => other,
     }
 }
 
@@ -400,5 +417,19 @@ impl fmt::Display for BackendState {
             Self::HalfOpen => "half-open",
             Self::Unusable => "unusable",
         })
+    }
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_error_is_one_line_without_the_password() {
+        let url = Url::parse("redis://app:hunter%202@host").expect("a URL");
+        let link = Link::of_url(&url, Err(String::new()));
+        let error = DriverError::Failed("no user 'app' with 'hunter 2'\r\n+OK".into());
+        let expected = "the engine did not do what it was asked: no user 'app' with '***'\\r\\n+OK";
+        assert_eq!(link.text_of(&error), expected);
     }
 }
