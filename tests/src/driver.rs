@@ -25,6 +25,8 @@ pub enum Fault {
     AnswersLess,
     /// It only reads.
     CannotWrite,
+    /// It is too old for anything.
+    IsOld,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -135,6 +137,7 @@ impl Faulty {
                 Some(Err(DriverError::TimedOut))
             }
             Fault::Panics => panic!("on purpose"),
+            Fault::IsOld => Some(Err(DriverError::Unsupported("commands of today"))),
             _ => None,
         }
     }

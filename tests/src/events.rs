@@ -5,7 +5,13 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use cached_runtime::{Event, on_event};
 
 static HEARD: Mutex<Vec<Event>> = Mutex::new(Vec::new());
-static REACTIONS: Mutex<Vec<(String, fn())>> = Mutex::new(Vec::new());
+static REACTIONS: Mutex<Vec<Reaction>> = Mutex::new(Vec::new());
+
+/// What is done at each event whose text has this in it.
+struct Reaction {
+    about: String,
+    act: fn(),
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -20,15 +26,17 @@ pub fn listen() {
 fn hear(event: &Event) {
     lock(&HEARD).push(event.clone());
     let text = event.to_string();
-    let reactions: Vec<fn()> =
-        lock(&REACTIONS).iter().filter(|(about, _)| text.contains(about)).map(|(_, react)| *react).collect();
-    reactions.into_iter().for_each(|react| react());
+    let acts: Vec<fn()> =
+        lock(&REACTIONS).iter().filter(|it| text.contains(&it.about)).map(|it| it.act).collect();
+    for act in acts {
+        act();
+    }
 }
 
 /// Does this at each event whose text has `about` in it.
-pub fn react(about: &str, reaction: fn()) {
+pub fn react(about: &str, act: fn()) {
     listen();
-    lock(&REACTIONS).push((about.to_owned(), reaction));
+    lock(&REACTIONS).push(Reaction { about: about.to_owned(), act });
 }
 
 /// The events so far whose text has `about` in it.

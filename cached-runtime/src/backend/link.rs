@@ -83,8 +83,9 @@ pub(crate) struct Link {
     skipped: Count,
     openings: Count,
     last_failure: Mutex<Option<Failure>>,
-    /// That it is unusable was told.
-    is_told: AtomicBool,
+    /// What is told once, was.
+    is_told_unusable: AtomicBool,
+    is_told_no_leases: AtomicBool,
 }
 
 /// What went wrong, and when.
@@ -127,7 +128,8 @@ impl Link {
             failures: Count::default(),
             skipped: Count::default(),
             openings: Count::default(),
-            is_told: AtomicBool::new(false),
+            is_told_unusable: AtomicBool::new(false),
+            is_told_no_leases: AtomicBool::new(false),
             last_failure: Mutex::new(failure),
         }
     }
@@ -157,9 +159,8 @@ impl Link {
         refuses
     }
 
-    /// Says so, once.
     fn is_unusable(&self, message: &str) {
-        if !self.is_told.load(Relaxed) && !self.is_told.swap(true, Relaxed) {
+        if is_first(&self.is_told_unusable) {
             emit(&Event::Unusable { backend: self.name.clone(), message: message.to_owned() });
         }
     }
@@ -174,8 +175,9 @@ impl Link {
     }
 
     fn learn_conditions(&self, there: bool) {
-        let known = if there { YES } else { NO };
-        if self.conditions.load(Relaxed) != known && self.conditions.swap(known, Relaxed) != known && !there {
+        self.conditions.store(if there { YES } else { NO }, Relaxed);
+        // Of several servers, some may and others not.
+        if !there && is_first(&self.is_told_no_leases) {
             emit(&Event::NoLeases { backend: self.name.clone() });
         }
     }
@@ -192,7 +194,7 @@ impl Link {
         let answer = answer.and_then(|found| {
             if found.len() == keys.len() { Ok(found) } else { Err(failed("not every key was answered")) }
         });
-        let found = operation.note(answer)?;
+        let found = operation.note(answer.map_err(must_be_supported))?;
         if let Some(found) = found.iter().flatten().next() {
             self.learn_conditions(found.version.is_some());
         }
@@ -215,8 +217,7 @@ impl Link {
                 bounded(by.deadline, set).await
             }
         };
-        self.learn(expected, &answer);
-        operation.note(answer)
+        operation.note_one(expected, answer)
     }
 
     pub(crate) async fn delete(&self, by: By, key: &str, expected: Expected) -> Result<bool, Trouble> {
@@ -228,8 +229,7 @@ impl Link {
                 bounded(by.deadline, delete).await
             }
         };
-        self.learn(expected, &answer);
-        operation.note(answer)
+        operation.note_one(expected, answer)
     }
 
     /// The driver, if it may be asked now.
@@ -242,14 +242,6 @@ impl Link {
         };
         self.operations.add(1);
         Ok((driver, Operation { link: self, by, kind, is_noted: false }))
-    }
-
-    fn learn(&self, expected: Expected, answer: &Answer<bool>) {
-        match answer {
-            Err(DriverError::Unsupported(_)) => self.learn_conditions(false),
-            Ok(true) if expected != Expected::Anything => self.learn_conditions(true),
-            _ => {}
-        }
     }
 
     /// Lets the breaker take a step, and tells what that changes.
@@ -349,6 +341,19 @@ impl Operation<'_> {
             _ => Trouble::Failed,
         })
     }
+
+    /// The same of one that expects something.
+    fn note_one(self, expected: Expected, answer: Answer<bool>) -> Result<bool, Trouble> {
+        if expected == Expected::Anything {
+            return self.note(answer.map_err(must_be_supported));
+        }
+        match answer {
+            Err(DriverError::Unsupported(_)) => self.link.learn_conditions(false),
+            Ok(true) => self.link.learn_conditions(true),
+            _ => {}
+        }
+        self.note(answer)
+    }
 }
 
 /// One that nobody waits for any more says little if that was at once; otherwise it has failed. Without this, a
@@ -370,6 +375,18 @@ impl Drop for Operation<'_> {
 
 /// A part of the timeout after which an engine that is well has mostly answered.
 const SHORTLY: u32 = 10;
+
+fn is_first(is_told: &AtomicBool) -> bool {
+    !is_told.load(Relaxed) && !is_told.swap(true, Relaxed)
+}
+
+/// An engine may lack versions; one that lacks what needs none has failed.
+fn must_be_supported(error: DriverError) -> DriverError {
+    match error {
+        DriverError::Unsupported(_) => DriverError::Failed(error.to_string().into()),
+        other => other,
+    }
+}
 
 fn failed(what: &'static str) -> DriverError {
     DriverError::Failed(what.into())
@@ -442,5 +459,19 @@ impl fmt::Display for BackendState {
             Self::HalfOpen => "half-open",
             Self::Unusable => "unusable",
         })
+    }
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_error_is_one_line_without_the_password() {
+        let url = Url::parse("redis://app:hunter%202@host").expect("a URL");
+        let link = Link::of_url(&url, Err(String::new()));
+        let error = DriverError::Failed("no user 'app' with 'hunter 2'\r\n+OK".into());
+        let expected = "the engine did not do what it was asked: no user 'app' with '***'\\r\\n+OK";
+        assert_eq!(link.text_of(&error), expected);
     }
 }

@@ -125,7 +125,7 @@ fn that_there_are_no_leases_is_heard_of_once() {
         assert_eq!((f(n), f(n)), (n, n));
     }
     let backend = OWN.to_string();
-    assert_eq!(heard(&backend), [Event::NoLeases { backend: backend.clone() }]);
+    assert_eq!(heard(&backend), [Event::NoLeases { backend: backend.clone() }], "and nothing else");
 }
 
 #[test]

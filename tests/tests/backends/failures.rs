@@ -113,6 +113,25 @@ fn a_driver_that_panics_or_answers_nonsense_fails_no_call() {
 }
 
 #[test]
+fn an_engine_that_is_too_old_for_anything_is_seen() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let _own = testing::isolated();
+    DRIVER.set_fault(Fault::IsOld);
+    for n in 0..20 {
+        assert_eq!((f(n), f::invalidate(n)), (n, false));
+    }
+    let shown = info(&OWN);
+    assert_eq!((shown.state, shown.failures), (BackendState::Open, 5));
+    assert!(
+        shown.last_failure.expect("it says why").message.ends_with("the engine has no commands of today")
+    );
+}
+
+#[test]
 fn a_backend_that_only_reads_is_read() {
     backend!(OWN, DRIVER, Faulty::new());
     #[cached(timeout = 300, backend = OWN)]

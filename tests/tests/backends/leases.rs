@@ -9,6 +9,9 @@ use cached_runtime::{Backend, backends, cached, testing};
 use cached_tests::driver::{Fault, Faulty};
 use cached_tests::{PATIENCE, Runs};
 
+/// What a body waits for, and what lets it go on.
+type Gate = (Mutex<Receiver<()>>, Mutex<Sender<()>>);
+
 macro_rules! backend {
     ($backend:ident, $driver:ident, $new:expr) => {
         static $driver: LazyLock<Arc<Faulty>> = LazyLock::new(|| $new);
@@ -87,7 +90,6 @@ fn an_engine_that_stores_nothing_has_no_leases() {
 fn a_holder_that_hangs_delays_others_by_no_more_than_the_lease_and_is_fenced() {
     backend!(OWN, DRIVER, Faulty::new());
     static RUNS: Runs = Runs::new();
-    type Gate = (Mutex<Receiver<()>>, Mutex<Sender<()>>);
     static GATE: LazyLock<Gate> = LazyLock::new(|| {
         let (sender, receiver) = channel();
         (receiver.into(), sender.into())
@@ -198,7 +200,7 @@ async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
 fn who_waits_for_another_process_goes_on_waiting_through_a_hiccup_of_the_engine() {
     backend!(OWN, DRIVER, Faulty::new());
     static RUNS: Runs = Runs::new();
-    static GATE: LazyLock<(Mutex<Receiver<()>>, Mutex<Sender<()>>)> = LazyLock::new(|| {
+    static GATE: LazyLock<Gate> = LazyLock::new(|| {
         let (sender, receiver) = channel();
         (receiver.into(), sender.into())
     });
