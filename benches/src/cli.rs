@@ -58,7 +58,8 @@ impl Bench {
     /// The reason, where there is one.
     fn cannot_run(&self) -> Option<String> {
         let missing = processes::missing(self.needs);
-        (!missing.is_empty()).then(|| format!("{} needs {}, not installed here", self.name, missing.join(", ")))
+        (!missing.is_empty())
+            .then(|| format!("{} needs {}, not installed here", self.name, missing.join(", ")))
     }
 }
 

@@ -36,7 +36,8 @@ mod tests {
 
     #[test]
     fn the_first_cpu_is_the_one_that_the_list_begins_with() {
-        for (list, expected) in [("0,1", Some("0")), ("12-15,20", Some("12")), ("3\n", Some("3")), ("", None)] {
+        for (list, expected) in [("0,1", Some("0")), ("12-15,20", Some("12")), ("3\n", Some("3")), ("", None)]
+        {
             assert_eq!(first(&format!("pid 7's current affinity list: {list}")), expected);
         }
         assert_eq!(first("nothing"), None);

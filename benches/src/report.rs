@@ -24,7 +24,7 @@ pub(crate) struct Unit {
 
 impl Unit {
     pub(crate) const NANOSECONDS: Self = Self::less("ns", 1);
-    pub(crate) const MICROSECONDS: Self = Self::less("us", 2);
+    pub(crate) const MICROSECONDS: Self = Self::less("µs", 2);
     pub(crate) const MILLISECONDS: Self = Self::less("ms", 2);
     pub(crate) const MILLISECONDS_OF_A_SECOND: Self = Self::less("CPU ms in 1 s", 3);
     pub(crate) const SECONDS: Self = Self::less("s", 2);

@@ -26,7 +26,7 @@ pub(crate) fn about(quick: bool) -> String {
         format!("NOT kept on one CPU, as there is no `{}`, so that they say little", pinning::PROGRAM)
     };
     format!(
-        "us per hit on a server of this machine, {KEYS} values of {SIZE} bytes, median of {} rounds, {place}; \
+        "µs per hit on a server of this machine, {KEYS} values of {SIZE} bytes, median of {} rounds, {place}; \
          raw: a blocking round trip for the same bytes; in_process: the same function without a backend",
         Effort::new(quick).rounds
     )
@@ -117,12 +117,20 @@ async fn redis_async(number: u64) -> Result<String, String> {
 mod peer {
     use super::text;
 
-    #[cached::macros::concurrent_cached(redis = true, ttl_secs = 3600, map_error = r#"|error| error.to_string()"#)]
+    #[cached::macros::concurrent_cached(
+        redis = true,
+        ttl_secs = 3600,
+        map_error = r#"|error| error.to_string()"#
+    )]
     pub(super) fn redis_sync(number: u64) -> Result<String, String> {
         Ok(text(number))
     }
 
-    #[cached::macros::concurrent_cached(redis = true, ttl_secs = 3600, map_error = r#"|error| error.to_string()"#)]
+    #[cached::macros::concurrent_cached(
+        redis = true,
+        ttl_secs = 3600,
+        map_error = r#"|error| error.to_string()"#
+    )]
     pub(super) async fn redis_async(number: u64) -> Result<String, String> {
         Ok(text(number))
     }
