@@ -26,8 +26,8 @@ const RIGHT: i32 = 318;
 /// Of the title, and of the line about the machine.
 const TOP: i32 = 44;
 const BOTTOM: i32 = 28;
-/// Of the title of a panel, of a bar, and below the bars.
-const HEAD: i32 = 26;
+/// Of the title of a panel with the line below it, of a bar, and below the bars.
+const HEAD: i32 = 40;
 const BAR: i32 = 17;
 const GAP: i32 = 16;
 
@@ -131,10 +131,8 @@ impl Panel<'_> {
     fn draw(&self, area: &Area<'_>, (left, top): (i32, i32)) -> io::Result<()> {
         let unit = self.row.unit;
         let better = if unit.more_is_better { "longer is better" } else { "shorter is better" };
-        let middle = top + HEAD / 2;
-        write(area, &self.title, (left + MARGIN, middle), HEADING)?;
-        let note = Font { align: HPos::Right, ..MUTED };
-        write(area, &format!("{}, {better}", unit.name), (left + WIDTH - MARGIN, middle), note)?;
+        write(area, &self.title, (left + MARGIN, top + HEAD / 4), HEADING)?;
+        write(area, &format!("{}, {better}", unit.name), (left + MARGIN, top + HEAD * 2 / 3), MUTED)?;
         let bars = self.bars();
         let longest = bars.iter().map(|(_, figure)| *figure).fold(0.0, f64::max);
         for (at, (name, figure)) in (0..).zip(bars) {
