@@ -83,7 +83,7 @@ fn chart(title: &str, panels: &[Panel<'_>], machine: &str) -> io::Result<String>
     let size = [2 * WIDTH, height].map(i32::unsigned_abs);
     let area = SVGBackend::with_string(&mut drawing, size.into()).into_drawing_area();
     area.fill(&WHITE).map_err(failed)?;
-    write(&area, title, (MARGIN, TOP / 2), TITLE)?;
+    write(&area, title, (MARGIN, TOP / 2), &TITLE)?;
     let mut top = TOP;
     for (line, height) in lines.iter().zip(heights) {
         for (panel, left) in line.iter().zip(COLUMNS) {
@@ -92,7 +92,7 @@ fn chart(title: &str, panels: &[Panel<'_>], machine: &str) -> io::Result<String>
         top += height;
     }
     let note = format!("(x): times as much as ours. {machine}");
-    write(&area, &note, (MARGIN, top + BOTTOM / 2 - 4), Font { size: 12.0, ..MUTED })?;
+    write(&area, &note, (MARGIN, top + BOTTOM / 2 - 4), &Font { size: 12.0, ..MUTED })?;
     area.present().map_err(failed)?;
     drop(area);
     Ok(styled(&drawing))
@@ -131,8 +131,8 @@ impl Panel<'_> {
     fn draw(&self, area: &Area<'_>, (left, top): (i32, i32)) -> io::Result<()> {
         let unit = self.row.unit;
         let better = if unit.more_is_better { "longer is better" } else { "shorter is better" };
-        write(area, &self.title, (left + MARGIN, top + HEAD / 4), HEADING)?;
-        write(area, &format!("{}, {better}", unit.name), (left + MARGIN, top + HEAD * 2 / 3), MUTED)?;
+        write(area, &self.title, (left + MARGIN, top + HEAD / 4), &HEADING)?;
+        write(area, &format!("{}, {better}", unit.name), (left + MARGIN, top + HEAD * 2 / 3), &MUTED)?;
         let bars = self.bars();
         let longest = bars.iter().map(|(_, figure)| *figure).fold(0.0, f64::max);
         for (at, (name, figure)) in (0..).zip(bars) {
@@ -142,8 +142,8 @@ impl Panel<'_> {
             let bar = Rectangle::new([(left + LEFT, above), (end, below)], color(name).filled());
             area.draw(&bar).map_err(failed)?;
             let style = if name == "ours" { FontStyle::Bold } else { FontStyle::Normal };
-            write(area, name, (left + LEFT - 8, middle), Font { style, align: HPos::Right, ..PLAIN })?;
-            write(area, &self.label(name, figure), (end + 6, middle), Font { style, ..PLAIN })?;
+            write(area, name, (left + LEFT - 8, middle), &Font { style, align: HPos::Right, ..PLAIN })?;
+            write(area, &self.label(name, figure), (end + 6, middle), &Font { style, ..PLAIN })?;
         }
         Ok(())
     }
@@ -174,7 +174,6 @@ fn color(name: &str) -> RGBColor {
 }
 
 /// How a text looks, and which end of it is at its place.
-#[derive(Clone)]
 struct Font {
     size: f64,
     style: FontStyle,
@@ -188,7 +187,7 @@ const TITLE: Font = Font { size: 20.0, style: FontStyle::Bold, ..PLAIN };
 /// As `styled` knows it.
 const MUTED: Font = Font { size: 13.0, color: RGBColor(128, 128, 128), ..PLAIN };
 
-fn write(area: &Area<'_>, text: &str, at: (i32, i32), font: Font) -> io::Result<()> {
+fn write(area: &Area<'_>, text: &str, at: (i32, i32), font: &Font) -> io::Result<()> {
     let style: TextStyle<'_> = ("sans-serif", font.size, font.style).into_font().color(&font.color);
     area.draw(&Text::new(text, at, style.pos(Pos::new(font.align, VPos::Center)))).map_err(failed)
 }
