@@ -16,7 +16,7 @@ pub(crate) fn stay_on_one_cpu() -> Result<(), String> {
 
 fn taskset(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(PROGRAM).args(arguments).env("LC_ALL", "C").output();
-    let output = output.map_err(|error| error.to_string())?;
+    let output = output.map_err(|error| format!("{PROGRAM}: {error}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
