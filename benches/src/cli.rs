@@ -1,13 +1,12 @@
 //! The command line of `compare`; each bench is a file.
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use crate::report::{self, Row};
-use crate::{build, expiry, growth, hit, hit_ratio, machine, memory, miss, plot, targets};
+use crate::{build, expiry, growth, hit, hit_ratio, machine, memory, miss, plot, processes, shared, targets};
 
 /// How a bench is run and what it found is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +25,8 @@ struct Options {
 struct Bench {
     name: &'static str,
     title: &'static str,
+    /// The programs that it starts.
+    needs: &'static [&'static str],
     /// What the figures are and how they come about; takes whether it is to be quick.
     about: fn(bool) -> String,
     /// Takes whether it is to be quick. Rows of one unit follow one another.
@@ -35,19 +36,32 @@ struct Bench {
 /// The bench in the module.
 macro_rules! bench {
     ($module:ident, $name:literal, $title:literal) => {
-        Bench { name: $name, title: $title, about: $module::about, run: $module::run }
+        bench!($module, $name, $title, &[])
+    };
+    ($module:ident, $name:literal, $title:literal, $needs:expr) => {
+        Bench { name: $name, title: $title, needs: $needs, about: $module::about, run: $module::run }
     };
 }
 
 const BENCHES: &[Bench] = &[
     bench!(hit, "hit", "a call whose value is there"),
     bench!(miss, "miss", "a call that computes, stores and evicts"),
+    bench!(shared, "shared", "a call whose value is on a server", shared::SERVERS),
     bench!(memory, "memory", "what an entry takes"),
     bench!(hit_ratio, "hit-ratio", "how often the right entries were kept"),
     bench!(expiry, "expiry", "how soon expired entries are freed, and what that costs"),
     bench!(growth, "growth", "an insert into a cache that grows"),
     bench!(build, "build", "what annotated functions cost a build"),
 ];
+
+impl Bench {
+    /// The reason, where there is one.
+    fn cannot_run(&self) -> Option<String> {
+        let missing = processes::missing(self.needs);
+        (!missing.is_empty())
+            .then(|| format!("{} needs {}, not installed here", self.name, missing.join(", ")))
+    }
+}
 
 /// What the command line asks for.
 enum Request {
@@ -102,18 +116,25 @@ fn usage() -> String {
 }
 
 fn run_one(bench: &Bench, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(reason) = bench.cannot_run() {
+        return Err(io::Error::other(reason));
+    }
     introduce(options, out)?;
     let rows = (bench.run)(options.quick)?;
     show(bench, &rows, options, out)?;
     sum_up(&[(bench.name, rows)], options, out)
 }
 
-/// Runs each in a process of its own, so that none meets what another has left in memory.
+/// Runs each that can be run, in a process of its own, so that none meets what another has left in memory.
 fn run_all(options: &Options, out: &mut dyn Write) -> io::Result<()> {
     introduce(options, out)?;
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     for bench in BENCHES {
-        match rows_of(bench, options.quick) {
+        if let Some(reason) = bench.cannot_run() {
+            eprintln!("compare: left out: {reason}\n");
+            continue;
+        }
+        match processes::rows_of(bench.name, options.quick, &[]) {
             Ok(rows) => {
                 show(bench, &rows, options, out)?;
                 found.push((bench.name, rows));
@@ -126,22 +147,6 @@ fn run_all(options: &Options, out: &mut dyn Write) -> io::Result<()> {
     }
     sum_up(&found, options, out)?;
     if failed.is_empty() { Ok(()) } else { Err(io::Error::other(failed.join("; "))) }
-}
-
-/// What a bench finds in another process.
-fn rows_of(bench: &Bench, quick: bool) -> io::Result<Vec<Row>> {
-    let mut command = Command::new(std::env::current_exe()?);
-    let output = command.args(arguments(bench, quick)).stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(io::Error::other(format!("{} failed", bench.name)));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(Row::parse).collect())
-}
-
-/// For one bench of all.
-fn arguments(bench: &Bench, quick: bool) -> Vec<OsString> {
-    let quick = quick.then_some("--quick");
-    [bench.name, "--json", "--brief"].into_iter().chain(quick).map(OsString::from).collect()
 }
 
 fn introduce(options: &Options, out: &mut dyn Write) -> io::Result<()> {
@@ -235,11 +240,19 @@ mod tests {
     #[test]
     fn each_of_all_says_what_can_be_read_again() {
         for (bench, quick) in BENCHES.iter().flat_map(|bench| [(bench, true), (bench, false)]) {
-            let arguments = arguments(bench, quick).into_iter();
+            let arguments = processes::arguments(bench.name, quick).into_iter();
             let line: Vec<_> = arguments.map(|it| it.to_string_lossy().into_owned()).collect();
             let expected = Options { json: true, brief: true, quick, plot: None };
             assert_eq!(parsed(&line.join(" ")), Ok((bench.name, expected)));
         }
+    }
+
+    #[test]
+    fn what_a_bench_needs_and_is_not_there_is_named() {
+        let bench = |needs| Bench { needs, ..bench!(hit, "hit", "a call") };
+        assert_eq!(bench(&["sh"]).cannot_run(), None);
+        let reason = bench(&["sh", "no-such-server"]).cannot_run();
+        assert_eq!(reason.as_deref(), Some("hit needs no-such-server, not installed here"));
     }
 
     #[test]

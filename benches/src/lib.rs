@@ -17,11 +17,15 @@ mod machine;
 mod measure;
 mod memory;
 mod miss;
+mod pinning;
 mod plot;
+mod processes;
 mod random;
 mod replay;
 mod report;
+mod round_trip;
 mod scheduler;
+mod shared;
 mod targets;
 mod traces;
 

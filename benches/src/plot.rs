@@ -9,8 +9,9 @@ use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Rectangle, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{BLACK, Color, IntoFont, RGBColor, TextStyle, WHITE};
+use plotters::style::{BLACK, Color, FontStyle, IntoFont, RGBColor, TextStyle, WHITE};
 
+use crate::machine;
 use crate::report::Row;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -22,12 +23,13 @@ const WIDTH: i32 = 450;
 const MARGIN: i32 = 16;
 const LEFT: i32 = 142;
 const RIGHT: i32 = 318;
-/// Of the title.
-const TOP: i32 = 40;
-/// Of the title of a panel, of a bar, and below the bars.
-const HEAD: i32 = 24;
-const BAR: i32 = 16;
-const GAP: i32 = 14;
+/// Of the title, and of the line about the machine.
+const TOP: i32 = 44;
+const BOTTOM: i32 = 28;
+/// Of the title of a panel with the line below it, of a bar, and below the bars.
+const HEAD: i32 = 40;
+const BAR: i32 = 17;
+const GAP: i32 = 16;
 
 /// A case, as it is called in a drawing.
 struct Panel<'a> {
@@ -43,14 +45,16 @@ pub(crate) fn draw(bench: &str, about: &str, rows: &[Row], folder: &Path) -> io:
 
 /// What stands for all: the bench, how its case begins, and what that is.
 const OVERVIEW: &[(&str, &str, &str)] = &[
-    ("hit", "u64 1 thread", "a hit, 1,000 keys"),
-    ("hit", "u64 2 threads", "the same on two threads"),
-    ("hit", "1,000,000 keys 1 thread", "a hit, 1,000,000 keys"),
-    ("hit", "str, bytes 1 thread", "a hit, (&str, &[u8])"),
-    ("miss", "u64 1 thread", "a miss that evicts"),
-    ("miss", "u64 2 threads", "the same on two threads"),
-    ("memory", "u64 -> u64", "memory, u64 -> u64"),
-    ("hit-ratio", "mean of all rows", "hit ratio, all traces"),
+    ("hit", "u64 1 thread", "Hit, 1,000 keys"),
+    ("hit", "u64 2 threads", "Hit, 1,000 keys, two threads"),
+    ("hit", "1,000,000 keys 1 thread", "Hit, 1,000,000 keys"),
+    ("hit", "str, bytes 1 thread", "Hit, arguments &str and &[u8]"),
+    ("miss", "u64 1 thread", "Miss that evicts"),
+    ("miss", "u64 2 threads", "Miss that evicts, two threads"),
+    ("memory", "u64 -> u64", "Memory, u64 to u64"),
+    ("hit-ratio", "mean of all rows", "Hit ratio, mean of all traces"),
+    ("shared", "Redis hit, sync", "Hit on Redis"),
+    ("shared", "Redis hit, async", "Hit on Redis, async"),
 ];
 
 /// Writes `overview.svg`, from what the benches of these names have found.
@@ -61,24 +65,25 @@ pub(crate) fn overview(found: &[(&str, Vec<Row>)], folder: &Path) -> io::Result<
         Some(Panel { title: (*title).to_owned(), row })
     };
     let panels: Vec<_> = OVERVIEW.iter().filter_map(panel).collect();
-    write_chart("cached-runtime and its peers", &panels, &folder.join("overview.svg"))
+    write_chart("What cached-runtime costs beside its peers", &panels, &folder.join("overview.svg"))
 }
 
 fn write_chart(title: &str, panels: &[Panel<'_>], file: &Path) -> io::Result<()> {
     fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
-    fs::write(file, chart(title, panels)?)
+    fs::write(file, chart(title, panels, &machine::environment())?)
 }
 
 /// Each panel has a scale of its own, as what counts is how its bars compare.
-fn chart(title: &str, panels: &[Panel<'_>]) -> io::Result<String> {
+fn chart(title: &str, panels: &[Panel<'_>], machine: &str) -> io::Result<String> {
     let lines: Vec<_> = panels.chunks(COLUMNS.len()).collect();
     let heights: Vec<_> =
         lines.iter().map(|line| line.iter().map(Panel::height).max().unwrap_or(0)).collect();
-    let size = [2 * WIDTH, TOP + heights.iter().sum::<i32>()].map(i32::unsigned_abs);
+    let height = TOP + heights.iter().sum::<i32>() + BOTTOM;
     let mut drawing = String::new();
+    let size = [2 * WIDTH, height].map(i32::unsigned_abs);
     let area = SVGBackend::with_string(&mut drawing, size.into()).into_drawing_area();
     area.fill(&WHITE).map_err(failed)?;
-    write(&area, title, (MARGIN, TOP / 2), 21.0, HPos::Left)?;
+    write(&area, title, (MARGIN, TOP / 2), &TITLE)?;
     let mut top = TOP;
     for (line, height) in lines.iter().zip(heights) {
         for (panel, left) in line.iter().zip(COLUMNS) {
@@ -86,6 +91,8 @@ fn chart(title: &str, panels: &[Panel<'_>]) -> io::Result<String> {
         }
         top += height;
     }
+    let note = format!("(x): times as much as ours. {machine}");
+    write(&area, &note, (MARGIN, top + BOTTOM / 2 - 4), &Font { size: 12.0, ..MUTED })?;
     area.present().map_err(failed)?;
     drop(area);
     Ok(styled(&drawing))
@@ -93,9 +100,11 @@ fn chart(title: &str, panels: &[Panel<'_>]) -> io::Result<String> {
 
 /// What all texts have in common stands once, and colours follow the reader's.
 fn styled(drawing: &str) -> String {
-    const STYLE: &str = "<style>text{font-family:sans-serif;fill:#1f2328}\
-        @media(prefers-color-scheme:dark){text{fill:#e6edf3}svg>rect:first-of-type{fill:#0d1117}}</style>";
+    const STYLE: &str = "<style>text{font-family:sans-serif;fill:#1f2328}.m{fill:#656d76}\
+        @media(prefers-color-scheme:dark){text{fill:#e6edf3}.m{fill:#9198a1}svg>rect:first-of-type{fill:#0d1117}}</style>";
     let mut drawing = drawing.replacen(">\n", &format!(">\n{STYLE}\n"), 1);
+    // A style is stronger than an attribute.
+    drawing = drawing.replace(" fill=\"#808080\"", " class=\"m\"");
     for common in [" font-family=\"sans-serif\"", " opacity=\"1\"", " stroke=\"none\"", " fill=\"#000000\""] {
         drawing = drawing.replace(common, "");
     }
@@ -108,20 +117,33 @@ impl Panel<'_> {
         HEAD + bars * BAR + GAP
     }
 
+    /// The best first.
+    fn bars(&self) -> Vec<(&'static str, f64)> {
+        let mut bars: Vec<_> = self.row.compared().collect();
+        // What is no number comes last.
+        let badness = |figure: f64| if self.row.unit.more_is_better { -figure } else { figure };
+        bars.sort_by(|(_, one), (_, other)| {
+            one.is_nan().cmp(&other.is_nan()).then(badness(*one).total_cmp(&badness(*other)))
+        });
+        bars
+    }
+
     fn draw(&self, area: &Area<'_>, (left, top): (i32, i32)) -> io::Result<()> {
         let unit = self.row.unit;
         let better = if unit.more_is_better { "longer is better" } else { "shorter is better" };
-        let title = format!("{} ({}, {better})", self.title, unit.name);
-        write(area, &title, (left + MARGIN, top + HEAD / 2), 16.0, HPos::Left)?;
-        let longest = self.row.compared().map(|(_, figure)| figure).fold(0.0, f64::max);
-        for (at, (name, figure)) in (0..).zip(self.row.compared()) {
+        write(area, &self.title, (left + MARGIN, top + HEAD / 4), &HEADING)?;
+        write(area, &format!("{}, {better}", unit.name), (left + MARGIN, top + HEAD * 2 / 3), &MUTED)?;
+        let bars = self.bars();
+        let longest = bars.iter().map(|(_, figure)| *figure).fold(0.0, f64::max);
+        for (at, (name, figure)) in (0..).zip(bars) {
             let (above, below) = (top + HEAD + at * BAR, top + HEAD + (at + 1) * BAR - 3);
             let middle = i32::midpoint(above, below);
             let end = left + LEFT + length(figure, longest);
             let bar = Rectangle::new([(left + LEFT, above), (end, below)], color(name).filled());
             area.draw(&bar).map_err(failed)?;
-            write(area, name, (left + LEFT - 8, middle), 15.0, HPos::Right)?;
-            write(area, &self.label(name, figure), (end + 6, middle), 15.0, HPos::Left)?;
+            let style = if name == "ours" { FontStyle::Bold } else { FontStyle::Normal };
+            write(area, name, (left + LEFT - 8, middle), &Font { style, align: HPos::Right, ..PLAIN })?;
+            write(area, &self.label(name, figure), (end + 6, middle), &Font { style, ..PLAIN })?;
         }
         Ok(())
     }
@@ -146,21 +168,28 @@ fn length(figure: f64, longest: f64) -> i32 {
     }
 }
 
-/// Ours stands out, and peers look the same in every drawing: both ways of asking the same one too.
+/// Ours stands out on a light background and a dark one.
 fn color(name: &str) -> RGBColor {
-    match name {
-        "ours" => RGBColor(0, 114, 178),
-        "cached" => RGBColor(204, 121, 167),
-        "concurrent_cached" => RGBColor(220, 170, 200),
-        name if name.starts_with("quick_cache") => RGBColor(230, 159, 0),
-        name if name.starts_with("moka") => RGBColor(0, 158, 115),
-        _ => RGBColor(150, 150, 150),
-    }
+    if name == "ours" { RGBColor(9, 105, 218) } else { RGBColor(150, 160, 170) }
 }
 
-fn write(area: &Area<'_>, text: &str, at: (i32, i32), size: f64, align: HPos) -> io::Result<()> {
-    let style: TextStyle<'_> = ("sans-serif", size).into_font().color(&BLACK);
-    area.draw(&Text::new(text, at, style.pos(Pos::new(align, VPos::Center)))).map_err(failed)
+/// How a text looks, and which end of it is at its place.
+struct Font {
+    size: f64,
+    style: FontStyle,
+    color: RGBColor,
+    align: HPos,
+}
+
+const PLAIN: Font = Font { size: 14.0, style: FontStyle::Normal, color: BLACK, align: HPos::Left };
+const HEADING: Font = Font { size: 15.0, style: FontStyle::Bold, ..PLAIN };
+const TITLE: Font = Font { size: 20.0, style: FontStyle::Bold, ..PLAIN };
+/// As `styled` knows it.
+const MUTED: Font = Font { size: 13.0, color: RGBColor(128, 128, 128), ..PLAIN };
+
+fn write(area: &Area<'_>, text: &str, at: (i32, i32), font: &Font) -> io::Result<()> {
+    let style: TextStyle<'_> = ("sans-serif", font.size, font.style).into_font().color(&font.color);
+    area.draw(&Text::new(text, at, style.pos(Pos::new(font.align, VPos::Center)))).map_err(failed)
 }
 
 fn failed(error: impl Display) -> io::Error {
@@ -189,10 +218,11 @@ mod tests {
             |case| Row::new(case, Unit::NANOSECONDS, [("ours", 7.04), ("quick_cache", 13.0), ("loop", 1.5)]);
         let rows = [row("one < two"), row("three"), row("four")];
         let panels: Vec<_> = rows.iter().map(|row| Panel { title: row.case.clone(), row }).collect();
-        let drawing = chart("what it costs", &panels).expect("it can be drawn");
+        let drawing = chart("what it costs", &panels, "on a fast machine").expect("it can be drawn");
         for text in [
             "what it costs",
-            "one &lt; two (ns, shorter is better)",
+            "one &lt; two",
+            "ns, shorter is better",
             "three",
             "four",
             "ours",
@@ -200,10 +230,22 @@ mod tests {
             "7.0",
             "13.0 (1.85 x)",
             "prefers-color-scheme:dark",
+            "on a fast machine",
         ] {
             assert!(drawing.contains(text), "{text} is missing:\n{drawing}");
         }
         assert!(!drawing.contains("loop"));
+    }
+
+    #[test]
+    fn the_best_bar_is_the_first() {
+        let names = |unit| {
+            let row = Row::new("a", unit, [("ours", 7.0), ("moka", f64::NAN), ("cached", 9.0), ("lru", 5.0)]);
+            let bars = Panel { title: String::new(), row: &row }.bars();
+            bars.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Unit::NANOSECONDS), ["lru", "ours", "cached", "moka"]);
+        assert_eq!(names(Unit::HIT_RATIO), ["cached", "ours", "lru", "moka"]);
     }
 
     #[test]
@@ -214,7 +256,7 @@ mod tests {
         overview(&[("miss", rows)], &folder).expect("it can be drawn");
         let read = |name| fs::read_to_string(folder.join(name)).expect("it is there");
         assert!(read("miss.svg").contains("miss: what it costs"));
-        assert!(read("overview.svg").contains("a miss that evicts"));
+        assert!(read("overview.svg").contains("Miss that evicts"));
         fs::remove_dir_all(&folder).expect("it can be removed");
     }
 }

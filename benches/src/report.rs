@@ -24,6 +24,7 @@ pub(crate) struct Unit {
 
 impl Unit {
     pub(crate) const NANOSECONDS: Self = Self::less("ns", 1);
+    pub(crate) const MICROSECONDS: Self = Self::less("µs", 2);
     pub(crate) const MILLISECONDS: Self = Self::less("ms", 2);
     pub(crate) const MILLISECONDS_OF_A_SECOND: Self = Self::less("CPU ms in 1 s", 3);
     pub(crate) const SECONDS: Self = Self::less("s", 2);
@@ -38,8 +39,9 @@ impl Unit {
     pub(crate) const TIMES_THE_THROUGHPUT: Self = Self::more("x throughput", 2);
     pub(crate) const HITS_PER_SECOND: Self = Self::more("hits/s", 0);
 
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::NANOSECONDS,
+        Self::MICROSECONDS,
         Self::MILLISECONDS,
         Self::MILLISECONDS_OF_A_SECOND,
         Self::SECONDS,
@@ -130,7 +132,8 @@ pub(crate) fn tables(rows: &[Row]) -> String {
 }
 
 /// With how we compare to these, where there is something to win.
-const RIVALS: [(&str, &str); 2] = [("quick_cache", "ours/quick_cache"), ("cached", "ours/cached")];
+const RIVALS: [(&str, &str); 3] =
+    [("quick_cache", "ours/quick_cache"), ("cached", "ours/cached"), ("raw", "ours/raw")];
 
 /// The rows of one unit below their headings.
 fn cells(unit: Unit, rows: &[Row]) -> Vec<Vec<String>> {

@@ -9,13 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
+
+pub use cached_tests_servers as servers;
+pub use servers::{PATIENCE, eventually};
 
 pub mod proxy;
-pub mod servers;
-
-/// Long enough for anything that happens at all; a test waits this long only to fail.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Counts, for instance the runs of a body.
 #[derive(Debug, Default)]
@@ -82,19 +80,6 @@ pub fn watched(test: impl FnOnce() + Send + 'static) {
 /// Polls a future once, for nobody who would be woken.
 pub fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// Waits for something that other threads do.
-///
-/// # Panics
-///
-/// If it does not happen.
-pub fn eventually(condition: impl Fn() -> bool) {
-    let begun = std::time::Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "it does not happen");
-        thread::yield_now();
-    }
 }
 
 /// The examples of the README run as they stand there.

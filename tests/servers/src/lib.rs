@@ -1,4 +1,4 @@
-//! Real servers on free ports of 127.0.0.1 or on Unix sockets, which end with the test.
+//! Real servers on free ports of 127.0.0.1 or on Unix sockets, which end with the process that started them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,7 +10,21 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{PATIENCE, eventually};
+/// Long enough for anything that happens at all; a test waits this long only to fail.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for something that other threads, or processes, do.
+///
+/// # Panics
+///
+/// If it does not happen.
+pub fn eventually(condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "it does not happen");
+        thread::yield_now();
+    }
+}
 
 /// A server: killed when this is dropped, and its folder removed.
 #[derive(Debug)]
