@@ -1,5 +1,7 @@
 //! Against real servers, which the tests start by themselves.
 
+#[cfg(all(feature = "memcached", feature = "redis"))]
+mod functions;
 mod harness;
 #[cfg(feature = "memcached")]
 mod memcached;
