@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
+pub mod processes;
 pub mod proxy;
 pub mod servers;
 

@@ -27,10 +27,10 @@ pub struct Server {
 /// Kills a process when this one ends, in whatever way: also where a test hangs, and what it has is never
 /// dropped.
 #[derive(Debug)]
-struct Watchdog(Child);
+pub(crate) struct Watchdog(Child);
 
 impl Watchdog {
-    fn over(process: &Child) -> Self {
+    pub(crate) fn over(process: &Child) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", "read -r _; kill -s KILL \"$1\"", "sh", &process.id().to_string()]);
         // Its input ends with us.
@@ -168,9 +168,7 @@ impl Server {
     ///
     /// If it is not running.
     pub fn pause(&self) {
-        self.signal("STOP");
-        // Its threads stop one after another.
-        eventually(|| stands_still(self.child.id()));
+        pause(&self.child);
     }
 
     /// It goes on after [`pause`](Self::pause).
@@ -179,7 +177,7 @@ impl Server {
     ///
     /// If it is not running.
     pub fn resume(&self) {
-        self.signal("CONT");
+        signal(&self.child, "CONT");
     }
 
     /// Kills it: its connections are closed, new ones are refused.
@@ -248,12 +246,6 @@ impl Server {
         }
         false
     }
-
-    fn signal(&self, signal: &str) {
-        let number = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &number]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIG{signal} cannot be sent");
-    }
 }
 
 impl Drop for Server {
@@ -310,6 +302,19 @@ impl Kind {
                 .is_ok_and(|answer| answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH")),
         }
     }
+}
+
+/// Lets a process stand still.
+pub(crate) fn pause(process: &Child) {
+    signal(process, "STOP");
+    // Its threads stop one after another.
+    eventually(|| stands_still(process.id()));
+}
+
+pub(crate) fn signal(process: &Child, signal: &str) {
+    let number = process.id().to_string();
+    let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &number]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "SIG{signal} cannot be sent");
 }
 
 /// Whether all threads of a process are stopped, where the system tells.

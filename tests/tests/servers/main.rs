@@ -5,3 +5,5 @@ mod functions;
 mod harness;
 #[cfg(feature = "memcached")]
 mod memcached;
+#[cfg(all(feature = "memcached", feature = "redis", feature = "sqlite"))]
+mod processes;
