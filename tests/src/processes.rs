@@ -2,18 +2,24 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::eventually;
+use crate::PATIENCE;
 use crate::servers::{Watchdog, pause, signal};
 
 /// One of them: killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    said: Arc<Mutex<Vec<(String, String)>>>,
+    said: Arc<Said>,
     _watchdog: Watchdog,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    lines: Mutex<Vec<(String, String)>>,
+    more: Condvar,
 }
 
 impl Process {
@@ -28,14 +34,15 @@ impl Process {
         command.env("CACHED_TESTS_BACKEND", backend).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("it was built for this test");
         let watchdog = Watchdog::over(&child);
-        let (output, said) = (child.stdout.take(), Arc::<Mutex<Vec<_>>>::default());
+        let (output, said) = (child.stdout.take(), Arc::<Said>::default());
         let hear = Arc::clone(&said);
         thread::spawn(move || {
             for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
                 let line = line.expect("it is text");
                 let (word, text) = line.split_once(' ').expect("a word and a text");
                 let text = serde_json::from_str(text).expect("it is JSON");
-                lock(&hear).push((word.to_owned(), text));
+                lock(&hear.lines).push((word.to_owned(), text));
+                hear.more.notify_all();
             }
         });
         Self { child, said, _watchdog: watchdog }
@@ -55,7 +62,7 @@ impl Process {
     /// All that it said after this word so far.
     #[must_use]
     pub fn said(&self, word: &str) -> Vec<String> {
-        let said = lock(&self.said);
+        let said = lock(&self.said.lines);
         said.iter().filter(|(it, _)| it == word).map(|(_, text)| text.clone()).collect()
     }
 
@@ -66,10 +73,9 @@ impl Process {
     /// If it does not answer.
     #[must_use]
     pub fn ask(&self, word: &str, text: &str) -> String {
-        let before = self.said("is").len();
+        let before = self.count("is");
         self.tell(word, text);
-        eventually(|| self.said("is").len() > before);
-        self.said("is").swap_remove(before)
+        self.wait("is", before)
     }
 
     /// Has it call a function, and returns what that returned.
@@ -79,10 +85,24 @@ impl Process {
     /// If it does not return.
     #[must_use]
     pub fn call(&self, function: &str, text: &str) -> String {
-        let before = self.said("got").len();
+        let before = self.count("got");
         self.tell(function, text);
-        eventually(|| self.said("got").len() > before);
-        self.said("got").swap_remove(before)
+        self.wait("got", before)
+    }
+
+    fn count(&self, word: &str) -> usize {
+        lock(&self.said.lines).iter().filter(|(it, _)| it == word).count()
+    }
+
+    /// What it says after this word when it has done so that often before.
+    fn wait(&self, word: &str, before: usize) -> String {
+        let lines = lock(&self.said.lines);
+        let is_missing =
+            |lines: &mut Vec<(String, String)>| lines.iter().filter(|(it, _)| it == word).count() <= before;
+        let waited = self.said.more.wait_timeout_while(lines, PATIENCE, is_missing);
+        let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut said = lines.iter().filter(|(it, _)| it == word);
+        said.nth(before).unwrap_or_else(|| panic!("it does not answer: {word}")).1.clone()
     }
 
     /// What the body returns here.

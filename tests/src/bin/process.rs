@@ -3,7 +3,7 @@
 //!
 //! | it is told | it says |
 //! |---|---|
-//! | `call TEXT`, `hurry TEXT` | `got VALUE`; `body TEXT` before it, if that ran here. `hurry` has a lease of a second |
+//! | `call TEXT`, `hurry TEXT` | `got VALUE`; `body VALUE` before it, if that ran here. `hurry` has a lease of a second |
 //! | `go ""` | nothing; bodies of texts that begin with `held` wait for it |
 //! | `peek TEXT`, `hurried TEXT` | `is VALUE` or `is ""`, of the functions of `call` and of `hurry` |
 //! | `invalidate TEXT` | `is ""` |
@@ -31,12 +31,13 @@ fn hurry(text: &str) -> String {
 }
 
 fn body(text: &str) -> String {
-    say("body", text);
+    let value = format!("{} bytes by {}", text.len(), process::id());
+    say("body", &value);
     if text.starts_with("held") {
         let gone = GONE.lock().unwrap_or_else(PoisonError::into_inner);
         drop(GO.wait_while(gone, |gone| !*gone));
     }
-    format!("{} bytes by {}", text.len(), process::id())
+    value
 }
 
 fn say(word: &str, text: &str) {

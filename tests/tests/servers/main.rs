@@ -7,3 +7,5 @@ mod harness;
 mod memcached;
 #[cfg(all(feature = "memcached", feature = "redis", feature = "sqlite"))]
 mod processes;
+#[cfg(all(feature = "memcached", feature = "redis"))]
+mod wire;
