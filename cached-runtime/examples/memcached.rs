@@ -54,7 +54,7 @@ fn main() -> Result<ExitCode, io::Error> {
     for backend in backends() {
         if let Some(failure) = backend.last_failure {
             eprintln!(
-                "memcached: {} did not answer, so pages were computed: {}",
+                "memcached: {} cannot be used, so pages were computed: {}",
                 backend.name, failure.message
             );
         }

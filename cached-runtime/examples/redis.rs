@@ -50,7 +50,7 @@ fn main() -> Result<ExitCode, io::Error> {
     }
     for backend in backends() {
         if let Some(failure) = backend.last_failure {
-            eprintln!("redis: {} did not answer, so rates were computed: {}", backend.name, failure.message);
+            eprintln!("redis: {} cannot be used, so rates were computed: {}", backend.name, failure.message);
         }
     }
     Ok(ExitCode::SUCCESS)

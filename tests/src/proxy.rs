@@ -90,6 +90,12 @@ impl Proxy {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
+    /// The port of 127.0.0.1 on which it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Changes the mode.
     ///
     /// # Panics

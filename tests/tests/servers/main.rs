@@ -7,5 +7,7 @@ mod harness;
 mod memcached;
 #[cfg(all(feature = "memcached", feature = "redis", feature = "sqlite"))]
 mod processes;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(all(feature = "memcached", feature = "redis"))]
 mod wire;

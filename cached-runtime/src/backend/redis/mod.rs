@@ -19,8 +19,6 @@ mod route;
 mod setup;
 mod slots;
 mod socket;
-#[cfg(test)]
-mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;

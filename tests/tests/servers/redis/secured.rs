@@ -2,13 +2,12 @@
 
 use std::fmt::Debug;
 
-use super::servers::Server;
 use super::*;
 
 const SECRET: &str = "s3cr3t-w0rd";
 
 fn with_password(config: Config, user: Option<&str>, password: &str) -> Config {
-    Config { user: user.map(Into::into), password: Some(password.into()), ..config }
+    Config { who: format!("{}:{password}@", user.unwrap_or_default()), ..config }
 }
 
 /// An error, all that it says, and that a password is not in it.
@@ -26,16 +25,15 @@ fn said<T: Debug>(answer: Answer<T>) -> String {
 
 #[test]
 fn a_password_is_needed_and_not_told() {
-    let server = Server::start(&["--requirepass", "right"]);
-    each_way(&with_password(standalone(server.port), None, "right"), |way| contract::holds(way, way.name));
-    let wrong = with_password(standalone(server.port), None, SECRET);
-    assert!(!format!("{wrong:?}").contains(SECRET));
+    let server = Server::redis(&["--requirepass", "right"]);
+    each_way(&with_password(standalone(server.port()), None, "right"), |way| contract::holds(way, way.name));
+    let wrong = with_password(standalone(server.port()), None, SECRET);
     each_way(&wrong, |way| {
         let answer = way.get("k");
         assert!(is_failed(&answer), "{answer:?}");
         assert!(said(answer).contains("WRONGPASS"));
     });
-    each_way(&standalone(server.port), |way| {
+    each_way(&standalone(server.port()), |way| {
         let answer = way.get("k");
         assert!(is_failed(&answer), "{answer:?}");
         assert!(said(answer).contains("NOAUTH"));
@@ -44,19 +42,19 @@ fn a_password_is_needed_and_not_told() {
 
 #[test]
 fn users_may_do_what_they_may() {
-    let server = Server::start(&[]);
-    server.ask(&["ACL", "SETUSER", "cache", "on", ">right", "~c:*", "+@all", "-@dangerous"]);
-    server.ask(&["ACL", "SETUSER", "reader", "on", ">right", "~*", "+get"]);
-    each_way(&with_password(standalone(server.port), Some("cache"), "right"), |way| {
+    let server = Server::redis(&[]);
+    server.tell(&["ACL", "SETUSER", "cache", "on", ">right", "~c:*", "+@all", "-@dangerous"]);
+    server.tell(&["ACL", "SETUSER", "reader", "on", ">right", "~*", "+get"]);
+    each_way(&with_password(standalone(server.port()), Some("cache"), "right"), |way| {
         contract::holds(way, &format!("c:{}", way.name));
         assert!(said(way.get("elsewhere")).contains("NOPERM"));
     });
-    each_way(&with_password(standalone(server.port), Some("reader"), "right"), |way| {
+    each_way(&with_password(standalone(server.port()), Some("reader"), "right"), |way| {
         assert_eq!(way.get("k").expect("an answer"), None);
         assert!(is_failed(&way.set("k", b"x", None, Expected::Anything)));
     });
     for user in ["cache", "nobody"] {
-        each_way(&with_password(standalone(server.port), Some(user), SECRET), |way| {
+        each_way(&with_password(standalone(server.port()), Some(user), SECRET), |way| {
             assert!(said(way.get("k")).contains("WRONGPASS"));
         });
     }
@@ -64,15 +62,15 @@ fn users_may_do_what_they_may() {
 
 #[test]
 fn a_changed_password_is_used_after_the_connection_was_lost() {
-    let server = Server::start(&[]);
-    let config = with_password(standalone(server.port), Some("cache"), "right");
-    server.ask(&["ACL", "SETUSER", "cache", "on", ">wrong", "~*", "+@all"]);
+    let server = Server::redis(&[]);
+    let config = with_password(standalone(server.port()), Some("cache"), "right");
+    server.tell(&["ACL", "SETUSER", "cache", "on", ">wrong", "~*", "+@all"]);
     each_way(&config, |way| {
         assert!(is_failed(&way.get("k")));
-        server.ask(&["ACL", "SETUSER", "cache", ">right"]);
+        server.tell(&["ACL", "SETUSER", "cache", ">right"]);
         assert_eq!(way.get("k").expect("an answer"), None);
-        server.ask(&["ACL", "SETUSER", "cache", "<right"]);
-        server.ask(&["CLIENT", "KILL", "USER", "cache"]);
+        server.tell(&["ACL", "SETUSER", "cache", "<right"]);
+        server.tell(&["CLIENT", "KILL", "USER", "cache"]);
     });
 }
 
@@ -81,8 +79,6 @@ mod tls {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    use super::super::super::Tls;
-    use super::super::servers::{Directory, free_port};
     use super::*;
 
     fn openssl(directory: &Path, arguments: &str) {
@@ -111,7 +107,7 @@ mod tls {
         let file = |name: &str| directory.join(name).to_str().expect("text").to_owned();
         let (port, key, certificate, ca) =
             (port.to_string(), file("server.key"), file("server.pem"), file("ca.pem"));
-        Server::start(&[
+        Server::redis(&[
             "--tls-port",
             &port,
             "--tls-key-file",
@@ -126,29 +122,31 @@ mod tls {
     }
 
     fn encrypted(port: u16, roots: Option<PathBuf>) -> Config {
-        Config { tls: Some(Tls { roots }), ..standalone(port) }
+        let ca = roots.map(|roots| format!("&ca={}", roots.display())).unwrap_or_default();
+        let config = config("rediss", &[port]);
+        Config { query: config.query + &ca, ..config }
     }
 
     #[test]
     fn the_contract_holds() {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (Folder::new(), free_port());
         let ca = certificates(directory.path(), "IP:127.0.0.1");
         let server = server(directory.path(), port);
         conforms(&encrypted(port, Some(ca.clone())));
         each_way(&encrypted(port, Some(ca)), |way| {
             contract::holds(way, way.name);
-            server.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+            server.tell(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
             way.put("k", b"x");
-            server.stop();
+            server.pause();
             assert!(is_timed_out(&way.within(Duration::from_millis(100)).get("k")));
-            server.go_on();
+            server.resume();
             assert_eq!(way.value("k"), b"x");
         });
     }
 
     #[test]
     fn whoever_is_not_trusted_is_not_talked_to() {
-        let (directory, port) = (Directory::new(), free_port());
+        let (directory, port) = (Folder::new(), free_port());
         let ca = certificates(directory.path(), "DNS:elsewhere.example");
         let server = server(directory.path(), port);
         for (port, roots) in [
@@ -163,7 +161,7 @@ mod tls {
             });
         }
         // Who does not know encryption waits for more of a command, and who expects it for a handshake.
-        for config in [encrypted(server.port, Some(ca)), standalone(port)] {
+        for config in [encrypted(server.port(), Some(ca)), standalone(port)] {
             each_way(&config, |way| {
                 let answer = way.within(Duration::from_millis(500)).get("k");
                 assert!(answer.is_err(), "{}: {answer:?}", way.name);
