@@ -103,37 +103,41 @@ mod tls {
         directory.join("ca.pem")
     }
 
-    fn server(directory: &Path, port: u16) -> Server {
+    /// What a server is told so that it takes encrypted connections on this port; of who connects it wants no
+    /// certificate.
+    fn options(directory: &Path, port: u16) -> [(&'static str, String); 5] {
         let file = |name: &str| directory.join(name).to_str().expect("text").to_owned();
-        let (port, key, certificate, ca) =
-            (port.to_string(), file("server.key"), file("server.pem"), file("ca.pem"));
-        Server::redis(&[
-            "--tls-port",
-            &port,
-            "--tls-key-file",
-            &key,
-            "--tls-cert-file",
-            &certificate,
-            "--tls-ca-cert-file",
-            &ca,
-            "--tls-auth-clients",
-            "no",
-        ])
+        [
+            ("tls-port", port.to_string()),
+            ("tls-key-file", file("server.key")),
+            ("tls-cert-file", file("server.pem")),
+            ("tls-ca-cert-file", file("ca.pem")),
+            ("tls-auth-clients", "no".into()),
+        ]
     }
 
-    fn encrypted(port: u16, roots: Option<PathBuf>) -> Config {
+    fn server(directory: &Path, port: u16, more: &[&str]) -> Server {
+        let options = options(directory, port).map(|(name, value)| [format!("--{name}"), value]).concat();
+        let options = options.iter().map(String::as_str).chain(more.iter().copied());
+        Server::redis(&options.collect::<Vec<_>>())
+    }
+
+    fn encrypted(config: Config, roots: Option<PathBuf>) -> Config {
         let ca = roots.map(|roots| format!("&ca={}", roots.display())).unwrap_or_default();
-        let config = config("rediss", &[port]);
         Config { query: config.query + &ca, ..config }
+    }
+
+    fn rediss(port: u16, roots: Option<PathBuf>) -> Config {
+        encrypted(config("rediss", &[port]), roots)
     }
 
     #[test]
     fn the_contract_holds() {
         let (directory, port) = (Folder::new(), free_port());
         let ca = certificates(directory.path(), "IP:127.0.0.1");
-        let server = server(directory.path(), port);
-        conforms(&encrypted(port, Some(ca.clone())));
-        each_way(&encrypted(port, Some(ca)), |way| {
+        let server = server(directory.path(), port, &[]);
+        conforms(&rediss(port, Some(ca.clone())));
+        each_way(&rediss(port, Some(ca)), |way| {
             contract::holds(way, way.name);
             server.tell(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
             way.put("k", b"x");
@@ -145,23 +149,61 @@ mod tls {
     }
 
     #[test]
+    fn the_contract_holds_on_a_cluster() {
+        let (directory, ports) = (Folder::new(), [free_port(), free_port(), free_port()]);
+        let ca = certificates(directory.path(), "IP:127.0.0.1");
+        let options = ["--cluster-enabled", "yes", "--tls-cluster", "yes"];
+        let servers = ports.map(|port| server(directory.path(), port, &options));
+        let mut create = Command::new("redis-cli");
+        create.arg("--tls").arg("--cacert").arg(&ca).args(["--cluster-yes", "--cluster", "create"]);
+        let created = create.args(ports.map(|port| format!("127.0.0.1:{port}"))).output();
+        let created = created.expect("redis-cli is installed");
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
+        for server in &servers {
+            eventually(|| server.say(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
+        }
+        let config = config("rediss+cluster", &ports[..2]);
+        let trusting = encrypted(config.clone(), Some(ca));
+        conforms(&trusting);
+        each_way(&trusting, |way| contract::holds(way, way.name));
+        for server in &servers {
+            assert_ne!(server.say(&["DBSIZE"]), "0");
+        }
+        each_way(&config, |way| assert!(is_unavailable(&way.get("k")), "it is not trusted"));
+    }
+
+    #[test]
+    fn the_contract_holds_behind_a_sentinel() {
+        let (directory, port, sentinel_port) = (Folder::new(), free_port(), free_port());
+        let ca = certificates(directory.path(), "IP:127.0.0.1");
+        let master = server(directory.path(), port, &[]);
+        let lines = options(directory.path(), sentinel_port).map(|(name, value)| format!("{name} {value}"));
+        let monitor = format!("tls-replication yes\nsentinel monitor main 127.0.0.1 {port} 1");
+        let _sentinel = Server::sentinel(&format!("{}\n{monitor}", lines.join("\n")));
+        let config = Config { path: "/main".into(), ..config("rediss+sentinel", &[sentinel_port]) };
+        conforms(&encrypted(config.clone(), Some(ca)));
+        assert_ne!(master.say(&["DBSIZE"]), "0");
+        each_way(&config, |way| assert!(is_unavailable(&way.get("k")), "it is not trusted"));
+    }
+
+    #[test]
     fn whoever_is_not_trusted_is_not_talked_to() {
         let (directory, port) = (Folder::new(), free_port());
         let ca = certificates(directory.path(), "DNS:elsewhere.example");
-        let server = server(directory.path(), port);
+        let server = server(directory.path(), port, &[]);
         for (port, roots) in [
             // A name that is not in the certificate; an authority that is not the system's; none at all.
             (port, Some(ca.clone())),
             (port, None),
             (port, Some(directory.path().join("missing"))),
         ] {
-            each_way(&encrypted(port, roots.clone()), |way| {
+            each_way(&rediss(port, roots.clone()), |way| {
                 let answer = way.get("k");
                 assert!(is_unavailable(&answer), "{}: {answer:?}", way.name);
             });
         }
         // Who does not know encryption waits for more of a command, and who expects it for a handshake.
-        for config in [encrypted(server.port(), Some(ca)), standalone(port)] {
+        for config in [rediss(server.port(), Some(ca)), standalone(port)] {
             each_way(&config, |way| {
                 let answer = way.within(Duration::from_millis(500)).get("k");
                 assert!(answer.is_err(), "{}: {answer:?}", way.name);
