@@ -1,6 +1,8 @@
 //! Against real servers, which the tests start by themselves.
 
 #[cfg(all(feature = "memcached", feature = "redis"))]
+mod entries;
+#[cfg(all(feature = "memcached", feature = "redis"))]
 mod functions;
 mod harness;
 #[cfg(feature = "memcached")]
