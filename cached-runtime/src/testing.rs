@@ -32,6 +32,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+#[cfg(feature = "backend")]
+use crate::backend::{driver::Driver, engines, url::Url};
 use crate::function::{Function, State};
 use crate::store::{Inner, janitor};
 
@@ -52,6 +54,24 @@ pub fn isolated() -> Guard {
     store.clock.freeze();
     let isolated = Isolated(Arc::new(Own { store, states: Mutex::default(), capacities: Mutex::default() }));
     isolated.enter()
+}
+
+/// The driver of a URL, for [`conformance`], or to be what a driver of a test's own passes its operations to.
+///
+/// ```
+/// use cached_runtime::testing;
+///
+/// testing::conformance(|| testing::driver("memory://"));
+/// ```
+///
+/// # Panics
+///
+/// If it is not a URL of a backend that this build knows.
+#[cfg(feature = "backend")]
+#[must_use]
+pub fn driver(url: &str) -> Arc<dyn Driver> {
+    let parsed = Url::parse(url).unwrap_or_else(|error| panic!("{error}"));
+    engines::open(&parsed).unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// Stops the clock of the current store, the one of the process unless the thread is in one of its own.

@@ -13,6 +13,7 @@ use std::thread;
 pub use cached_tests_servers as servers;
 pub use servers::{PATIENCE, eventually};
 
+pub mod processes;
 pub mod proxy;
 
 /// Counts, for instance the runs of a body.

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -30,6 +30,12 @@ pub enum Mode {
     Answer(&'static [u8]),
     /// Of what the server sends at once the first half comes, then the connection is closed.
     Half,
+    /// The first half likewise, and then nothing more.
+    HalfThenNothing,
+    /// This comes after whatever the server sends.
+    Extra(&'static [u8]),
+    /// Once: the server gets what is sent, and the connection is closed before it has answered.
+    LoseOne,
     /// The connection is closed as soon as something is sent on it; the server sees nothing of it.
     Close,
 }
@@ -49,6 +55,8 @@ struct Shared {
     listening: AtomicBool,
     accepted: AtomicUsize,
     ended: AtomicBool,
+    /// What clients have sent, of each connection.
+    sent: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Proxy {
@@ -66,6 +74,7 @@ impl Proxy {
             listening: AtomicBool::new(false),
             accepted: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
+            sent: Mutex::default(),
         });
         let accepting = {
             let shared = Arc::clone(&shared);
@@ -81,13 +90,19 @@ impl Proxy {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
+    /// The port of 127.0.0.1 on which it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Changes the mode.
     ///
     /// # Panics
     ///
     /// If its port cannot be had again.
     pub fn set(&self, mode: Mode) {
-        *self.shared.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+        *lock(&self.shared.mode) = mode;
         eventually(|| self.shared.listening.load(SeqCst) == (mode != Mode::Refuse));
     }
 
@@ -95,6 +110,12 @@ impl Proxy {
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(SeqCst)
+    }
+
+    /// All that clients have sent so far, of each connection by itself.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Vec<u8>> {
+        lock(&self.shared.sent).clone()
     }
 }
 
@@ -107,10 +128,14 @@ impl Drop for Proxy {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
     /// The mode; none if the proxy is no more.
     fn mode(&self) -> Option<Mode> {
-        let mode = *self.mode.lock().unwrap_or_else(PoisonError::into_inner);
+        let mode = *lock(&self.mode);
         (!self.ended.load(SeqCst)).then_some(mode)
     }
 }
@@ -181,7 +206,13 @@ fn next<'c>(shared: &Shared, mut from: &TcpStream, chunk: &'c mut [u8]) -> Optio
 
 fn forth(shared: &Shared, mut client: &TcpStream, mut server: &TcpStream) {
     let mut chunk = [0; 16 * 1024];
+    let number = {
+        let mut sent = lock(&shared.sent);
+        sent.push(Vec::new());
+        sent.len() - 1
+    };
     while let Some((mode, bytes)) = next(shared, client, &mut chunk) {
+        lock(&shared.sent)[number].extend_from_slice(bytes);
         let sent = match mode {
             Mode::Close => return,
             Mode::Swallow => Ok(()),
@@ -196,11 +227,22 @@ fn forth(shared: &Shared, mut client: &TcpStream, mut server: &TcpStream) {
 
 fn back(shared: &Shared, server: &TcpStream, mut client: &TcpStream) {
     let mut chunk = [0; 16 * 1024];
+    let mut is_silent = false;
     while let Some((mode, bytes)) = next(shared, server, &mut chunk) {
         let sent = match mode {
+            _ if is_silent => Ok(()),
             Mode::Swallow | Mode::Answer(_) | Mode::Close => Ok(()),
             Mode::Half => {
                 let _ = client.write_all(&bytes[..bytes.len() / 2]);
+                return;
+            }
+            Mode::HalfThenNothing => {
+                is_silent = true;
+                client.write_all(&bytes[..bytes.len() / 2])
+            }
+            Mode::Extra(more) => client.write_all(&[bytes, more].concat()),
+            Mode::LoseOne => {
+                *lock(&shared.mode) = Mode::Pass;
                 return;
             }
             Mode::Drip(pause) => bytes.iter().try_for_each(|byte| {

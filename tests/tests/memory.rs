@@ -2,16 +2,19 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
 use std::sync::atomic::{AtomicIsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use cached_runtime::{cached, store, testing};
+use cached_runtime::{Backend, cached, store, testing};
+use cached_tests::driver::Faulty;
 use cached_tests::{eventually, watched};
+use serde::{Deserialize, Serialize};
 
 /// Counts the allocations and the bytes of each thread, and the bytes of all of them.
 struct Counting;
@@ -21,6 +24,7 @@ static ALL_BYTES: AtomicIsize = AtomicIsize::new(0);
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
     static BYTES: Cell<isize> = const { Cell::new(0) };
+    static MOST_BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
 #[expect(unsafe_code, reason = "an allocator cannot be written without")]
@@ -28,7 +32,10 @@ thread_local! {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size().cast_signed()));
+        let _ = BYTES.try_with(|bytes| {
+            bytes.set(bytes.get() + layout.size().cast_signed());
+            let _ = MOST_BYTES.try_with(|most| most.set(most.get().max(bytes.get())));
+        });
         ALL_BYTES.fetch_add(layout.size().cast_signed(), SeqCst);
         // SAFETY: as promised by the caller.
         unsafe { System.alloc(layout) }
@@ -54,6 +61,14 @@ fn bytes_kept(call: impl FnOnce()) -> isize {
     let before = BYTES.get();
     call();
     BYTES.get() - before
+}
+
+/// The most that there was at the same time.
+fn most_bytes(call: impl FnOnce()) -> isize {
+    let before = BYTES.get();
+    MOST_BYTES.set(before);
+    call();
+    MOST_BYTES.get() - before
 }
 
 /// Keeps the other tests of this process waiting: what they allocate is not what a test is about, and
@@ -317,4 +332,95 @@ fn values_that_many_workers_evict_are_gone_when_they_have_ended() {
             LIVE.load(SeqCst) <= 4
         });
     });
+}
+
+/// A record with a part of it replaced, and the checksum of what it is then.
+fn forged(record: &[u8], at: usize, rest: &[u8]) -> Vec<u8> {
+    let mut forged = [&record[..at], rest].concat();
+    let checksum = xxhash_rust::xxh3::xxh3_64(&forged);
+    forged.extend_from_slice(&checksum.to_le_bytes());
+    forged
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Nested {
+    inner: Option<Box<Nested>>,
+}
+
+#[test]
+fn an_entry_that_lies_about_its_lengths_or_is_nested_deep_is_a_miss_in_little_memory() {
+    static DRIVER: LazyLock<Arc<Faulty>> = LazyLock::new(Faulty::new);
+    static OWN: Backend = Backend::driver("hostile", || DRIVER.clone());
+    #[cached(timeout = "1h", backend = OWN)]
+    fn list(n: u64) -> Vec<u64> {
+        vec![n]
+    }
+    #[cached(timeout = "1h", backend = OWN)]
+    fn text(n: u64) -> String {
+        n.to_string()
+    }
+    #[cached(timeout = "1h", backend = OWN)]
+    fn map(n: u64) -> HashMap<String, Vec<String>> {
+        HashMap::from([(n.to_string(), Vec::new())])
+    }
+    #[cached(timeout = "1h", backend = OWN)]
+    fn nested(_n: u64) -> Nested {
+        Nested { inner: None }
+    }
+    #[cached(timeout = "1h", codec = json, backend = OWN)]
+    fn as_json(_n: u64) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+    let _alone = alone();
+    let _own = testing::isolated();
+    // The largest lengths, of lists, maps, texts, bytes and others; one of each within another; depth.
+    let lies = [&[0xdd_u8][..], &[0xdf], &[0xdb], &[0xc6], &[0xc9], &[0x91, 0xdd], &[0x81, 0xa1, b'1', 0xdd]];
+    let mut payloads: Vec<Vec<u8>> = lies.map(|lie| [lie, &[0xff; 4]].concat()).into();
+    let level = [&[0x81, 0xa5][..], b"inner"].concat();
+    payloads.extend([
+        vec![0x91; 100_000],
+        level.repeat(20_000),
+        vec![b'['; 100_000],
+        b"{\"inner\":".repeat(20_000),
+    ]);
+    let calls: [(&str, &dyn Fn() -> bool); 5] = [
+        ("list", &|| list(1) == [1] && list::peek(1).is_some()),
+        ("text", &|| text(1) == "1" && text::peek(1).is_some()),
+        ("map", &|| map(1).len() == 1 && map::peek(1).is_some()),
+        ("nested", &|| nested(1).inner.is_none() && nested::peek(1).is_some()),
+        ("as_json", &|| as_json(1).is_null() && as_json::peek(1).is_some()),
+    ];
+    let peeks: [&dyn Fn() -> bool; 5] = [
+        &|| list::peek(1).is_none(),
+        &|| text::peek(1).is_none(),
+        &|| map::peek(1).is_none(),
+        &|| nested::peek(1).is_none(),
+        &|| as_json::peek(1).is_none(),
+    ];
+    for ((name, call), is_miss) in calls.into_iter().zip(peeks) {
+        let others = DRIVER.keys();
+        assert!(call(), "{name}");
+        let key = DRIVER.keys().into_iter().find(|key| !others.contains(key)).expect("it was stored");
+        let record = DRIVER.raw(&key).expect("it was stored");
+        let length = |at: usize| u32::from_le_bytes(record[at..at + 4].try_into().expect("four bytes"));
+        let payload_at = 48 + 4 + usize::try_from(length(48)).expect("it is short");
+        let hostile = |payload: &Vec<u8>| {
+            let length = u32::try_from(payload.len()).expect("it is short");
+            forged(&record, payload_at, &[&length.to_le_bytes()[..], payload].concat())
+        };
+        let mut entries: Vec<Vec<u8>> = payloads.iter().map(hostile).collect();
+        let content = &record[..record.len() - 8];
+        for at in [48, payload_at] {
+            entries.push(forged(&record, at, &[&[0xff; 4], &content[at + 4..]].concat()));
+        }
+        // What is forged without a change is none.
+        DRIVER.set_raw(&key, &forged(content, content.len(), &[]));
+        assert!(!is_miss(), "{name}");
+        for (number, entry) in entries.iter().enumerate() {
+            DRIVER.set_raw(&key, entry);
+            let most = most_bytes(|| assert!(is_miss(), "{name}, entry {number}"));
+            assert!(most < (4 << 20), "{most} bytes for entry {number} of {name}");
+            assert!(call(), "{name}, entry {number}: and is healed");
+        }
+    }
 }

@@ -23,9 +23,13 @@ pub(crate) fn open(url: &Url) -> Result<Arc<dyn Driver>, String> {
             Ok(Arc::new(memcached(url)))
         }
         #[cfg(feature = "redis")]
-        Scheme::Redis | Scheme::Rediss | Scheme::RedisUnix | Scheme::RedisCluster | Scheme::RedisSentinel => {
-            Ok(Arc::new(redis(url)?))
-        }
+        Scheme::Redis
+        | Scheme::Rediss
+        | Scheme::RedisUnix
+        | Scheme::RedisCluster
+        | Scheme::RedisSentinel
+        | Scheme::RedissCluster
+        | Scheme::RedissSentinel => Ok(Arc::new(redis(url)?)),
         #[cfg(feature = "sqlite")]
         Scheme::Sqlite => {
             let mut config = super::sqlite::Config::new(&url.path);
@@ -72,8 +76,10 @@ fn redis(url: &Url) -> Result<super::redis::Redis, String> {
     let mut endpoints: Vec<Endpoint> =
         url.hosts.iter().map(|host| Endpoint { host: host.name.clone(), port: host.port }).collect();
     let topology = match url.scheme {
-        Scheme::RedisCluster => Topology::Cluster(endpoints),
-        Scheme::RedisSentinel => Topology::Sentinel { sentinels: endpoints, master: url.master.clone() },
+        Scheme::RedisCluster | Scheme::RedissCluster => Topology::Cluster(endpoints),
+        Scheme::RedisSentinel | Scheme::RedissSentinel => {
+            Topology::Sentinel { sentinels: endpoints, master: url.master.clone() }
+        }
         #[cfg(unix)]
         Scheme::RedisUnix => Topology::Standalone(Address::Unix(url.path.clone().into())),
         _ => {
@@ -88,7 +94,9 @@ fn redis(url: &Url) -> Result<super::redis::Redis, String> {
         database: url.database,
         connect_timeout: url.connect_timeout.unwrap_or(CONNECT),
         #[cfg(feature = "tls")]
-        tls: (url.scheme == Scheme::Rediss)
+        tls: url
+            .scheme
+            .is_encrypted()
             .then(|| super::redis::Tls { roots: url.ca.clone().map(std::path::PathBuf::from) }),
     }))
 }

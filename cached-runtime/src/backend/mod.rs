@@ -21,7 +21,7 @@ mod breaker;
 pub mod codec;
 pub mod driver;
 pub(crate) mod encode;
-mod engines;
+pub(crate) mod engines;
 mod envelope;
 pub mod event;
 mod generation;

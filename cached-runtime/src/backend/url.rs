@@ -240,6 +240,21 @@ mod tests {
         assert_eq!((&*url.path, url.database), ("/run/redis sock", 4));
     }
 
+    #[cfg(all(feature = "redis", feature = "tls"))]
+    #[test]
+    fn what_goes_through_tls_is_otherwise_as_what_does_not() {
+        for (url, shown) in [
+            ("rediss://host/1?ca=/ca.pem", "rediss://host:6379/1?ca=/ca.pem"),
+            ("rediss+cluster://u:p@a,b:7?ca=/ca.pem", "rediss+cluster://u:***@a:6379,b:7?ca=/ca.pem"),
+            ("rediss+sentinel://a,b/main/2", "rediss+sentinel://a:26379,b:26379/main/2"),
+        ] {
+            let url = parse(url);
+            assert!(url.scheme.is_encrypted());
+            assert_eq!(url.to_string(), shown);
+        }
+        assert!(!parse("redis+sentinel://a/main").scheme.is_encrypted());
+    }
+
     #[cfg(feature = "redis")]
     #[test]
     fn no_text_of_it_has_the_password() {
@@ -277,6 +292,7 @@ mod tests {
             ("redis+unix://run/redis", UrlError::NeedlessHost),
             ("redis+unix:///run/redis?database=x", UrlError::Database),
             ("redis://host?max_bytes=1", UrlError::UnknownParameter),
+            ("redis+cluster://host?ca=/ca.pem", UrlError::UnknownParameter),
         ] {
             assert_eq!(Url::parse(url), Err(expected), "{url}");
         }

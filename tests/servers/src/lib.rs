@@ -1,7 +1,7 @@
 //! Real servers on free ports of 127.0.0.1 or on Unix sockets, which end with the process that started them.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Long enough for anything that happens at all; a test waits this long only to fail.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Between two looks at what others do.
+const GLANCE: Duration = Duration::from_millis(1);
+
 /// Waits for something that other threads, or processes, do.
 ///
 /// # Panics
@@ -21,8 +24,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub fn eventually(condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "it does not happen");
-        thread::yield_now();
+        let waited = begun.elapsed();
+        assert!(waited < PATIENCE, "it does not happen");
+        // Those who do it may need the processor.
+        if waited < GLANCE { thread::yield_now() } else { thread::sleep(GLANCE) }
     }
 }
 
@@ -41,10 +46,16 @@ pub struct Server {
 /// Kills a process when this one ends, in whatever way: also where a test hangs, and what it has is never
 /// dropped.
 #[derive(Debug)]
-struct Watchdog(Child);
+pub struct Watchdog(Child);
 
 impl Watchdog {
-    fn over(process: &Child) -> Self {
+    /// Over a child of this process.
+    ///
+    /// # Panics
+    ///
+    /// If there is no shell.
+    #[must_use]
+    pub fn over(process: &Child) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", "read -r _; kill -s KILL \"$1\"", "sh", &process.id().to_string()]);
         // Its input ends with us.
@@ -64,6 +75,8 @@ impl Drop for Watchdog {
 enum Kind {
     Memcached,
     Redis,
+    /// Its arguments are the lines of its configuration.
+    Sentinel,
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +124,16 @@ impl Server {
     #[must_use]
     pub fn redis_on_a_socket(arguments: &[&str]) -> Self {
         Self::on_a_socket(Kind::Redis, arguments)
+    }
+
+    /// A sentinel on a free port, with more lines of its configuration.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    #[must_use]
+    pub fn sentinel(lines: &str) -> Self {
+        Self::on_a_free_port(Kind::Sentinel, &[lines])
     }
 
     fn on_a_free_port(kind: Kind, arguments: &[&str]) -> Self {
@@ -182,9 +205,7 @@ impl Server {
     ///
     /// If it is not running.
     pub fn pause(&self) {
-        self.signal("STOP");
-        // Its threads stop one after another.
-        eventually(|| stands_still(self.child.id()));
+        pause(&self.child);
     }
 
     /// It goes on after [`pause`](Self::pause).
@@ -193,7 +214,7 @@ impl Server {
     ///
     /// If it is not running.
     pub fn resume(&self) {
-        self.signal("CONT");
+        signal(&self.child, "CONT");
     }
 
     /// Kills it: its connections are closed, new ones are refused.
@@ -238,6 +259,40 @@ impl Server {
         self.try_ask(request, end).unwrap_or_else(|error| panic!("{:?}: {error}", self.place))
     }
 
+    /// What a Redis or a sentinel replies to a command, as text, be it an error.
+    #[must_use]
+    pub fn say(&self, words: &[&str]) -> String {
+        self.try_say(words).unwrap_or_else(|error| error)
+    }
+
+    /// The same, of a command that must be done.
+    ///
+    /// # Panics
+    ///
+    /// If it is not.
+    pub fn tell(&self, words: &[&str]) {
+        if let Err(error) = self.try_say(words) {
+            panic!("{words:?}: {error}");
+        }
+    }
+
+    /// The same; what is refused, or cannot be said, is an error.
+    ///
+    /// # Errors
+    ///
+    /// With what the server or the system says.
+    pub fn try_say(&self, words: &[&str]) -> Result<String, String> {
+        let blocks = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+        let request = format!("*{}\r\n{}", words.len(), blocks.collect::<Vec<_>>().concat());
+        let reply = || {
+            let mut stream = UnixStream::connect(self.socket())?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.write_all(request.as_bytes())?;
+            reply(&mut BufReader::new(stream))
+        };
+        reply().unwrap_or_else(|error| Err(error.to_string()))
+    }
+
     fn try_ask(&self, request: &[u8], end: &[u8]) -> std::io::Result<Vec<u8>> {
         match &self.place {
             // Those on a port cannot always be asked there, for instance if it is a TLS one.
@@ -262,12 +317,6 @@ impl Server {
         }
         false
     }
-
-    fn signal(&self, signal: &str) {
-        let number = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &number]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIG{signal} cannot be sent");
-    }
 }
 
 impl Drop for Server {
@@ -280,7 +329,7 @@ impl Kind {
     fn program(self) -> &'static str {
         match self {
             Self::Memcached => "memcached",
-            Self::Redis => "redis-server",
+            Self::Redis | Self::Sentinel => "redis-server",
         }
     }
 
@@ -300,12 +349,23 @@ impl Kind {
                 command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--unixsocket", &socket]);
                 command.args(["--dir", &path(folder), "--save", "", "--appendonly", "no"]);
             }
+            (Self::Sentinel, place) => {
+                let port = if let Place::Port(port) = place { *port } else { 0 };
+                let (file, socket) = (folder.join("sentinel.conf"), path(&folder.join("socket")));
+                let lines = arguments.join("\n");
+                let lines = format!("port {port}\nbind 127.0.0.1\nunixsocket {socket}\n{lines}\n");
+                fs::write(&file, lines).expect("there is room for a file");
+                command.args([&path(&file), "--sentinel"]);
+            }
         }
         // It will not run as root unless it is told to; for everybody else the option means nothing.
         if matches!(self, Self::Memcached) {
             command.args(["-u", "root"]);
         }
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if !matches!(self, Self::Sentinel) {
+            command.args(arguments);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
@@ -319,11 +379,33 @@ impl Kind {
                     .is_ok_and(|answer| String::from_utf8_lossy(&answer).contains(&own))
             }
             // Nobody else has this socket. To be refused for want of a password is an answer.
-            Self::Redis => server
+            Self::Redis | Self::Sentinel => server
                 .try_ask(b"PING\r\n", b"\r\n")
                 .is_ok_and(|answer| answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH")),
         }
     }
+}
+
+/// Lets a process stand still.
+///
+/// # Panics
+///
+/// If it does not.
+pub fn pause(process: &Child) {
+    signal(process, "STOP");
+    // Its threads stop one after another.
+    eventually(|| stands_still(process.id()));
+}
+
+/// Sends a signal, by its name without `SIG`.
+///
+/// # Panics
+///
+/// If it cannot be sent.
+pub fn signal(process: &Child, signal: &str) {
+    let number = process.id().to_string();
+    let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &number]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "SIG{signal} cannot be sent");
 }
 
 /// Whether all threads of a process are stopped, where the system tells.
@@ -333,6 +415,33 @@ fn stands_still(process: u32) -> bool {
     // The state is the first word behind the name, which is in brackets.
     states.all(|stat| {
         stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|it| it.trim().starts_with('T')))
+    })
+}
+
+/// A reply of Redis as text: of several parts, one in each line.
+fn reply(from: &mut impl BufRead) -> std::io::Result<Result<String, String>> {
+    let mut line = String::new();
+    from.read_line(&mut line)?;
+    let Some((kind, text)) = line.trim_end().split_at_checked(1) else {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    };
+    let number = || text.parse::<usize>().unwrap_or_default();
+    Ok(match kind {
+        "-" => Err(text.to_owned()),
+        // Nothing has a length of -1.
+        "$" if text != "-1" => {
+            let mut bytes = vec![0; number() + 2];
+            from.read_exact(&mut bytes)?;
+            bytes.truncate(number());
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        }
+        "*" => (0..number())
+            .map(|_| reply(from))
+            .collect::<std::io::Result<Vec<_>>>()?
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()
+            .map(|parts| parts.join("\n")),
+        _ => Ok(text.to_owned()),
     })
 }
 

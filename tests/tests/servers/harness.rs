@@ -72,11 +72,17 @@ fn the_proxy_does_what_its_mode_says() {
             (late, b"MN\r\n"),
             (Mode::Answer(b"\0no\xFF"), b"\0no\xFF"),
             (Mode::Half, b"MN"),
+            (Mode::HalfThenNothing, b"MN"),
+            (Mode::Extra(b"more"), b"MN\r\nmore"),
+            (Mode::LoseOne, b""),
             (Mode::Close, b""),
         ] {
             proxy.set(mode);
             assert_eq!(ask().unwrap(), expected, "{mode:?}");
         }
+        proxy.set(Mode::LoseOne);
+        assert_eq!((ask().unwrap(), ask().unwrap()), (b"".to_vec(), b"MN\r\n".to_vec()));
+        assert_eq!(proxy.sent(), vec![b"mn\r\n"; proxy.accepted()]);
         let before = proxy.accepted();
         proxy.set(Mode::Refuse);
         assert!(ask().is_err());

@@ -71,3 +71,23 @@ impl fmt::Debug for Config {
         shown.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let config = Config {
+            topology: Topology::Cluster(Vec::new()),
+            user: Some("somebody".into()),
+            password: Some("s3cr3t-w0rd".into()),
+            database: 0,
+            connect_timeout: Duration::from_secs(1),
+            #[cfg(feature = "tls")]
+            tls: None,
+        };
+        let shown = format!("{config:?}");
+        assert!(shown.contains("somebody") && !shown.contains("s3cr3t-w0rd"), "{shown}");
+    }
+}

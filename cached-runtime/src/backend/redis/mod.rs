@@ -20,8 +20,6 @@ mod route;
 mod setup;
 mod slots;
 mod socket;
-#[cfg(test)]
-mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;

@@ -42,7 +42,7 @@ impl UrlError {
             Self::UnknownScheme => {
                 "unknown scheme in the URL of a backend; the known ones are `memory`, `null`, `memcached`, \
                  `memcached+discovery`, `memcached+unix`, `redis`, `rediss`, `redis+unix`, `redis+cluster`, \
-                 `redis+sentinel` and `sqlite`"
+                 `redis+sentinel`, `rediss+cluster`, `rediss+sentinel` and `sqlite`"
             }
             Self::NeedsMemcached => {
                 "this backend needs the feature `memcached` of the crate `cached-runtime`"
@@ -76,7 +76,7 @@ impl UrlError {
             }
             Self::UnknownParameter => {
                 "unknown parameter in the URL of a backend; all take `prefix`, `timeout` and `connect_timeout`, \
-                 `memory` and `sqlite` also `max_bytes`, `redis+unix` also `database`, `rediss` also `ca`"
+                 `memory` and `sqlite` also `max_bytes`, `redis+unix` also `database`, those with `rediss` also `ca`"
             }
             Self::ParameterTwice => "a parameter in the URL of a backend is given twice",
             Self::Prefix => {

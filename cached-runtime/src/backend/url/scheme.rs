@@ -27,6 +27,10 @@ pub enum Scheme {
     RedisCluster,
     /// `redis+sentinel://host:port,…/master/database`
     RedisSentinel,
+    /// `rediss+cluster://`, the same through TLS
+    RedissCluster,
+    /// `rediss+sentinel://`, the same through TLS
+    RedissSentinel,
     /// `sqlite:///path`
     Sqlite,
 }
@@ -51,7 +55,7 @@ pub(super) enum PathIs {
 }
 
 impl Scheme {
-    pub(super) const ALL: [(&'static str, Self); 11] = [
+    pub(super) const ALL: [(&'static str, Self); 13] = [
         ("memory", Self::Memory),
         ("null", Self::Null),
         ("memcached", Self::Memcached),
@@ -62,6 +66,8 @@ impl Scheme {
         ("redis+unix", Self::RedisUnix),
         ("redis+cluster", Self::RedisCluster),
         ("redis+sentinel", Self::RedisSentinel),
+        ("rediss+cluster", Self::RedissCluster),
+        ("rediss+sentinel", Self::RedissSentinel),
         ("sqlite", Self::Sqlite),
     ];
 
@@ -83,9 +89,19 @@ impl Scheme {
             Self::Memcached | Self::MemcachedDiscovery | Self::MemcachedUnix => {
                 if cfg!(feature = "memcached") { None } else { Some(UrlError::NeedsMemcached) }
             }
-            Self::Rediss if cfg!(not(feature = "tls")) => Some(UrlError::NeedsTls),
-            Self::Redis | Self::Rediss | Self::RedisUnix | Self::RedisCluster | Self::RedisSentinel => {
-                if cfg!(feature = "redis") { None } else { Some(UrlError::NeedsRedis) }
+            _ if self.is_encrypted() && cfg!(not(feature = "tls")) => Some(UrlError::NeedsTls),
+            Self::Redis
+            | Self::Rediss
+            | Self::RedisUnix
+            | Self::RedisCluster
+            | Self::RedisSentinel
+            | Self::RedissCluster
+            | Self::RedissSentinel => {
+                if cfg!(feature = "redis") {
+                    None
+                } else {
+                    Some(UrlError::NeedsRedis)
+                }
             }
             Self::Sqlite => {
                 if cfg!(feature = "sqlite") {
@@ -101,7 +117,11 @@ impl Scheme {
         match self {
             Self::Memory | Self::Null | Self::MemcachedUnix | Self::RedisUnix | Self::Sqlite => Hosts::None,
             Self::MemcachedDiscovery | Self::Redis | Self::Rediss => Hosts::One,
-            Self::Memcached | Self::RedisCluster | Self::RedisSentinel => Hosts::Many,
+            Self::Memcached
+            | Self::RedisCluster
+            | Self::RedisSentinel
+            | Self::RedissCluster
+            | Self::RedissSentinel => Hosts::Many,
         }
     }
 
@@ -109,22 +129,25 @@ impl Scheme {
         match self {
             Self::MemcachedUnix | Self::RedisUnix | Self::Sqlite => PathIs::File,
             Self::Redis | Self::Rediss => PathIs::Database,
-            Self::RedisSentinel => PathIs::Master,
+            Self::RedisSentinel | Self::RedissSentinel => PathIs::Master,
             _ => PathIs::Nothing,
         }
     }
 
     pub(super) const fn has_user(self) -> bool {
-        matches!(
-            self,
-            Self::Redis | Self::Rediss | Self::RedisUnix | Self::RedisCluster | Self::RedisSentinel
-        )
+        matches!(self, Self::Redis | Self::RedisUnix | Self::RedisCluster | Self::RedisSentinel)
+            || self.is_encrypted()
+    }
+
+    /// Whether connections are made through TLS.
+    pub(crate) const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Rediss | Self::RedissCluster | Self::RedissSentinel)
     }
 
     pub(super) const fn default_port(self) -> u16 {
         match self {
             Self::Memcached | Self::MemcachedDiscovery => 11211,
-            Self::RedisSentinel => 26379,
+            Self::RedisSentinel | Self::RedissSentinel => 26379,
             _ => 6379,
         }
     }
@@ -134,7 +157,7 @@ impl Scheme {
             Parameter::Prefix | Parameter::Timeout | Parameter::ConnectTimeout => true,
             Parameter::MaxBytes => matches!(self, Self::Memory | Self::Sqlite),
             Parameter::Database => matches!(self, Self::RedisUnix),
-            Parameter::Ca => matches!(self, Self::Rediss),
+            Parameter::Ca => self.is_encrypted(),
         }
     }
 

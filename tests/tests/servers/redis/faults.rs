@@ -2,29 +2,29 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::proxy::{Fault, Proxy};
-use super::servers::Server;
+use cached_tests::proxy::{Mode, Proxy};
+
 use super::*;
 
 /// Does it to a connection that is there, and to one that is to be made; and sees that all is well afterwards.
-fn under(fault: Fault, is_expected: impl Fn(&Answer<Option<Found>>) -> bool) {
-    let server = Server::start(&[]);
-    let proxy = Proxy::to(server.port);
-    let patient = Config { connect_timeout: Duration::from_millis(300), ..standalone(proxy.port) };
+fn under(mode: Mode, is_expected: impl Fn(&Answer<Option<Found>>) -> bool) {
+    let server = Server::redis(&[]);
+    let proxy = Proxy::to(server.address());
+    let patient = Config { query: "connect_timeout=300ms".into(), ..standalone(proxy.port()) };
     each_way(&patient, |way| {
         way.put("a", b"of a");
         way.put("b", b"of b");
         let hasty = way.within(Duration::from_millis(200));
         for _ in 0..3 {
-            proxy.set(fault);
+            proxy.set(mode);
             for way in [way, &hasty] {
-                let way = if fault == Fault::Refusal { way } else { &hasty };
+                let way = if mode == Mode::Refuse { way } else { &hasty };
                 let answer = way.get("a");
                 assert!(is_expected(&answer), "{}: {answer:?}", way.name);
                 let _ = way.get_all(&["a", "b"]);
                 let _ = way.set("c", b"of c", None, Expected::Nothing);
             }
-            proxy.set(Fault::None);
+            proxy.set(Mode::Pass);
             for _ in 0..3 {
                 assert_eq!(way.value("a"), b"of a", "{}", way.name);
                 assert_eq!(way.value("b"), b"of b");
@@ -39,55 +39,60 @@ fn under(fault: Fault, is_expected: impl Fn(&Answer<Option<Found>>) -> bool) {
 
 #[test]
 fn a_connection_that_is_closed_at_once_is_no_server() {
-    under(Fault::Refusal, is_unavailable);
+    under(Mode::Close, is_unavailable);
+}
+
+#[test]
+fn a_connection_that_is_refused_is_no_server() {
+    under(Mode::Refuse, is_unavailable);
 }
 
 #[test]
 fn silence_ends_at_the_deadline() {
-    under(Fault::Silence, is_timed_out);
+    under(Mode::Swallow, is_timed_out);
 }
 
 #[test]
 fn a_slow_drip_ends_at_the_deadline() {
-    under(Fault::Drip, is_timed_out);
+    under(Mode::Drip(Duration::from_millis(60)), is_timed_out);
 }
 
 #[test]
 fn garbage_is_not_taken_for_a_reply() {
-    under(Fault::Garbage, is_failed);
+    under(Mode::Answer(b"HTTP/1.1 400 Bad Request\r\n\r\n"), is_failed);
 }
 
 #[test]
 fn half_a_reply_is_none() {
-    under(Fault::Half, |answer| is_unavailable(answer) || is_failed(answer));
+    under(Mode::Half, |answer| is_unavailable(answer) || is_failed(answer));
 }
 
 #[test]
 fn half_a_reply_is_waited_for_till_the_deadline() {
-    under(Fault::HalfThenSilence, is_timed_out);
+    under(Mode::HalfThenNothing, is_timed_out);
 }
 
 #[test]
 fn a_reply_too_many_is_not_taken_for_that_of_the_next() {
-    under(Fault::Extra, |answer| {
+    under(Mode::Extra(b"$9\r\nVERSION!z\r\n"), |answer| {
         matches!(answer, Ok(Some(found)) if found.value == b"of a") || answer.is_err()
     });
 }
 
 #[test]
 fn what_was_stored_though_its_reply_was_lost_counts_as_stored() {
-    let server = Server::start(&[]);
-    let proxy = Proxy::to(server.port);
-    each_way(&standalone(proxy.port), |way| {
+    let server = Server::redis(&[]);
+    let proxy = Proxy::to(server.address());
+    each_way(&standalone(proxy.port()), |way| {
         way.put("warm", b"x");
         let key = &format!("lost:{}", way.name);
-        proxy.set(Fault::LostReply);
+        proxy.set(Mode::LoseOne);
         assert!(way.set(key, b"1", None, Expected::Nothing).expect("an answer"), "{}", way.name);
         assert_eq!(way.value(key), b"1");
         let version = way.version(key);
         // So that the server knows the script.
         assert!(!way.set(key, b"2", None, Expected::Version(Version(!version.0))).expect("an answer"));
-        proxy.set(Fault::LostReply);
+        proxy.set(Mode::LoseOne);
         assert!(way.set(key, b"2", None, Expected::Version(version)).expect("an answer"), "{}", way.name);
         assert_eq!(way.value(key), b"2");
     });
@@ -95,16 +100,16 @@ fn what_was_stored_though_its_reply_was_lost_counts_as_stored() {
 
 #[test]
 fn a_removal_whose_reply_was_lost_is_done_and_counts_as_none() {
-    let server = Server::start(&[]);
-    let proxy = Proxy::to(server.port);
-    each_way(&standalone(proxy.port), |way| {
+    let server = Server::redis(&[]);
+    let proxy = Proxy::to(server.address());
+    each_way(&standalone(proxy.port()), |way| {
         // So that the server knows the script.
         assert!(!way.delete("k", Expected::Version(Version(1))).expect("an answer"));
         for with_version in [false, true] {
             way.put("k", b"x");
             let expected =
                 if with_version { Expected::Version(way.version("k")) } else { Expected::Anything };
-            proxy.set(Fault::LostReply);
+            proxy.set(Mode::LoseOne);
             // Asked again, the server has nothing to remove.
             assert!(!way.delete("k", expected).expect("an answer"), "{}: {expected:?}", way.name);
             assert_eq!(way.get("k").expect("an answer"), None);
@@ -114,9 +119,9 @@ fn a_removal_whose_reply_was_lost_is_done_and_counts_as_none() {
 
 #[test]
 fn nobody_gets_what_another_asked_for_while_calls_time_out() {
-    let server = Server::start(&[]);
-    let proxy = Proxy::to(server.port);
-    let driver = Redis::new(standalone(proxy.port));
+    let server = Server::redis(&[]);
+    let proxy = Proxy::to(server.address());
+    let driver = open(&standalone(proxy.port()));
     let deadline = || Instant::now() + LONG;
     for number in 0..8 {
         let key = format!("k{number}");
@@ -142,8 +147,8 @@ fn nobody_gets_what_another_asked_for_while_calls_time_out() {
 
 #[test]
 fn a_server_that_is_killed_again_and_again_never_makes_for_a_wrong_answer() {
-    let mut server = Server::start(&[]);
-    let driver = Arc::new(Redis::new(standalone(server.port)));
+    let mut server = Server::redis(&[]);
+    let driver = open(&standalone(server.port()));
     let is_over = AtomicBool::new(false);
     let (hits, failures) = (AtomicU64::new(0), AtomicU64::new(0));
     let note = |answer: Answer<Option<Found>>, key: &str| match answer {
@@ -168,9 +173,8 @@ fn a_server_that_is_killed_again_and_again_never_makes_for_a_wrong_answer() {
             turn += 1;
         }
     };
-    #[cfg(feature = "tokio")]
     let awaited_work = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = runtime();
         runtime.block_on(async {
             let mut turn = 0;
             while !is_over.load(Ordering::Relaxed) {
@@ -192,38 +196,35 @@ fn a_server_that_is_killed_again_and_again_never_makes_for_a_wrong_answer() {
             let work = &work;
             scope.spawn(move || work(thread));
         }
-        #[cfg(feature = "tokio")]
         scope.spawn(awaited_work);
         for _ in 0..5 {
             let before = hits.load(Ordering::Relaxed);
-            eventually("hit again", || hits.load(Ordering::Relaxed) > before + 500);
+            eventually(|| hits.load(Ordering::Relaxed) > before + 500);
             let before = failures.load(Ordering::Relaxed);
             server.kill();
-            eventually("noticed", || failures.load(Ordering::Relaxed) > before + 50);
+            eventually(|| failures.load(Ordering::Relaxed) > before + 50);
             server.restart();
         }
         is_over.store(true, Ordering::Relaxed);
     });
 }
-
-#[cfg(feature = "tokio")]
 #[test]
 fn a_silent_connection_is_left_also_by_those_who_never_wait_till_the_deadline() {
-    let server = Server::start(&[]);
-    let proxy = Proxy::to(server.port);
-    let way = Way::awaited(&standalone(proxy.port));
+    let server = Server::redis(&[]);
+    let proxy = Proxy::to(server.address());
+    let way = Way::awaited(&standalone(proxy.port()));
     way.put("k", b"x");
-    assert_eq!(proxy.made.load(Ordering::Relaxed), 1);
-    server.stop();
+    assert_eq!(proxy.accepted(), 1);
+    server.pause();
     let runtime = way.runtime.as_ref().expect("it is awaited");
-    eventually("left", || {
+    eventually(|| {
         runtime.block_on(async {
             let get = Arc::clone(&way.driver).get_async(vec!["k".into()], Instant::now() + LONG);
             let given_up = tokio::time::timeout(Duration::from_millis(20), get).await;
             assert!(given_up.is_err());
         });
-        proxy.made.load(Ordering::Relaxed) > 1
+        proxy.accepted() > 1
     });
-    server.go_on();
+    server.resume();
     assert_eq!(way.value("k"), b"x");
 }

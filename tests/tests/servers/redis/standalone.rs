@@ -1,42 +1,46 @@
 //! One server.
 
-use super::servers::{Directory, Server};
 use super::*;
-use crate::backend::redis::command::{DELETE_IF_VERSION, SET_IF_FOREIGN, SET_IF_VERSION};
 
 #[test]
 fn the_contract_holds() {
-    let server = Server::start(&[]);
-    each_way(&standalone(server.port), |way| contract::holds(way, way.name));
-    conforms(&standalone(server.port));
+    let server = Server::redis(&[]);
+    each_way(&standalone(server.port()), |way| contract::holds(way, way.name));
+    conforms(&standalone(server.port()));
 }
 
 #[test]
-#[cfg(unix)]
 fn the_contract_holds_over_a_unix_socket() {
-    let directory = Directory::new();
-    let path = directory.path().join("redis.sock");
-    let _server = Server::start(&["--unixsocket", path.to_str().expect("text")]);
-    let config = config(Topology::Standalone(Address::Unix(path)));
+    let server = Server::redis_on_a_socket(&[]);
+    let path = server.socket().to_str().expect("text").to_owned();
+    let config = Config { path, ..config("redis+unix", &[]) };
     each_way(&config, |way| contract::holds(way, way.name));
     conforms(&config);
 }
 
 #[test]
-fn scripts_are_those_that_servers_know_by_these_hashes() {
-    let server = Server::start(&[]);
-    for script in [SET_IF_VERSION, SET_IF_FOREIGN, DELETE_IF_VERSION] {
-        assert_eq!(server.say(&["SCRIPT", "LOAD", script.code]), script.sha1);
-    }
+fn a_script_is_sent_in_full_only_once() {
+    let server = Server::redis(&[]);
+    each_way(&standalone(server.port()), |way| {
+        for _ in 0..5 {
+            server.tell(&["HSET", "k", "f", "v"]);
+            assert!(way.set("k", b"1", None, Expected::Nothing).expect("an answer"));
+            assert!(way.set("k", b"2", None, Expected::Version(way.version("k"))).expect("an answer"));
+            assert!(way.delete("k", Expected::Version(way.version("k"))).expect("an answer"));
+        }
+    });
+    // There are three.
+    let calls = server.say(&["INFO", "commandstats"]);
+    assert!(calls.contains("cmdstat_eval:calls=3,"), "{calls}");
 }
 
 #[test]
 fn a_server_that_forgot_its_scripts_is_given_them_again() {
-    let server = Server::start(&[]);
-    each_way(&standalone(server.port), |way| {
+    let server = Server::redis(&[]);
+    each_way(&standalone(server.port()), |way| {
         way.put("k", b"1");
         for value in [b"2", b"3"] {
-            server.say(&["SCRIPT", "FLUSH"]);
+            server.tell(&["SCRIPT", "FLUSH"]);
             assert!(way.set("k", value, None, Expected::Version(way.version("k"))).expect("an answer"));
             assert_eq!(way.value("k"), value);
         }
@@ -45,18 +49,18 @@ fn a_server_that_forgot_its_scripts_is_given_them_again() {
 
 #[test]
 fn the_shortest_time_is_not_for_ever_and_the_longest_is_not_short() {
-    let server = Server::start(&[]);
-    each_way(&standalone(server.port), |way| {
+    let server = Server::redis(&[]);
+    each_way(&standalone(server.port()), |way| {
         let shortest = Some(Duration::from_nanos(1));
         for expected in [Expected::Anything, Expected::Nothing] {
             assert!(way.set("short", b"x", shortest, expected).expect("an answer"));
-            eventually("expired", || way.get("short").expect("an answer").is_none());
+            eventually(|| way.get("short").expect("an answer").is_none());
         }
         way.put("short", b"x");
         assert!(
             way.set("short", b"y", shortest, Expected::Version(way.version("short"))).expect("an answer")
         );
-        eventually("expired", || way.get("short").expect("an answer").is_none());
+        eventually(|| way.get("short").expect("an answer").is_none());
 
         for ttl in [Duration::from_secs(31 * 24 * 60 * 60), Duration::from_secs(u64::MAX), Duration::MAX] {
             assert!(way.set("long", b"x", Some(ttl), Expected::Anything).expect("an answer"));
@@ -70,14 +74,14 @@ fn the_shortest_time_is_not_for_ever_and_the_longest_is_not_short() {
 
 #[test]
 fn what_others_have_stored_is_not_there_and_gives_way() {
-    let server = Server::start(&[]);
-    each_way(&standalone(server.port), |way| {
+    let server = Server::redis(&[]);
+    each_way(&standalone(server.port()), |way| {
         let foreign: [&[&str]; 4] =
             [&["HSET", "k", "f", "v"], &["RPUSH", "k", "v"], &["SET", "k", "short"], &["SADD", "k", "v"]];
         for words in foreign {
             let make = || {
-                server.ask(&["DEL", "k"]);
-                server.ask(words);
+                server.tell(&["DEL", "k"]);
+                server.tell(words);
             };
             make();
             assert_eq!(way.get("k").expect("an answer"), None, "{words:?}");
@@ -98,28 +102,28 @@ fn what_others_have_stored_is_not_there_and_gives_way() {
 
 #[test]
 fn databases_are_apart() {
-    let server = Server::start(&[]);
-    let there = Config { database: 3, ..standalone(server.port) };
+    let server = Server::redis(&[]);
+    let there = Config { path: "/3".into(), ..standalone(server.port()) };
     each_way(&there, |way| {
         way.put("k", b"there");
-        assert_eq!(Way::blocking(&standalone(server.port)).get("k").expect("an answer"), None);
+        assert_eq!(Way::blocking(&standalone(server.port())).get("k").expect("an answer"), None);
         assert_eq!(way.value("k"), b"there");
     });
-    each_way(&Config { database: 1000, ..standalone(server.port) }, |way| {
+    each_way(&Config { path: "/1000".into(), ..standalone(server.port()) }, |way| {
         assert!(is_failed(&way.get("k")));
     });
 }
 
 #[test]
 fn too_large_a_value_takes_the_place_of_none_and_is_not_sent_again() {
-    let server = Server::start(&["--proto-max-bulk-len", "1mb"]);
+    let server = Server::redis(&["--proto-max-bulk-len", "1mb"]);
     // Each look is a connection too.
     let connections = || -> u32 {
         let stats = server.say(&["INFO", "stats"]);
         let count = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
         count.and_then(|count| count.trim().parse().ok()).expect("a number")
     };
-    each_way(&standalone(server.port), |way| {
+    each_way(&standalone(server.port()), |way| {
         let is_too_large = |bytes: usize| {
             way.put("k", b"old");
             let answer = way.set("k", &vec![b'x'; bytes], None, Expected::Anything);
@@ -138,53 +142,53 @@ fn too_large_a_value_takes_the_place_of_none_and_is_not_sent_again() {
 
 #[test]
 fn a_full_server_says_so() {
-    let server = Server::start(&["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"]);
-    each_way(&standalone(server.port), |way| {
+    let server = Server::redis(&["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"]);
+    each_way(&standalone(server.port()), |way| {
         let answer = (0..100)
             .map(|number| way.set(&format!("k{number}"), &vec![b'x'; 100_000], None, Expected::Anything));
         let answer: Answer<Vec<bool>> = answer.collect();
         assert!(is_failed(&answer), "{answer:?}");
         assert!(is_failed(&way.set("k", &vec![b'x'; 100_000], None, Expected::Nothing)));
         assert!(way.get("k").is_ok());
-        server.ask(&["FLUSHALL"]);
+        server.tell(&["FLUSHALL"]);
         way.put("k", b"x");
     });
 }
 
 #[test]
 fn a_server_that_cannot_serve_for_now_is_unavailable() {
-    let mut master = Server::start(&[]);
-    let replica = Server::start(&[
+    let mut master = Server::redis(&[]);
+    let replica = Server::redis(&[
         "--replicaof",
         "127.0.0.1",
-        &master.port.to_string(),
+        &master.port().to_string(),
         "--replica-serve-stale-data",
         "no",
     ]);
-    eventually("in step", || replica.say(&["INFO", "replication"]).contains("master_link_status:up"));
-    each_way(&standalone(replica.port), |way| {
+    eventually(|| replica.say(&["INFO", "replication"]).contains("master_link_status:up"));
+    each_way(&standalone(replica.port()), |way| {
         assert_eq!(way.get("k").expect("an answer"), None);
         for expected in [Expected::Anything, Expected::Nothing] {
             assert!(is_unavailable(&way.set("k", b"x", None, expected)), "{}: {expected:?}", way.name);
         }
     });
     master.kill();
-    each_way(&standalone(replica.port), |way| {
-        eventually("without a master", || is_unavailable(&way.get("k")));
+    each_way(&standalone(replica.port()), |way| {
+        eventually(|| is_unavailable(&way.get("k")));
     });
 }
 
 #[test]
 fn a_server_that_runs_a_script_for_ever_is_unavailable() {
-    let server = Server::start(&["--lua-time-limit", "50"]);
-    each_way(&standalone(server.port), |way| {
+    let server = Server::redis(&["--lua-time-limit", "50"]);
+    each_way(&standalone(server.port()), |way| {
         way.put("k", b"x");
         std::thread::scope(|scope| {
-            scope.spawn(|| server.try_ask(&["EVAL", "while true do end", "0"]).is_err());
-            eventually("busy", || is_unavailable(&way.get("k")));
+            scope.spawn(|| server.try_say(&["EVAL", "while true do end", "0"]).is_err());
+            eventually(|| is_unavailable(&way.get("k")));
             assert!(is_unavailable(&way.get_all(&["k", "l"])));
             assert!(is_unavailable(&way.set("k", b"y", None, Expected::Nothing)));
-            server.ask(&["SCRIPT", "KILL"]);
+            server.tell(&["SCRIPT", "KILL"]);
         });
         assert_eq!(way.value("k"), b"x");
     });
@@ -192,36 +196,35 @@ fn a_server_that_runs_a_script_for_ever_is_unavailable() {
 
 #[test]
 fn a_server_that_has_clients_enough_is_unavailable() {
-    let server = Server::start(&["--maxclients", "1"]);
-    each_way(&standalone(server.port), |way| {
-        let other = Way::blocking(&standalone(server.port));
-        eventually("the only one", || other.get("k").is_ok());
+    let server = Server::redis(&["--maxclients", "1"]);
+    each_way(&standalone(server.port()), |way| {
+        let other = Way::blocking(&standalone(server.port()));
+        eventually(|| other.get("k").is_ok());
         let answer = way.get("k");
         assert!(is_unavailable(&answer), "{}: {answer:?}", way.name);
         drop(other);
-        eventually("there is room", || way.get("k").is_ok());
+        eventually(|| way.get("k").is_ok());
     });
 }
 
 #[test]
 fn a_connection_that_takes_longer_than_an_operation_is_there_for_the_next() {
-    let server = Server::start(&[]);
-    let config = Config { database: 1, ..standalone(server.port) };
+    let server = Server::redis(&[]);
+    let config = Config { path: "/1".into(), ..standalone(server.port()) };
     each_way(&config, |way| {
-        server.stop();
+        server.pause();
         assert!(is_timed_out(&way.within(Duration::from_millis(50)).get("k")), "{}", way.name);
-        server.go_on();
-        eventually("made", || way.get("k").is_ok());
+        server.resume();
+        eventually(|| way.get("k").is_ok());
     });
 }
 
 #[test]
 fn a_server_that_is_not_there_yet_is_found_when_it_is() {
-    let mut server = Server::prepare(&[]);
-    let config = standalone(server.port);
-    let ways = [Way::blocking(&config)];
-    #[cfg(feature = "tokio")]
-    let ways = ways.into_iter().chain([Way::awaited(&config)]).collect::<Vec<_>>();
+    let mut server = Server::redis(&[]);
+    server.kill();
+    let config = standalone(server.port());
+    let ways = [Way::blocking(&config), Way::awaited(&config)];
     for way in &ways {
         assert!(is_unavailable(&way.get("k")), "{}", way.name);
         assert!(is_unavailable(&way.set("k", b"x", None, Expected::Anything)));
@@ -235,8 +238,8 @@ fn a_server_that_is_not_there_yet_is_found_when_it_is() {
 
 #[test]
 fn a_restart_is_not_noticed() {
-    let mut server = Server::start(&[]);
-    let config = standalone(server.port);
+    let mut server = Server::redis(&[]);
+    let config = standalone(server.port());
     let server = std::cell::RefCell::new(&mut server);
     each_way(&config, |way| {
         for _ in 0..3 {
@@ -255,11 +258,11 @@ fn a_restart_is_not_noticed() {
 
 #[test]
 fn idle_connections_that_the_server_closed_are_replaced() {
-    let server = Server::start(&[]);
-    each_way(&standalone(server.port), |way| {
+    let server = Server::redis(&[]);
+    each_way(&standalone(server.port()), |way| {
         way.put("k", b"1");
         for expected in [Expected::Anything, Expected::Version(way.version("k"))] {
-            server.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+            server.tell(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
             assert!(way.set("k", b"2", None, expected).expect("an answer") || expected != Expected::Anything);
             assert_eq!(way.value("k"), b"2");
         }
@@ -268,17 +271,17 @@ fn idle_connections_that_the_server_closed_are_replaced() {
 
 #[test]
 fn a_stopped_server_is_waited_for_no_longer_than_allowed() {
-    let server = Server::start(&[]);
-    each_way(&standalone(server.port), |way| {
+    let server = Server::redis(&[]);
+    each_way(&standalone(server.port()), |way| {
         way.put("k", b"before");
-        server.stop();
+        server.pause();
         let hasty = way.within(Duration::from_millis(100));
         assert!(is_timed_out(&hasty.get("k")), "{}", way.name);
         assert!(is_timed_out(&hasty.get_all(&["k", "l"])));
         assert!(is_timed_out(&hasty.set("k", &vec![b'x'; 5 << 20], None, Expected::Anything)));
         assert!(is_timed_out(&hasty.set("l", b"late", None, Expected::Nothing)));
         assert!(is_timed_out(&hasty.delete("m", Expected::Anything)));
-        server.go_on();
+        server.resume();
         way.put("k", b"after");
         assert_eq!(way.value("k"), b"after");
     });
@@ -286,8 +289,8 @@ fn a_stopped_server_is_waited_for_no_longer_than_allowed() {
 
 #[test]
 fn what_is_past_its_deadline_is_not_begun() {
-    let server = Server::start(&[]);
-    each_way(&standalone(server.port), |way| {
+    let server = Server::redis(&[]);
+    each_way(&standalone(server.port()), |way| {
         way.put("k", b"x");
         let late = way.within(Duration::ZERO);
         let answer = late.get("k");
@@ -300,8 +303,8 @@ fn what_is_past_its_deadline_is_not_begun() {
 
 #[test]
 fn many_threads_use_few_connections_and_get_their_own_answers() {
-    let server = Server::start(&[]);
-    let driver = Redis::new(standalone(server.port));
+    let server = Server::redis(&[]);
+    let driver = open(&standalone(server.port()));
     std::thread::scope(|scope| {
         for thread in 0..64 {
             let driver = &driver;
@@ -320,12 +323,10 @@ fn many_threads_use_few_connections_and_get_their_own_answers() {
     let clients = server.say(&["CLIENT", "LIST"]);
     assert!(clients.lines().count() <= 33, "{clients}");
 }
-
-#[cfg(feature = "tokio")]
 #[test]
 fn each_runtime_has_a_connection_of_its_own() {
-    let server = Server::start(&[]);
-    let way = Way::awaited(&standalone(server.port));
+    let server = Server::redis(&[]);
+    let way = Way::awaited(&standalone(server.port()));
     way.put("k", b"x");
     for _ in 0..3 {
         // The runtime before has ended, or does not run.
@@ -334,13 +335,11 @@ fn each_runtime_has_a_connection_of_its_own() {
         assert_eq!(way.value("k"), b"x");
     }
 }
-
-#[cfg(feature = "tokio")]
 #[test]
 fn calls_share_a_connection_and_may_be_dropped() {
-    let server = Server::start(&[]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let driver = Arc::new(Redis::new(standalone(server.port)));
+    let server = Server::redis(&[]);
+    let runtime = runtime();
+    let driver = open(&standalone(server.port()));
     let deadline = Instant::now() + LONG;
     runtime.block_on(async {
         let tasks: Vec<_> = (0..200)
@@ -372,14 +371,12 @@ fn calls_share_a_connection_and_may_be_dropped() {
     });
     assert!(server.say(&["CLIENT", "LIST"]).lines().count() <= 2);
 }
-
-#[cfg(feature = "tokio")]
 #[test]
 fn a_runtime_without_time_or_io_will_do() {
     use tokio::runtime::Builder;
 
-    let server = Server::start(&[]);
-    let driver = Arc::new(Redis::new(standalone(server.port)));
+    let server = Server::redis(&[]);
+    let driver = open(&standalone(server.port()));
     for (time, io) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut builder = Builder::new_current_thread();
         if time {

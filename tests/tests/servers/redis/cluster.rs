@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::process::Command;
 
-use super::servers::Server;
 use super::*;
 
 struct Cluster {
@@ -14,10 +13,10 @@ impl Cluster {
     fn start(arguments: &[&str]) -> Self {
         let mut all = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
         all.extend(arguments);
-        let servers: Vec<Server> = (0..3).map(|_| Server::start(&all)).collect();
+        let servers: Vec<Server> = (0..3).map(|_| Server::redis(&all)).collect();
         let mut create = Command::new("redis-cli");
         create.args(["--cluster", "create"]);
-        create.args(servers.iter().map(|server| format!("127.0.0.1:{}", server.port)));
+        create.args(servers.iter().map(|server| format!("127.0.0.1:{}", server.port())));
         let created = create.args(["--cluster-yes"]).output().expect("redis-cli is installed");
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
         let cluster = Self { servers };
@@ -28,7 +27,7 @@ impl Cluster {
     /// Waits until all nodes agree.
     fn settle(&self) {
         for server in &self.servers {
-            eventually("a cluster", || {
+            eventually(|| {
                 let state = server.say(&["CLUSTER", "INFO"]);
                 state.contains("cluster_state:ok") && state.contains("cluster_slots_ok:16384")
             });
@@ -36,7 +35,7 @@ impl Cluster {
     }
 
     fn config(&self) -> Config {
-        config(Topology::Cluster(vec![endpoint(self.servers[0].port), endpoint(self.servers[1].port)]))
+        config("redis+cluster", &[self.servers[0].port(), self.servers[1].port()])
     }
 
     fn id(&self, at: usize) -> String {
@@ -48,7 +47,7 @@ impl Cluster {
         let has = |server: &Server| !server.say(&["GET", key]).contains("MOVED");
         self.servers
             .iter()
-            .position(|server| server.try_ask(&["PING"]).is_ok() && has(server))
+            .position(|server| server.try_say(&["PING"]).is_ok() && has(server))
             .expect("an owner")
     }
 
@@ -59,20 +58,20 @@ impl Cluster {
     /// Begins to move a key's slot.
     fn begin_moving(&self, key: &str, from: usize, to: usize) {
         let slot = self.slot(key);
-        self.servers[to].ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &self.id(from)]);
-        self.servers[from].ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &self.id(to)]);
+        self.servers[to].tell(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &self.id(from)]);
+        self.servers[from].tell(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &self.id(to)]);
     }
 
     fn move_key(&self, key: &str, from: usize, to: usize) {
-        let port = self.servers[to].port.to_string();
-        self.servers[from].ask(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
+        let port = self.servers[to].port().to_string();
+        self.servers[from].tell(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
     }
 
     fn end_moving(&self, key: &str, to: usize) {
         let (slot, id) = (self.slot(key), self.id(to));
         let others = (0..self.servers.len()).filter(|&at| at != to);
         for at in std::iter::once(to).chain(others) {
-            self.servers[at].ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
+            self.servers[at].tell(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
         }
     }
 }
@@ -160,7 +159,7 @@ fn a_stopped_node_keeps_only_its_own_keys() {
             way.put(key, key.as_bytes());
         }
         let (lost, kept): (Vec<_>, Vec<_>) = keys.iter().partition(|key| cluster.owner(key) == 0);
-        cluster.servers[0].stop();
+        cluster.servers[0].pause();
         let hasty = way.within(Duration::from_millis(300));
         for key in lost.iter().take(2) {
             let answer = hasty.get(key);
@@ -169,7 +168,7 @@ fn a_stopped_node_keeps_only_its_own_keys() {
         for key in &kept {
             assert_eq!(way.value(key), key.as_bytes(), "{}", way.name);
         }
-        cluster.servers[0].go_on();
+        cluster.servers[0].resume();
         cluster.settle();
         for key in &keys {
             assert_eq!(way.value(key), key.as_bytes(), "{}", way.name);
@@ -181,17 +180,17 @@ fn a_stopped_node_keeps_only_its_own_keys() {
 fn a_replica_takes_over() {
     let cluster = RefCell::new(Cluster::start(&[]));
     let id = cluster.borrow().id(0);
-    let replica = Server::start(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]);
-    replica.ask(&["CLUSTER", "MEET", "127.0.0.1", &cluster.borrow().servers[0].port.to_string()]);
-    eventually("a replica", || replica.say(&["CLUSTER", "REPLICATE", &id]) == "OK");
-    eventually("in step", || replica.say(&["INFO", "replication"]).contains("master_link_status:up"));
+    let replica = Server::redis(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]);
+    replica.tell(&["CLUSTER", "MEET", "127.0.0.1", &cluster.borrow().servers[0].port().to_string()]);
+    eventually(|| replica.say(&["CLUSTER", "REPLICATE", &id]) == "OK");
+    eventually(|| replica.say(&["INFO", "replication"]).contains("master_link_status:up"));
     // Those who are to vote for it must know it.
     for server in &cluster.borrow().servers {
-        let replica = format!("127.0.0.1:{}@", replica.port);
+        let replica = format!("127.0.0.1:{}@", replica.port());
         let known = |line: &str| line.contains(&replica) && line.contains("slave");
-        eventually("known", || server.say(&["CLUSTER", "NODES"]).lines().any(known));
+        eventually(|| server.say(&["CLUSTER", "NODES"]).lines().any(known));
     }
-    eventually("knowing", || replica.say(&["CLUSTER", "INFO"]).contains("cluster_slots_ok:16384"));
+    eventually(|| replica.say(&["CLUSTER", "INFO"]).contains("cluster_slots_ok:16384"));
     let config = cluster.borrow().config();
     let key = (0..1000)
         .map(|number| format!("k{number}"))
@@ -199,32 +198,29 @@ fn a_replica_takes_over() {
         .expect("one of them");
     let way = Way::blocking(&config);
     way.put(&key, b"1");
-    #[cfg(feature = "tokio")]
     let awaited = Way::awaited(&config);
-    #[cfg(feature = "tokio")]
     assert_eq!(awaited.value(&key), b"1");
-    eventually("copied", || replica.say(&["DBSIZE"]) == "1");
+    eventually(|| replica.say(&["DBSIZE"]) == "1");
     cluster.borrow_mut().servers[0].kill();
-    eventually("promoted", || replica.say(&["INFO", "replication"]).contains("role:master"));
-    eventually("taken over", || matches!(way.get(&key), Ok(Some(found)) if found.value == b"1"));
-    #[cfg(feature = "tokio")]
-    eventually("taken over", || matches!(awaited.get(&key), Ok(Some(found)) if found.value == b"1"));
+    eventually(|| replica.say(&["INFO", "replication"]).contains("role:master"));
+    eventually(|| matches!(way.get(&key), Ok(Some(found)) if found.value == b"1"));
+    eventually(|| matches!(awaited.get(&key), Ok(Some(found)) if found.value == b"1"));
     way.put(&key, b"2");
     assert_eq!(way.value(&key), b"2");
 }
 
 #[test]
 fn what_is_no_cluster_says_so() {
-    let server = Server::start(&[]);
-    each_way(&config(Topology::Cluster(vec![endpoint(server.port)])), |way| {
+    let server = Server::redis(&[]);
+    each_way(&config("redis+cluster", &[server.port()]), |way| {
         assert!(is_failed(&way.get("k")));
     });
-    let mut empty = Server::start(&["--cluster-enabled", "yes"]);
-    each_way(&config(Topology::Cluster(vec![endpoint(empty.port)])), |way| {
+    let mut empty = Server::redis(&["--cluster-enabled", "yes"]);
+    each_way(&config("redis+cluster", &[empty.port()]), |way| {
         assert!(is_unavailable(&way.get("k")));
     });
     empty.kill();
-    each_way(&config(Topology::Cluster(vec![endpoint(empty.port)])), |way| {
+    each_way(&config("redis+cluster", &[empty.port()]), |way| {
         assert!(is_unavailable(&way.get("k")));
     });
 }
