@@ -161,6 +161,7 @@ impl Clock {
 #[cfg(feature = "backend")]
 impl Clock {
     /// Milliseconds since 1970, by the system's wall clock; where the clock stands still, as of then.
+    #[cfg_attr(not(feature = "testing"), expect(clippy::unused_self, reason = "it may stand still in tests"))]
     pub(crate) fn wall(&self) -> u64 {
         #[cfg(feature = "testing")]
         if let Some(moment) = self.frozen_at() {
