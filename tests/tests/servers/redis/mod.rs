@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use cached_runtime::backend::driver::{Answer, Driver, DriverError, Expected, Found, Version};
 use cached_runtime::testing;
 use cached_tests::eventually;
-use cached_tests::servers::{Folder, Server, free_port};
+use cached_tests::servers::{Server, free_port};
 use tokio::runtime::{Builder, Runtime};
 
 const LONG: Duration = Duration::from_secs(20);

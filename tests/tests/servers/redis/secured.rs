@@ -79,6 +79,8 @@ mod tls {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
+    use cached_tests::servers::Folder;
+
     use super::*;
 
     fn openssl(directory: &Path, arguments: &str) {
