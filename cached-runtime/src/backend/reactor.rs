@@ -1,4 +1,8 @@
 //! On which tokio runtime connections are: that of whoever awaits them, or one of our own.
+//!
+//! Ours would do for all. But a round trip to memcached, pinned to one CPU, that takes 1.06 times as long as a
+//! blocking one where the caller's runtime has the connection, takes 1.41 times as long where another thread
+//! waits for its bytes, and 1.59 where another thread does all.
 
 use std::cell::Cell;
 use std::panic::catch_unwind;

@@ -13,6 +13,7 @@ fn a_server_is_heard_of_when_it_is_down_and_when_it_is_up_again() {
         let mut servers = [Server::memcached(&[]), Server::memcached(&[])];
         let name = format!("127.0.0.1:{}", servers[0].port());
         let driver = Memcached::new(Config {
+            connect_timeout: Duration::from_secs(5),
             retry_after: Duration::from_millis(1),
             ..Config::new(servers.iter().map(at).collect())
         });
