@@ -8,12 +8,25 @@ use tokio::runtime::Handle;
 
 use super::expiry::expiry;
 use super::line::Answering;
+use super::node::{Life, Node};
 use super::protocol::{Body, Condition};
 use super::request::{Failure, Request, done};
-use super::routing::{Gathering, Nodes, Way};
+use super::routing::{Gathering, Group, Nodes, Way};
 use super::{Memcached, check_key, in_time, now};
 use crate::backend::driver::{Answer, Driver, DriverError, Expected, Found};
 use crate::backend::offload::offload;
+
+/// Which of its lives a server is in, to be known before a command is sent.
+async fn life(node: &Arc<Node>, runtime: &Handle, deadline: Instant) -> Result<Life, Failure> {
+    loop {
+        let absence = match node.known_life() {
+            Ok(life) => return Ok(life),
+            Err(absence) => absence,
+        };
+        let bodies = answer(node.ask_on(runtime, Request::mark([].into_iter()), deadline)).await?;
+        node.is_back(absence, bodies)?;
+    }
+}
 
 /// Without an answer if the runtime has ended.
 async fn answer(answering: Answering) -> Result<Vec<Body>, Failure> {
@@ -35,6 +48,14 @@ impl Memcached {
             if groups.is_empty() {
                 return gathering.finish();
             }
+            if groups.iter().any(Group::was_away) {
+                for group in groups {
+                    let life = life(group.node, runtime, deadline).await;
+                    self.note(&life);
+                    gathering.welcome(group, life);
+                }
+                continue;
+            }
             // All servers work on it at once.
             let mut asked = Vec::with_capacity(groups.len());
             for group in groups {
@@ -44,7 +65,11 @@ impl Memcached {
             for (group, answering) in asked {
                 let result = answer(answering).await;
                 self.note(&result);
-                gathering.take(group, result);
+                if let Some((old, request)) = gathering.take(group, keys, result) {
+                    let result = answer(old.node.ask_on(runtime, request, deadline)).await;
+                    self.note(&result);
+                    gathering.removed(&old, result);
+                }
             }
         }
     }
@@ -98,8 +123,13 @@ impl Memcached {
         let mut way = Way::new(&nodes);
         loop {
             let node = way.next(key)?;
-            let Some(condition) = node.condition(expected) else { return Ok(false) };
-            let result = answer(node.ask_on(runtime, request(condition), deadline)).await;
+            let result = match life(node, runtime, deadline).await {
+                Ok(life) => {
+                    let Some(condition) = life.condition(expected) else { return Ok(false) };
+                    answer(node.ask_on(runtime, request(condition), deadline)).await
+                }
+                Err(failure) => Err(failure),
+            };
             self.note(&result);
             if let Some(answer) = way.answer(node, result) {
                 return answer.and_then(done);

@@ -8,7 +8,7 @@ use std::{os::unix::net::UnixStream, path::Path, sync::Arc, sync::mpsc, thread};
 
 use parking_lot::Mutex;
 
-use super::node::Node;
+use super::node::{Life, Node};
 use super::protocol::{Body, Inbox, Malformed};
 use super::request::{Failure, Replies, Request, are_sound};
 use super::server::Server;
@@ -55,6 +55,18 @@ pub(super) struct Sent {
 }
 
 impl Node {
+    /// Which of its lives the server is in, to be known before a command is sent.
+    pub(super) fn life(&self, deadline: Instant) -> Result<Life, Failure> {
+        loop {
+            let absence = match self.known_life() {
+                Ok(life) => return Ok(life),
+                Err(absence) => absence,
+            };
+            let bodies = self.ask(&Request::mark([].into_iter()), deadline)?;
+            self.is_back(absence, bodies)?;
+        }
+    }
+
     /// Sends a request and waits for its answers.
     pub(super) fn ask(&self, request: &Request, deadline: Instant) -> Result<Vec<Body>, Failure> {
         self.receive(request, self.send(request, deadline)?, deadline)

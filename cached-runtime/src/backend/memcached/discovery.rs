@@ -1,6 +1,7 @@
 //! The list of servers as an endpoint tells it: `config get cluster` of managed memcached.
 
-use std::net::IpAddr;
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,13 +44,21 @@ struct State {
     read_next: Option<Instant>,
     /// Why there is no list yet.
     error: Option<String>,
+    /// Servers that are in the list no more, by name and address.
+    left: HashSet<(Server, Option<SocketAddr>)>,
 }
 
 impl Discovery {
     pub(super) fn new(endpoints: Vec<Server>, refresh: Duration, settings: Settings) -> Self {
         let endpoints = endpoints.into_iter().map(|server| Arc::new(Node::new(server, None, settings)));
-        let state =
-            State { nodes: Arc::default(), is_reading: false, read_last: None, read_next: None, error: None };
+        let state = State {
+            nodes: Arc::default(),
+            is_reading: false,
+            read_last: None,
+            read_next: None,
+            error: None,
+            left: HashSet::new(),
+        };
         Self {
             endpoints: endpoints.collect(),
             refresh,
@@ -118,7 +127,7 @@ impl Discovery {
         state.read_last = Some(now);
         let (pause, event) = match result {
             Ok(list) => {
-                let nodes = self.renewed(&state.nodes, list);
+                let nodes = self.renewed(&mut state, list);
                 let servers = nodes.names();
                 let is_other = servers != state.nodes.names();
                 state.nodes = Arc::new(nodes);
@@ -138,13 +147,23 @@ impl Discovery {
         }
     }
 
-    /// Servers that stay keep their connections.
-    fn renewed(&self, old: &Nodes, list: Vec<Listed>) -> Nodes {
+    /// Servers that stay keep their connections. Those that come back were away.
+    fn renewed(&self, state: &mut State, list: Vec<Listed>) -> Nodes {
+        let State { nodes: old, left, .. } = state;
         let node = |listed: Listed| {
-            let stays = old.iter().find(|node| node.is_at(&listed.server, listed.ip));
-            stays.cloned().unwrap_or_else(|| Arc::new(Node::new(listed.server, listed.ip, self.settings)))
+            if let Some(stays) = old.iter().find(|node| node.is_at(&listed.server, listed.ip)) {
+                return Arc::clone(stays);
+            }
+            let node = Node::new(listed.server, listed.ip, self.settings);
+            if left.remove(&node.place()) {
+                node.absences.add();
+            }
+            Arc::new(node)
         };
-        Nodes::new(list.into_iter().map(node).collect())
+        let new: Vec<_> = list.into_iter().map(node).collect();
+        let leaves = |node: &&Arc<Node>| !new.iter().any(|it| Arc::ptr_eq(it, node));
+        left.extend(old.iter().filter(leaves).map(|node| node.place()));
+        Nodes::new(new)
     }
 }
 

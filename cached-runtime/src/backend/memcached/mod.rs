@@ -3,6 +3,7 @@
 //! A deadline holds for an operation as a whole, however slowly bytes drip; several servers are used by the
 //! same rules in every build; nothing a server may answer is taken for the answer to something else.
 
+mod absence;
 #[cfg(feature = "tokio")]
 mod awaited;
 mod blocking;
@@ -27,7 +28,7 @@ use expiry::expiry;
 use node::Node;
 use protocol::Condition;
 use request::{Failure, Request, done};
-use routing::{Gathering, Nodes, Way};
+use routing::{Gathering, Group, Nodes, Way};
 pub use server::Server;
 
 #[cfg(feature = "tokio")]
@@ -176,8 +177,13 @@ impl Memcached {
         let mut way = Way::new(&nodes);
         loop {
             let node = way.next(key)?;
-            let Some(condition) = node.condition(expected) else { return Ok(false) };
-            let result = node.ask(&request(condition), deadline);
+            let result = match node.life(deadline) {
+                Ok(life) => {
+                    let Some(condition) = life.condition(expected) else { return Ok(false) };
+                    node.ask(&request(condition), deadline)
+                }
+                Err(failure) => Err(failure),
+            };
             self.note(&result);
             if let Some(answer) = way.answer(node, result) {
                 return answer.and_then(done);
@@ -196,6 +202,14 @@ impl Driver for Memcached {
             if groups.is_empty() {
                 return gathering.finish();
             }
+            if groups.iter().any(Group::was_away) {
+                for group in groups {
+                    let life = group.node.life(deadline);
+                    self.note(&life);
+                    gathering.welcome(group, life);
+                }
+                continue;
+            }
             // All servers work on it at once.
             let mut asked = Vec::with_capacity(groups.len());
             for group in groups {
@@ -206,7 +220,11 @@ impl Driver for Memcached {
             for (group, request, sent) in asked {
                 let result = sent.and_then(|sent| group.node.receive(&request, sent, deadline));
                 self.note(&result);
-                gathering.take(group, result);
+                if let Some((old, request)) = gathering.take(group, keys, result) {
+                    let result = old.node.ask(&request, deadline);
+                    self.note(&result);
+                    gathering.removed(&old, result);
+                }
             }
         }
     }

@@ -18,8 +18,8 @@ fn score(key: &str, seed: u64) -> u64 {
 }
 
 /// The server, of those with these seeds, that a key is on: the first in the order of its scores that is
-/// `good`.
-pub(super) fn choose(key: &str, seeds: &[u64], good: impl Fn(usize) -> bool) -> Option<usize> {
+/// `good`. Whether one is, is asked only of those before it in that order, and of itself.
+pub(super) fn choose(key: &str, seeds: &[u64], mut good: impl FnMut(usize) -> bool) -> Option<usize> {
     let ranked = |index: &usize| (score(key, seeds[*index]), seeds[*index]);
     let best = (0..seeds.len()).max_by_key(ranked)?;
     if good(best) {

@@ -7,6 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use super::protocol::{self, Body, Condition, Malformed, Refusal, Reply};
 use crate::backend::driver::{Answer, DriverError};
 
+/// An item that is stored only to see which `cas unique` it gets; for so many seconds.
+const MARK: &str = "cached:mark";
+const MARK_EXPIRY: u32 = 60;
+
 /// The bytes of one or several commands. Their opaques follow one another.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -36,6 +40,19 @@ impl Request {
     pub(super) fn delete(key: &str, condition: Condition) -> Self {
         let mut request = Self::new(1, condition == Condition::Always);
         protocol::delete(&mut request.bytes, key, condition, request.first);
+        request
+    }
+
+    /// Asks which `cas unique` the server has reached, as that of an item which is stored just for that; and
+    /// removes these items, if they still have these `cas uniques`.
+    pub(super) fn mark<'k>(old: impl ExactSizeIterator<Item = (&'k str, u64)>) -> Self {
+        let mut request = Self::new(2 + old.len(), true);
+        let (bytes, first) = (&mut request.bytes, request.first);
+        protocol::set(bytes, MARK, b"mark", MARK_EXPIRY, Condition::Always, first);
+        protocol::get(bytes, MARK, first + 1);
+        for ((key, cas), opaque) in old.zip(first + 2..) {
+            protocol::delete(bytes, key, Condition::IfCas(cas), opaque);
+        }
         request
     }
 
@@ -105,6 +122,14 @@ pub(super) fn found(body: Body) -> Answer<Option<(Vec<u8>, u64)>> {
         Body::Value { value, cas } => Ok(Some((value, cas))),
         Body::Miss => Ok(None),
         other => Err(error(other)),
+    }
+}
+
+/// The `cas unique` that a server had reached when it was asked for a mark.
+pub(super) fn marked(bodies: Vec<Body>) -> Result<u64, Failure> {
+    match bodies.into_iter().nth(1) {
+        Some(Body::Value { cas, .. }) => Ok(cas),
+        _ => Err(Failure::Malformed(Malformed("a mark that is not kept"))),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::node::{Node, found_in};
+use super::node::{Item, Life, Node};
 use super::protocol::Body;
 use super::rendezvous;
-use super::request::{Failure, Request};
+use super::request::{Failure, Request, marked};
 use crate::backend::driver::{Answer, DriverError, Found};
 
 /// So many bytes of commands are sent to all servers together before their answers are read. They fit into
@@ -40,12 +40,31 @@ impl Nodes {
         names
     }
 
-    /// Which server to ask for a key. If none is up, the one that it should be on is asked all the same.
-    fn choose(&self, key: &str, failed: &[usize], now: Instant) -> Answer<usize> {
+    /// Which server to ask for a key, and in the place of which others. If none is up, the one that it should
+    /// be on is asked all the same.
+    fn choose(&self, key: &str, failed: &[usize], now: Instant) -> Answer<(usize, Vec<usize>)> {
         let is_left = |index: usize| !failed.contains(&index);
-        rendezvous::choose(key, &self.seeds, |index| is_left(index) && self.all[index].is_good(now))
-            .or_else(|| rendezvous::choose(key, &self.seeds, is_left))
+        let choose = |is_good: &dyn Fn(usize) -> bool| {
+            let mut passed = Vec::new();
+            let index = rendezvous::choose(key, &self.seeds, |index| {
+                let is_good = is_good(index);
+                if !is_good {
+                    passed.push(index);
+                }
+                is_good
+            });
+            index.map(|index| (index, passed))
+        };
+        choose(&|index| is_left(index) && self.all[index].is_good(now))
+            .or_else(|| choose(&is_left))
             .ok_or_else(|| DriverError::Unavailable("there is no server".into()))
+    }
+
+    /// Notes how an operation of a server went. While it is down, others are used in its place.
+    fn note<T>(&self, node: &Node, result: &Result<T, Failure>) {
+        if node.note(result) && self.all.len() > 1 {
+            node.absences.add();
+        }
     }
 }
 
@@ -53,22 +72,29 @@ impl Nodes {
 pub(super) struct Way<'n> {
     nodes: &'n Nodes,
     failed: Vec<usize>,
+    /// Servers in whose place another one is asked.
+    passed: Vec<usize>,
 }
 
 impl<'n> Way<'n> {
     pub(super) fn new(nodes: &'n Nodes) -> Self {
-        Self { nodes, failed: Vec::new() }
+        Self { nodes, failed: Vec::new(), passed: Vec::new() }
     }
 
     pub(super) fn next(&mut self, key: &str) -> Answer<&'n Arc<Node>> {
-        let index = self.nodes.choose(key, &self.failed, Instant::now())?;
+        let (index, passed) = self.nodes.choose(key, &self.failed, Instant::now())?;
         self.failed.push(index);
+        self.passed = passed;
         Ok(&self.nodes.all[index])
     }
 
     /// What the server answered; nothing if the next is to be asked.
     pub(super) fn answer(&self, node: &Node, result: Result<Vec<Body>, Failure>) -> Option<Answer<Body>> {
-        node.note(&result);
+        self.nodes.note(node, &result);
+        for index in &self.passed {
+            // It may have come back while this was written elsewhere.
+            self.nodes.all[*index].absences.add();
+        }
         match result {
             Ok(bodies) => bodies.into_iter().next().map(Ok),
             Err(Failure::Unreachable(_)) if self.failed.len() < self.nodes.all.len() => None,
@@ -81,14 +107,25 @@ impl<'n> Way<'n> {
 pub(super) struct Group<'n> {
     index: usize,
     pub(super) node: &'n Arc<Node>,
-    /// In which of its lives the server is asked.
-    life: u16,
+    /// In which of its lives the server is asked; absent if it was away, and is first to be asked for a mark.
+    life: Option<Life>,
     places: Vec<usize>,
+}
+
+/// Items from before a server was away, which are to be removed.
+pub(super) struct Old<'n> {
+    pub(super) node: &'n Arc<Node>,
+    /// What they are below.
+    floor: u64,
 }
 
 impl Group<'_> {
     pub(super) fn request<K: AsRef<str>>(&self, keys: &[K]) -> Request {
         Request::get(self.places.iter().map(|place| keys[*place].as_ref()))
+    }
+
+    pub(super) fn was_away(&self) -> bool {
+        self.life.is_none()
     }
 }
 
@@ -124,38 +161,77 @@ impl<'n> Gathering<'n> {
         let now = Instant::now();
         let mut groups: Vec<Group<'n>> = Vec::with_capacity(self.nodes.all.len().min(count));
         for place in self.waiting.drain(..count) {
-            let index = self.nodes.choose(keys[place].as_ref(), &self.failed, now)?;
+            let (index, _) = self.nodes.choose(keys[place].as_ref(), &self.failed, now)?;
             if let Some(group) = groups.iter_mut().find(|group| group.index == index) {
                 group.places.push(place);
             } else {
                 let node = &self.nodes.all[index];
-                groups.push(Group { index, node, life: node.life(), places: vec![place] });
+                groups.push(Group { index, node, life: node.known_life().ok(), places: vec![place] });
             }
         }
         Ok(groups)
     }
 
+    /// The keys are asked for again, if the server's life is known now.
+    pub(super) fn welcome(&mut self, group: Group<'n>, life: Result<Life, Failure>) {
+        let life = if life.is_ok() { life } else { self.noted(group.node, life) };
+        match life {
+            Ok(_) => self.waiting.extend(group.places),
+            Err(failure) => self.failed(group, failure),
+        }
+    }
+
     /// Takes what a server answered, or did not. Keys that it could not be asked for go on to the next, if
-    /// there is one.
-    pub(super) fn take(&mut self, group: Group<'n>, result: Result<Vec<Body>, Failure>) {
+    /// there is one. What is from before it was away counts as absent, and is to be removed.
+    pub(super) fn take<K: AsRef<str>>(
+        &mut self,
+        group: Group<'n>,
+        keys: &[K],
+        result: Result<Vec<Body>, Failure>,
+    ) -> Option<(Old<'n>, Request)> {
+        let bodies = match self.noted(group.node, result) {
+            Ok(bodies) => bodies,
+            Err(failure) => {
+                self.failed(group, failure);
+                return None;
+            }
+        };
+        let life = group.life?;
+        let mut old = Vec::new();
+        for (place, body) in group.places.into_iter().zip(bodies) {
+            match life.item(body) {
+                Ok(Item::Present(found)) => self.found[place] = Some(found),
+                Ok(Item::Nothing) => {}
+                Ok(Item::Old(cas)) => old.push((keys[place].as_ref(), cas)),
+                Err(error) => self.error = Some(error),
+            }
+        }
+        let request = (!old.is_empty()).then(|| Request::mark(old.into_iter()));
+        request.map(|request| (Old { node: group.node, floor: life.floor }, request))
+    }
+
+    /// Takes what a server answered that was to remove something.
+    pub(super) fn removed(&mut self, old: &Old<'_>, result: Result<Vec<Body>, Failure>) {
+        match self.noted(old.node, result).and_then(marked) {
+            Ok(reached) => old.node.absences.has_reached(reached, old.floor),
+            Err(failure) => self.error = Some(failure.into()),
+        }
+    }
+
+    fn noted<T>(&self, node: &Node, result: Result<T, Failure>) -> Result<T, Failure> {
         // Where one server was waited for until the deadline, the others had no time to be read.
         if !matches!((&result, &self.error), (Err(Failure::TimedOut), Some(DriverError::TimedOut))) {
-            group.node.note(&result);
+            self.nodes.note(node, &result);
         }
-        match result {
-            Ok(bodies) => {
-                for (place, body) in group.places.into_iter().zip(bodies) {
-                    match found_in(group.life, body) {
-                        Ok(found) => self.found[place] = found,
-                        Err(error) => self.error = Some(error),
-                    }
-                }
-            }
-            Err(Failure::Unreachable(_)) if self.failed.len() + 1 < self.nodes.all.len() => {
-                self.failed.push(group.index);
-                self.waiting.extend(group.places);
-            }
-            Err(failure) => self.error = Some(failure.into()),
+        result
+    }
+
+    fn failed(&mut self, group: Group<'n>, failure: Failure) {
+        if matches!(failure, Failure::Unreachable(_)) && self.failed.len() + 1 < self.nodes.all.len() {
+            self.failed.push(group.index);
+            self.waiting.extend(group.places);
+        } else {
+            self.error = Some(failure.into());
         }
     }
 

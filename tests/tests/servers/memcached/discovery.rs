@@ -20,15 +20,15 @@ use super::awaited::Awaiting;
 use super::{At, put, shortly, soon, value};
 
 /// An endpoint that tells a list, as `ElastiCache` does.
-struct Endpoint {
-    address: SocketAddr,
+pub(super) struct Endpoint {
+    pub(super) address: SocketAddr,
     list: Arc<Mutex<(u32, String)>>,
     asked: Arc<AtomicU32>,
 }
 
 impl Endpoint {
     /// One that knows `config get cluster`, or one of the releases before.
-    fn new(servers: &[&Server], knows_config: bool) -> Self {
+    pub(super) fn new(servers: &[&Server], knows_config: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint =
             Self { address: listener.local_addr().unwrap(), list: Arc::default(), asked: Arc::default() };
@@ -63,7 +63,7 @@ impl Endpoint {
         endpoint
     }
 
-    fn set(&self, servers: &[&Server]) {
+    pub(super) fn set(&self, servers: &[&Server]) {
         self.set_ports(servers.iter().map(|server| server.port()));
     }
 
@@ -74,7 +74,7 @@ impl Endpoint {
     }
 
     /// Waits until the list has been read twice from now on: once as it is now, and to the end.
-    fn until_read(&self, use_it: impl Fn()) {
+    pub(super) fn until_read(&self, use_it: impl Fn()) {
         let before = self.asked.load(SeqCst);
         let begun = Instant::now();
         while self.asked.load(SeqCst) < before + 3 {
@@ -85,7 +85,7 @@ impl Endpoint {
     }
 }
 
-fn discovering(address: SocketAddr) -> Memcached {
+pub(super) fn discovering(address: SocketAddr) -> Memcached {
     Memcached::new(Config {
         discovery: Some(Duration::from_millis(20)),
         connect_timeout: Duration::from_secs(5),
@@ -95,7 +95,7 @@ fn discovering(address: SocketAddr) -> Memcached {
 }
 
 /// How many commands of this kind a server has had.
-fn count(server: &Server, what: &str) -> u64 {
+pub(super) fn count(server: &Server, what: &str) -> u64 {
     let stats = String::from_utf8(server.ask(b"stats\r\n", b"END\r\n")).unwrap();
     let line = stats.lines().find_map(|line| line.strip_prefix(&format!("STAT {what} ")));
     line.unwrap().parse().unwrap()

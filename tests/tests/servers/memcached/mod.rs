@@ -1,6 +1,7 @@
 //! `memcached://`, below everything that is the same for all engines.
 
 mod awaited;
+mod away;
 mod discovery;
 mod events;
 mod faults;

@@ -93,29 +93,6 @@ fn a_server_that_stands_still_is_left_alone_after_two_deadlines() {
 }
 
 #[test]
-fn a_server_that_stands_still_is_used_again_when_it_goes_on() {
-    watched(|| {
-        let servers: Vec<_> = (0..2).map(|_| Server::memcached(&[])).collect();
-        let driver = Memcached::new(Config {
-            retry_after: Duration::from_millis(20),
-            ..Config::new(servers.iter().map(at).collect())
-        });
-        let keys = keys();
-        put_all(&driver, &keys);
-        servers[0].pause();
-        for key in &keys {
-            let _ = driver.get(&[key], shortly());
-        }
-        servers[0].resume();
-        let begun = Instant::now();
-        while found(&driver, &keys) < 100 {
-            assert!(begun.elapsed() < PATIENCE, "what it has is not found again");
-            thread::sleep(Duration::from_millis(5));
-        }
-    });
-}
-
-#[test]
 fn one_slow_server_does_not_count_against_another() {
     watched(|| {
         let servers: Vec<_> = (0..2).map(|_| Server::memcached(&[])).collect();
