@@ -29,7 +29,7 @@ use crate::function::State;
 use crate::stats::Count;
 
 /// How long an invalidation is remembered in the backend. What took longer to compute is not stored there.
-const TOMBSTONE: Duration = Duration::from_secs(600);
+const TOMBSTONE: Duration = Duration::from_secs(3600);
 const MILLISECOND: u64 = 1_000_000;
 
 /// See the module.
