@@ -35,9 +35,7 @@ fn show(call: &str, value: &str, begun: Instant, before: &Stats, after: &Stats) 
 
 fn main() -> Result<ExitCode, io::Error> {
     if env::var_os("MEMCACHED_URL").is_none() {
-        eprintln!(
-            "memcached: MEMCACHED_URL is not set; it names the server, as in memcached://127.0.0.1:11211"
-        );
+        eprintln!("memcached: MEMCACHED_URL is not set; it names the server: memcached://127.0.0.1:11211");
         return Ok(ExitCode::from(2));
     }
     for slug in ["home", "about", "home"] {
@@ -53,10 +51,7 @@ fn main() -> Result<ExitCode, io::Error> {
     });
     for backend in backends() {
         if let Some(failure) = backend.last_failure {
-            eprintln!(
-                "memcached: {} cannot be used, so pages were computed: {}",
-                backend.name, failure.message
-            );
+            eprintln!("memcached: {} cannot be used, pages were computed: {}", backend.name, failure.message);
         }
     }
     Ok(ExitCode::SUCCESS)

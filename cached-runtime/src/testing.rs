@@ -61,7 +61,8 @@ pub fn isolated() -> Guard {
 /// ```
 /// use cached_runtime::testing;
 ///
-/// testing::conformance(|| testing::driver("memory://"));
+/// let memory = testing::driver("memory://");
+/// testing::conformance(|| memory.clone());
 /// ```
 ///
 /// # Panics

@@ -21,7 +21,7 @@ fn value(key: u64) -> String {
 }
 
 macro_rules! under_load {
-    ($engine:expr, $time:expr) => {{
+    ($engine:expr, $time:expr, $pause:expr) => {{
         backend!(OWN, URL);
         static RUNS: Runs = Runs::new();
         #[cached(timeout = "1h", backend = OWN)]
@@ -37,7 +37,8 @@ macro_rules! under_load {
             tokio::time::sleep(WORK).await;
             value(key)
         }
-        let (engine, time): (Engine, Duration) = ($engine, $time);
+        // How long it lasts, and what each thread leaves to others between two calls.
+        let (engine, time, pause): (Engine, Duration, Duration) = ($engine, $time, $pause);
         let mut server = engine.start();
         URL.set(engine.url(server.address())).expect("once in each test");
         let (is_over, calls) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -56,7 +57,10 @@ macro_rules! under_load {
                 let keys = keys(thread);
                 scope.spawn(move || {
                     if thread % 4 > 0 {
-                        keys.for_each(|key| assert_eq!(blocking(key), value(key)));
+                        for key in keys {
+                            assert_eq!(blocking(key), value(key));
+                            thread::sleep(pause);
+                        }
                         return;
                     }
                     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -66,6 +70,7 @@ macro_rules! under_load {
                     runtime.block_on(async {
                         for key in keys {
                             assert_eq!(awaited(key).await, value(key));
+                            tokio::time::sleep(pause).await;
                         }
                     });
                 });
@@ -113,13 +118,13 @@ impl Drop for Ending<'_> {
 
 on_each_engine! {
     fn no_value_is_wrong_and_no_call_fails_while_the_server_is_killed(engine) {
-        under_load!(engine, Duration::from_secs(5));
+        under_load!(engine, Duration::from_secs(5), Duration::from_millis(10));
     }
 }
 
 on_each_engine! {
     #[ignore = "takes a minute"]
     fn for_a_minute_no_value_is_wrong_and_no_call_fails_while_the_server_is_killed(engine) {
-        under_load!(engine, Duration::from_secs(60));
+        under_load!(engine, Duration::from_secs(60), Duration::ZERO);
     }
 }
