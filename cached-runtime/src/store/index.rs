@@ -2,20 +2,20 @@
 //!
 //! Readers load the word, compare seven tag bytes at once, and follow the slots that match. A lookup
 //! that runs beside a write may miss an entry, never find a wrong one; who must know asks again under
-//! the writers' lock. A bucket that is full lets entries spill into the next one and counts them, so
-//! that readers know whether to look on. Buckets stay where they are, so that all but the slots can be
+//! the writers' lock. A bucket that is full lets entries spill into others, by steps of a length that
+//! depends on their class, an eighth of all tags; and notes which classes have, so that most readers that
+//! do not find their entry need not look on. Buckets stay where they are, so that all but the slots can be
 //! read ahead of the guard; removed entries are freed by epoch reclamation.
 //!
 //! Buckets of tags: as in F14 (Bronson, Shi: “Open-sourcing F14”, 2019), without its vector units. The
 //! index grows by linear hashing (Litwin: “Linear hashing”, VLDB 1980): one bucket is split into two at
 //! a time.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use sdd::{Guard, Shared, Tag};
 
-use super::places::{CHUNK, Chunks, Place, WAYS};
+use super::places::{ByNumber, CHUNK, Chunks, Place, WAYS};
 use crate::shim::{AtomicShared, AtomicU64};
 
 /// So many of the seven ways are in use on average when an index is full.
@@ -28,14 +28,16 @@ const FIRST: usize = 32;
 const LOW: u64 = 0x0001_0101_0101_0101;
 /// The highest bit of each tag byte; set in every tag, so that 0 means empty.
 const HIGH: u64 = LOW << 7;
-const SPILLED: u64 = 1 << 56;
-/// A bucket that has spilled this often no longer counts, until it is split.
-const SPILLED_MAX: u64 = 0xff;
 const TAG_BITS: u32 = 7;
+/// How far apart the buckets are that an entry of each class may be in. No other number of buckets has
+/// one of these primes for a factor, so that an entry can be in all of them.
+const STEPS: [usize; Spills::CLASSES] = [67, 71, 73, 79, 83, 89, 97, 101];
+/// The first of the bits that say which classes have spilled.
+const SPILLED: u64 = 1 << 56;
 
 #[repr(align(64))]
 struct Bucket<T> {
-    /// Seven tags, and in the top byte how many entries have spilled past this bucket.
+    /// Seven tags, and in the top byte a bit of each class of which an entry has spilled past this bucket.
     tags: AtomicU64,
     slots: [AtomicShared<T>; WAYS],
 }
@@ -45,12 +47,44 @@ impl<T> Bucket<T> {
         Self { tags: AtomicU64::new(0), slots: [const { AtomicShared::null() }; WAYS] }
     }
 
-    fn spilled(&self) -> u64 {
-        self.tags.load(Relaxed) / SPILLED
+    fn set_spilled(&self, spills: Spills) {
+        self.tags.store(self.tags.load(Relaxed) % SPILLED + spills.classes() * SPILLED, Release);
+    }
+}
+
+/// How many entries of each class have spilled past a bucket, four bits each: what only a writer knows.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Spills(u32);
+
+impl Spills {
+    const CLASSES: usize = 8;
+    /// One that has spilled this often is no longer counted, until the index is cleared.
+    const MAX: u32 = 15;
+    const COUNTLESS: Self = Self(u32::MAX);
+
+    fn of(self, class: usize) -> u32 {
+        self.0 >> (class * 4) & Self::MAX
     }
 
-    fn set_spilled(&self, spilled: u64) {
-        self.tags.store(self.tags.load(Relaxed) % SPILLED + spilled * SPILLED, Release);
+    fn counts(self) -> impl Iterator<Item = u32> {
+        (0..Self::CLASSES).map(move |class| self.of(class))
+    }
+
+    fn are_counted(self) -> bool {
+        self.counts().all(|count| count < Self::MAX)
+    }
+
+    /// A bit of each class of which there is any.
+    fn classes(self) -> u64 {
+        self.counts().enumerate().filter(|(_, count)| *count > 0).map(|(class, _)| 1 << class).sum()
+    }
+
+    fn add(self, class: usize) -> Self {
+        if self.of(class) < Self::MAX { Self(self.0 + (1 << (class * 4))) } else { self }
+    }
+
+    fn take(self, class: usize) -> Self {
+        if (1..Self::MAX).contains(&self.of(class)) { Self(self.0 - (1 << (class * 4))) } else { self }
     }
 }
 
@@ -58,6 +92,17 @@ impl<T> Bucket<T> {
 #[inline]
 fn tag(hash: u64) -> u64 {
     hash & ((1 << TAG_BITS) - 1) | 0x80
+}
+
+/// The class of a hash, and of its tag.
+#[inline]
+fn class(hash: u64) -> usize {
+    hash as usize % Spills::CLASSES
+}
+
+/// The class of the tag that is here among those of a bucket.
+fn class_at(tags: u64, place: Place) -> usize {
+    class(tags >> (8 * place.way()))
 }
 
 /// The high bit of every byte of `word` that equals the same byte of `wanted`; a byte above a match may
@@ -70,7 +115,7 @@ fn matching(word: u64, wanted: u64) -> u64 {
 
 /// How many buckets there are, and where a hash belongs.
 ///
-/// Buckets are numbered without end; a hash has a home among all of them, and spills from one to the next.
+/// Buckets are numbered without end; a hash has a home among all of them, and spills by steps from there.
 /// Of those numbers that are the same modulo the size of the level, there is one bucket, or there are two
 /// where it has been split.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,13 +161,15 @@ impl Shape {
     /// The buckets that an entry of this hash may be in, from its home on.
     fn probe(self, hash: u64) -> impl Iterator<Item = usize> {
         let (rest, turn) = self.parts(hash);
-        (0..self.buckets * 2).scan((rest, turn), move |(rest, turn), _| {
-            let bucket = self.bucket(*rest, *turn);
-            *rest += 1;
-            if *rest == self.first {
-                (*rest, *turn) = (0, *turn + 1);
-            }
-            Some(bucket)
+        std::iter::once(self.bucket(rest, turn)).chain(self.steps(rest, turn, class(hash)))
+    }
+
+    /// The buckets that entries of a class spill into from that of number `rest + first * turn`.
+    fn steps(self, rest: usize, turn: usize, class: usize) -> impl Iterator<Item = usize> {
+        (1..self.buckets * 2).scan((rest, turn), move |(rest, turn), _| {
+            let number = *rest + STEPS[class];
+            (*rest, *turn) = (number % self.first, *turn + number / self.first);
+            Some(self.bucket(*rest, *turn))
         })
     }
 
@@ -154,6 +201,8 @@ pub(super) struct Index<T> {
 pub(super) struct Writing {
     shape: Shape,
     len: usize,
+    /// Of each bucket.
+    spills: ByNumber<Spills>,
 }
 
 impl Writing {
@@ -194,7 +243,7 @@ impl<'a, T: Send + Sync + 'static> Candidates<'a, T> {
         let bucket = &buckets[number % CHUNK];
         let word = bucket.tags.load(Acquire);
         let ways = matching(word, LOW * tag(hash));
-        Self { bucket: Some(bucket), number, ways, spilled: word >= SPILLED }
+        Self { bucket: Some(bucket), number, ways, spilled: word & SPILLED << class(hash) != 0 }
     }
 
     #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
@@ -234,7 +283,7 @@ impl<T: Send + Sync + 'static> Index<T> {
             buckets: Chunks::new(most),
             marks: marked.then(|| Chunks::new(most)),
         };
-        (index, Writing { shape, len: 0 })
+        (index, Writing { shape, len: 0, spills: ByNumber::new() })
     }
 
     fn bucket(&self, number: usize) -> Option<&Bucket<T>> {
@@ -322,9 +371,8 @@ impl<T: Send + Sync + 'static> Index<T> {
                 tags.store(word | tag(hash) << (way * 8), Release);
                 return Place::new(number, way);
             }
-            if word / SPILLED < SPILLED_MAX {
-                tags.store(word + SPILLED, Release);
-            }
+            writing.spills.set(number, writing.spills.get(number).add(class(hash)));
+            tags.store(word | SPILLED << class(hash), Release);
         }
         unreachable!("a bucket is split before all are full");
     }
@@ -351,10 +399,9 @@ impl<T: Send + Sync + 'static> Index<T> {
     ) -> Option<Shared<T>> {
         let Bucket { tags, slots } = self.bucket(place.bucket())?;
         tags.store(tags.load(Relaxed) & !(0xff << (place.way() * 8)), Release);
-        let passed = hash.into_iter().flat_map(|hash| shape.probe(hash));
-        for bucket in passed.take_while(|it| *it != place.bucket()).filter_map(|it| self.bucket(it)) {
-            if (1..SPILLED_MAX).contains(&bucket.spilled()) {
-                bucket.set_spilled(bucket.spilled() - 1);
+        if let Some(hash) = hash {
+            for passed in shape.probe(hash).take_while(|it| *it != place.bucket()) {
+                self.set_spilled(writing, passed, writing.spills.get(passed).take(class(hash)));
             }
         }
         let (entry, _) = slots[place.way()].swap((None, Tag::None), Release);
@@ -383,26 +430,25 @@ impl<T: Send + Sync + 'static> Index<T> {
             }
         }
         let in_split = moving.len();
-        let is_countless = self.bucket(split).is_some_and(|it| it.spilled() == SPILLED_MAX);
-        if is_countless {
-            // They stay where they are, and are looked for from both buckets.
-            self.make_bucket(old.buckets).set_spilled(SPILLED_MAX);
-        } else {
+        if writing.spills.get(split).are_counted() {
             // They may find room now, and are counted anew below.
-            self.collect_spilled(old, split, hash_of, &mut moving, guard)?;
-            if let Some(bucket) = self.bucket(split) {
-                bucket.set_spilled(0);
-            }
+            self.collect_spilled(writing, split, hash_of, &mut moving, guard)?;
+            self.set_spilled(writing, split, Spills::default());
+        } else {
+            // They stay where they are, and are looked for from both buckets.
+            self.make_bucket(old.buckets);
+            self.set_spilled(writing, split, Spills::COUNTLESS);
+            self.set_spilled(writing, old.buckets, Spills::COUNTLESS);
         }
         writing.shape = new;
         self.shape.store(new.pack(), Release);
         for (number, (from, hash)) in moving.into_iter().enumerate() {
             let is_spilled = number >= in_split;
-            let before = self.bucket(split).map_or(0, Bucket::spilled);
+            let before = writing.spills.get(split);
             let Some(entry) = self.remove_from(old, writing, from, Some(hash)) else { continue };
             // It was not counted any more where it passed the bucket that is split.
-            if is_spilled && let Some(bucket) = self.bucket(split) {
-                bucket.set_spilled(before);
+            if is_spilled {
+                self.set_spilled(writing, split, before);
             }
             let mark = self.mark(from).map(|mark| mark.load(Relaxed));
             let to = self.insert(writing, hash, entry);
@@ -414,38 +460,53 @@ impl<T: Send + Sync + 'static> Index<T> {
         Ok(())
     }
 
+    /// Notes what has spilled past a bucket.
+    fn set_spilled(&self, writing: &mut Writing, number: usize, spills: Spills) {
+        if writing.spills.get(number) != spills
+            && let Some(bucket) = self.bucket(number)
+        {
+            writing.spills.set(number, spills);
+            bucket.set_spilled(spills);
+        }
+    }
+
     /// Adds the entries that have spilled past a bucket.
     fn collect_spilled(
         &self,
-        shape: Shape,
+        Writing { shape, spills, .. }: &Writing,
         bucket: usize,
         hash_of: impl Fn(&T) -> Option<u64>,
         moving: &mut Vec<(Place, u64)>,
         guard: &Guard,
     ) -> Result<(), Place> {
-        let mut left = self.bucket(bucket).map_or(0, Bucket::spilled);
         // The bucket goes by two numbers, and what follows them may be two buckets.
         let level = shape.first * (shape.mask / 2 + 1);
-        let mut seen = HashSet::new();
-        for number in [bucket, bucket + level] {
-            for follows in number + 1..number + 2 * shape.buckets {
-                let follows = shape.bucket(follows % shape.first, follows / shape.first);
-                if left == 0 {
-                    return Ok(());
-                }
-                if follows != bucket && seen.insert(follows) {
-                    for place in Place::of_bucket(follows) {
-                        let Some(entry) = self.at(place, guard) else { continue };
-                        let hash = hash_of(entry).ok_or(place)?;
-                        let mut passed = shape.probe(hash).take_while(|it| *it != follows);
-                        if passed.any(|it| it == bucket) {
-                            moving.push((place, hash));
-                            left -= 1;
+        let spills = spills.get(bucket);
+        for class in (0..Spills::CLASSES).filter(|class| spills.of(*class) > 0) {
+            let mut left = spills.of(class);
+            let mut seen = vec![bucket];
+            for number in [bucket, bucket + level] {
+                for follows in shape.steps(number % shape.first, number / shape.first, class) {
+                    if left == 0 {
+                        break;
+                    }
+                    let Some(Bucket { tags, .. }) = self.bucket(follows) else { break };
+                    let tags = tags.load(Relaxed);
+                    if !seen.contains(&follows) {
+                        seen.push(follows);
+                        for place in Place::of_bucket(follows).filter(|it| class_at(tags, *it) == class) {
+                            let Some(entry) = self.at(place, guard) else { continue };
+                            let hash = hash_of(entry).ok_or(place)?;
+                            let mut passed = shape.probe(hash).take_while(|it| *it != follows);
+                            if passed.any(|it| it == bucket) {
+                                moving.push((place, hash));
+                                left -= 1;
+                            }
                         }
                     }
-                }
-                if self.bucket(follows).is_none_or(|it| it.spilled() == 0) {
-                    break;
+                    if tags & SPILLED << class == 0 {
+                        break;
+                    }
                 }
             }
         }
@@ -455,7 +516,8 @@ impl<T: Send + Sync + 'static> Index<T> {
     /// Forgets everything; the buckets stay.
     pub(super) fn clear(&self, writing: &mut Writing) {
         let first = writing.shape.first;
-        *writing = Writing { shape: Shape { first, mask: 0, buckets: first }, len: 0 };
+        let shape = Shape { first, mask: 0, buckets: first };
+        *writing = Writing { shape, len: 0, spills: ByNumber::new() };
         self.shape.store(writing.shape.pack(), Release);
         for Bucket { tags, slots } in self.buckets.iter().flatten() {
             if tags.load(Relaxed) != 0 {
@@ -492,7 +554,7 @@ mod tests {
         ) {
             let shape = writing.shape;
             assert_eq!(Shape::unpack(self.first, self.shape.load(Acquire)), shape, "readers know the shape");
-            let (mut len, mut spilled, mut all_hashed) = (0, vec![0; shape.buckets], true);
+            let (mut len, mut spilled, mut all_hashed) = (0, vec![[0; Spills::CLASSES]; shape.buckets], true);
             for bucket in 0..shape.buckets {
                 let word = self.bucket(bucket).map_or(0, |it| it.tags.load(Relaxed));
                 for place in Place::of_bucket(bucket) {
@@ -508,16 +570,20 @@ mod tests {
                         continue;
                     };
                     assert_eq!(tag_here, tag(hash));
-                    shape.probe(hash).take_while(|it| *it != bucket).for_each(|it| spilled[it] += 1);
+                    shape.probe(hash).take_while(|it| *it != bucket).for_each(|it| spilled[it][class(hash)] += 1);
                 }
             }
             assert_eq!(len, writing.len);
             for (bucket, expected) in spilled.into_iter().enumerate() {
-                let noted = self.bucket(bucket).map_or(0, Bucket::spilled);
-                if noted < SPILLED_MAX && exact && all_hashed {
-                    assert_eq!(noted, expected, "bucket {bucket} of {}", shape.buckets);
+                let noted = writing.spills.get(bucket);
+                let told = self.bucket(bucket).map_or(0, |it| it.tags.load(Relaxed) / SPILLED);
+                assert_eq!(told, noted.classes(), "readers know what is noted of bucket {bucket}");
+                for (noted, expected) in noted.counts().zip(expected) {
+                    if noted < Spills::MAX && exact && all_hashed {
+                        assert_eq!(noted, expected, "bucket {bucket} of {}", shape.buckets);
+                    }
+                    assert!(noted >= expected.min(Spills::MAX), "a reader would stop at bucket {bucket}");
                 }
-                assert!(noted >= expected.min(SPILLED_MAX), "a reader would stop at bucket {bucket}");
             }
             let beyond = self.buckets.iter().map(|buckets| {
                 let used = |bucket: &&Bucket<T>| bucket.tags.load(Relaxed) & HIGH != 0;
