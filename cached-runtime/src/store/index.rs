@@ -46,10 +46,6 @@ impl<T> Bucket<T> {
     const fn new() -> Self {
         Self { tags: AtomicU64::new(0), slots: [const { AtomicShared::null() }; WAYS] }
     }
-
-    fn set_spilled(&self, spills: Spills) {
-        self.tags.store(self.tags.load(Relaxed) % SPILLED + spills.classes() * SPILLED, Release);
-    }
 }
 
 /// How many entries of each class have spilled past a bucket, four bits each: what only a writer knows.
@@ -79,12 +75,19 @@ impl Spills {
         self.counts().enumerate().filter(|(_, count)| *count > 0).map(|(class, _)| 1 << class).sum()
     }
 
-    fn add(self, class: usize) -> Self {
-        if self.of(class) < Self::MAX { Self(self.0 + (1 << (class * 4))) } else { self }
+    fn add(&mut self, class: usize) {
+        if self.of(class) < Self::MAX {
+            self.0 += 1 << (class * 4);
+        }
     }
 
-    fn take(self, class: usize) -> Self {
-        if (1..Self::MAX).contains(&self.of(class)) { Self(self.0 - (1 << (class * 4))) } else { self }
+    /// Returns whether it was the last one of its class.
+    fn take(&mut self, class: usize) -> bool {
+        let count = self.of(class);
+        if (1..Self::MAX).contains(&count) {
+            self.0 -= 1 << (class * 4);
+        }
+        count == 1
     }
 }
 
@@ -371,7 +374,7 @@ impl<T: Send + Sync + 'static> Index<T> {
                 tags.store(word | tag(hash) << (way * 8), Release);
                 return Place::new(number, way);
             }
-            writing.spills.set(number, writing.spills.get(number).add(class(hash)));
+            writing.spills.entry(number).add(class(hash));
             tags.store(word | SPILLED << class(hash), Release);
         }
         unreachable!("a bucket is split before all are full");
@@ -401,7 +404,10 @@ impl<T: Send + Sync + 'static> Index<T> {
         tags.store(tags.load(Relaxed) & !(0xff << (place.way() * 8)), Release);
         if let Some(hash) = hash {
             for passed in shape.probe(hash).take_while(|it| *it != place.bucket()) {
-                self.set_spilled(writing, passed, writing.spills.get(passed).take(class(hash)));
+                let is_last = writing.spills.entry(passed).take(class(hash));
+                if let Some(Bucket { tags, .. }) = self.bucket(passed).filter(|_| is_last) {
+                    tags.store(tags.load(Relaxed) & !(SPILLED << class(hash)), Release);
+                }
             }
         }
         let (entry, _) = slots[place.way()].swap((None, Tag::None), Release);
@@ -463,10 +469,10 @@ impl<T: Send + Sync + 'static> Index<T> {
     /// Notes what has spilled past a bucket.
     fn set_spilled(&self, writing: &mut Writing, number: usize, spills: Spills) {
         if writing.spills.get(number) != spills
-            && let Some(bucket) = self.bucket(number)
+            && let Some(Bucket { tags, .. }) = self.bucket(number)
         {
-            writing.spills.set(number, spills);
-            bucket.set_spilled(spills);
+            *writing.spills.entry(number) = spills;
+            tags.store(tags.load(Relaxed) % SPILLED + spills.classes() * SPILLED, Release);
         }
     }
 

@@ -60,20 +60,26 @@ impl<V: Copy + Default> ByNumber<V> {
         chunk.map_or_else(V::default, |chunk| chunk[number % (CHUNK * WAYS)])
     }
 
-    pub(super) fn set(&mut self, number: usize, value: V) {
+    /// The value, to be changed.
+    #[inline]
+    pub(super) fn entry(&mut self, number: usize) -> &mut V {
         let chunk = number / (CHUNK * WAYS);
+        if !matches!(self.0.get(chunk), Some(Some(_))) {
+            self.make(chunk);
+        }
+        match &mut self.0[chunk] {
+            Some(chunk) => &mut chunk[number % (CHUNK * WAYS)],
+            None => unreachable!("it was made"),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make(&mut self, chunk: usize) {
         if self.0.len() <= chunk {
             self.0.resize_with(chunk + 1, || None);
         }
-        let chunk = self.0[chunk].get_or_insert_with(|| Box::new([V::default(); CHUNK * WAYS]));
-        chunk[number % (CHUNK * WAYS)] = value;
-    }
-
-    /// Changes a value that is there.
-    fn change(&mut self, number: usize, change: impl FnOnce(&mut V)) {
-        if let Some(Some(chunk)) = self.0.get_mut(number / (CHUNK * WAYS)) {
-            change(&mut chunk[number % (CHUNK * WAYS)]);
-        }
+        self.0[chunk] = Some(Box::new([V::default(); CHUNK * WAYS]));
     }
 }
 
@@ -90,12 +96,12 @@ impl<V: Copy + Default> ByPlace<V> {
     }
 
     pub(super) fn set(&mut self, place: Place, value: V) {
-        self.0.set(place.slot(), value);
+        *self.0.entry(place.slot()) = value;
     }
 
-    /// Changes the value of a place that has one.
+    /// Changes the value of a place.
     pub(super) fn change(&mut self, place: Place, change: impl FnOnce(&mut V)) {
-        self.0.change(place.slot(), change);
+        change(self.0.entry(place.slot()));
     }
 }
 
