@@ -576,7 +576,10 @@ mod tests {
                         continue;
                     };
                     assert_eq!(tag_here, tag(hash));
-                    shape.probe(hash).take_while(|it| *it != bucket).for_each(|it| spilled[it][class(hash)] += 1);
+                    shape
+                        .probe(hash)
+                        .take_while(|it| *it != bucket)
+                        .for_each(|it| spilled[it][class(hash)] += 1);
                 }
             }
             assert_eq!(len, writing.len);

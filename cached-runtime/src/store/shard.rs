@@ -43,6 +43,10 @@ pub(crate) struct Writer<K, D> {
     pub(crate) counts: Counts,
 }
 
+/// A new entry splits so many buckets while the index grows: with one, those whose turn comes last would be
+/// full by then.
+const SPLITS: usize = 2;
+
 /// Why an entry goes.
 #[derive(Clone, Copy)]
 pub(super) enum Cause {
@@ -217,7 +221,9 @@ where
     }
 
     fn insert_new(&mut self, hash: u64, entry: Entry<K, S>, weight: usize, now: Moment) {
-        while self.writer.writing.should_split() && !self.split() {}
+        for _ in 0..SPLITS {
+            while self.writer.writing.should_split() && !self.split() {}
+        }
         if self.len() >= self.table.most_of_shard {
             self.make_room(now);
         }
