@@ -100,7 +100,7 @@ fn tag(hash: u64) -> u64 {
 /// The class of a hash, and of its tag.
 #[inline]
 fn class(hash: u64) -> usize {
-    hash as usize % Spills::CLASSES
+    (hash & 7) as usize
 }
 
 /// The class of the tag that is here among those of a bucket.
@@ -222,36 +222,53 @@ impl Writing {
 /// An entry that was found.
 pub(super) struct Found<'g, T> {
     pub(super) entry: &'g T,
-    pub(super) place: Place,
+    bucket: usize,
+    way: usize,
+}
+
+impl<T> Found<'_, T> {
+    pub(super) fn place(&self) -> Place {
+        Place::new(self.bucket, self.way)
+    }
 }
 
 /// Where an entry may be, before anything of it has been looked at.
 pub(crate) struct Candidates<'a, T> {
+    pub(super) index: &'a Index<T>,
+    hash: u64,
     bucket: Option<&'a Bucket<T>>,
     number: usize,
-    /// A bit of each way that may be it.
+    /// The bucket's word, and a bit of each way that may be it.
+    word: u64,
     ways: u64,
-    /// Whether it may have spilled past the bucket.
-    spilled: bool,
 }
 
 impl<'a, T: Send + Sync + 'static> Candidates<'a, T> {
     #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
     #[inline(always)]
-    fn of(bucket: Option<&'a Buckets<T>>, number: usize, hash: u64) -> Self {
-        let Some(buckets) = bucket else {
-            // Where no bucket was made, nothing has spilled past it.
-            return Self { bucket: None, number, ways: 0, spilled: false };
-        };
-        let bucket = &buckets[number % CHUNK];
-        let word = bucket.tags.load(Acquire);
-        let ways = matching(word, LOW * tag(hash));
-        Self { bucket: Some(bucket), number, ways, spilled: word & SPILLED << class(hash) != 0 }
+    fn of(index: &'a Index<T>, number: usize, hash: u64) -> Self {
+        let bucket = index.bucket(number);
+        // Where no bucket was made, nothing has spilled past it.
+        let word = bucket.map_or(0, |bucket| bucket.tags.load(Acquire));
+        Self { index, hash, bucket, number, word, ways: matching(word, LOW * tag(hash)) }
+    }
+
+    /// The entry of a key among these, or wherever it has spilled to.
+    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
+    #[inline(always)]
+    pub(super) fn find<'g>(&self, is_it: impl Fn(&T) -> bool, guard: &'g Guard) -> Option<Found<'g, T>>
+    where
+        'a: 'g,
+    {
+        match self.find_here(&is_it, guard) {
+            None if self.may_have_spilled() => self.index.find_spilled(self.hash, is_it, guard),
+            found => found,
+        }
     }
 
     #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
     #[inline(always)]
-    fn find<'g>(&self, is_it: impl Fn(&T) -> bool, guard: &'g Guard) -> Option<Found<'g, T>>
+    fn find_here<'g>(&self, is_it: impl Fn(&T) -> bool, guard: &'g Guard) -> Option<Found<'g, T>>
     where
         'a: 'g,
     {
@@ -261,11 +278,15 @@ impl<'a, T: Send + Sync + 'static> Candidates<'a, T> {
             if let Some(entry) = self.bucket?.slots[way].load(Acquire, guard).as_ref()
                 && is_it(entry)
             {
-                return Some(Found { entry, place: Place::new(self.number, way) });
+                return Some(Found { entry, bucket: self.number, way });
             }
             ways &= ways - 1;
         }
         None
+    }
+
+    fn may_have_spilled(&self) -> bool {
+        self.word & SPILLED << class(self.hash) != 0
     }
 }
 
@@ -289,6 +310,7 @@ impl<T: Send + Sync + 'static> Index<T> {
         (index, Writing { shape, len: 0, spills: ByNumber::new() })
     }
 
+    #[inline]
     fn bucket(&self, number: usize) -> Option<&Bucket<T>> {
         self.buckets.get(number).map(|buckets| &buckets[number % CHUNK])
     }
@@ -308,23 +330,7 @@ impl<T: Send + Sync + 'static> Index<T> {
     #[inline(always)]
     pub(super) fn look(&self, hash: u64) -> Candidates<'_, T> {
         let home = Shape::unpack(self.first, self.shape.load(Acquire)).home(hash);
-        Candidates::of(self.buckets.get(home), home, hash)
-    }
-
-    /// The entry of a key among these candidates, or wherever it has spilled to.
-    #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
-    #[inline(always)]
-    pub(super) fn find_in<'g>(
-        &'g self,
-        candidates: &Candidates<'g, T>,
-        hash: u64,
-        is_it: impl Fn(&T) -> bool,
-        guard: &'g Guard,
-    ) -> Option<Found<'g, T>> {
-        match candidates.find(&is_it, guard) {
-            None if candidates.spilled => self.find_spilled(hash, is_it, guard),
-            found => found,
-        }
+        Candidates::of(self, home, hash)
     }
 
     #[cold]
@@ -337,23 +343,13 @@ impl<T: Send + Sync + 'static> Index<T> {
     ) -> Option<Found<'g, T>> {
         // The first of them has been looked at.
         for number in Shape::unpack(self.first, self.shape.load(Acquire)).probe(hash).skip(1) {
-            let candidates = Candidates::of(self.buckets.get(number), number, hash);
-            let found = candidates.find(&is_it, guard);
-            if found.is_some() || !candidates.spilled {
+            let candidates = Candidates::of(self, number, hash);
+            let found = candidates.find_here(&is_it, guard);
+            if found.is_some() || !candidates.may_have_spilled() {
                 return found;
             }
         }
         None
-    }
-
-    /// The entry of a key.
-    pub(super) fn find<'g>(
-        &'g self,
-        hash: u64,
-        is_it: impl Fn(&T) -> bool,
-        guard: &'g Guard,
-    ) -> Option<Found<'g, T>> {
-        self.find_in(&self.look(hash), hash, is_it, guard)
     }
 
     /// The entry at a place.
@@ -718,13 +714,13 @@ mod tests {
             self.index.validate(&self.writing, |item| Some(hash(item.key)), self.exact, guard);
             assert_eq!(self.writing.len(), self.model.len());
             for key in 0..150 {
-                let found = self.index.find(hash(key), |item: &Item| item.key == key, guard);
+                let found = self.index.look(hash(key)).find(|item: &Item| item.key == key, guard);
                 let Some((place, version, mark)) = self.model.get(&key) else {
                     assert!(found.is_none());
                     continue;
                 };
                 let found = found.expect("it is there");
-                assert_eq!((found.place, found.entry.version), (*place, *version), "key {key}");
+                assert_eq!((found.place(), found.entry.version), (*place, *version), "key {key}");
                 let found = self.index.mark(*place).map(|it| it.load(Relaxed));
                 assert_eq!(found, self.marked.then_some(*mark), "the mark moves with its entry");
             }
@@ -778,7 +774,7 @@ mod tests {
             if key % 500 == 0 {
                 index.validate(&writing, |_| Some(7), true, &guard);
             }
-            let last = index.find(7, |item| item.key == 2999, &guard);
+            let last = index.look(7).find(|item| item.key == 2999, &guard);
             assert_eq!(last.map(|it| it.entry.key), Some(2999), "after {key} were removed");
             index.remove(&mut writing, places[usize::from(key)], Some(7));
         }

@@ -170,8 +170,8 @@ where
 
     /// The place and the times of an entry.
     fn find(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Place, Times, u8)> {
-        let found = self.shard.index.find(hash, |entry| is_key(&entry.key), self.guard)?;
-        Some((found.place, self.times(found.place, found.entry), found.entry.frequency()))
+        let found = self.shard.index.look(hash).find(|entry| is_key(&entry.key), self.guard)?;
+        Some((found.place(), self.times(found.place(), found.entry), found.entry.frequency()))
     }
 
     fn times(&self, place: Place, entry: &Entry<K, S>) -> Times {
