@@ -20,6 +20,9 @@ use crate::shim::{AtomicShared, AtomicU64};
 
 /// So many of the seven ways are in use on average when an index is full.
 const WAYS_USED: usize = 6;
+/// A new entry is to split so many buckets while an index grows: with one, those whose turn comes last would
+/// be full by then.
+pub(super) const SPLITS: usize = 2;
 /// The most entries of an index.
 pub(super) const MOST_ENTRIES: usize = 1 << 27;
 /// An index begins with at least so many buckets, unless it never needs them, and less than twice as many.
@@ -538,6 +541,7 @@ mod model;
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::hash::BuildHasher;
 
     use proptest::prelude::*;
 
@@ -753,6 +757,47 @@ mod tests {
             let needed = most.div_ceil(WAYS_USED);
             assert!(shape.buckets <= needed + needed / FIRST + 1, "{} for {most}", shape.buckets);
         }
+    }
+
+    /// Hashes that are spread as those of keys are.
+    fn spread(n: usize) -> u64 {
+        foldhash::fast::FixedState::default().hash_one(n)
+    }
+
+    /// Puts in an entry that is its own hash.
+    fn put(index: &Index<u64>, writing: &mut Writing, hash: u64, guard: &Guard) -> Place {
+        for _ in 0..SPLITS {
+            if writing.should_split() {
+                assert!(index.split(writing, |hash| Some(*hash), |_, _| {}, guard).is_ok());
+            }
+        }
+        index.insert(writing, hash, Shared::new(hash))
+    }
+
+    #[test]
+    fn an_entry_is_near_its_home_however_far_the_index_has_grown() {
+        let guard = Guard::new();
+        let (index, mut writing) = Index::new(1, 60_000, false);
+        for (len, hash) in (0..60_000).map(spread).enumerate() {
+            let place = put(&index, &mut writing, hash, &guard);
+            let steps = writing.shape.probe(hash).take_while(|it| *it != place.bucket()).count();
+            assert!(steps <= 20, "{steps} steps with {len} entries in {} buckets", writing.shape.buckets);
+        }
+    }
+
+    #[test]
+    fn most_who_find_nothing_look_into_one_bucket_however_often_all_entries_have_changed() {
+        let guard = Guard::new();
+        let (index, mut writing) = Index::new(12_000, 12_000, false);
+        for (number, hash) in (0..120_000).map(spread).enumerate() {
+            put(&index, &mut writing, hash, &guard);
+            if let Some(oldest) = number.checked_sub(11_000).map(spread) {
+                let found = index.look(oldest).find(|it| *it == oldest, &guard).expect("it is there");
+                index.remove(&mut writing, found.place(), Some(oldest));
+            }
+        }
+        let more = (200_000..210_000).filter(|it| index.look(spread(*it)).may_have_spilled()).count();
+        assert!(more < 3000, "{more} of 10,000 look further");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use sdd::{Guard, Shared};
 use super::entry::Entry;
 use super::eviction::{Entries, Eviction};
 use super::expiries::Expiries;
-use super::index::{Index, Writing};
+use super::index::{Index, SPLITS, Writing};
 use super::places::Place;
 use super::table::{NewValue, Table};
 use crate::clock::{Moment, NEVER};
@@ -42,10 +42,6 @@ pub(crate) struct Writer<K, D> {
     pub(crate) flights: Flights<K, D>,
     pub(crate) counts: Counts,
 }
-
-/// A new entry splits so many buckets while the index grows: with one, those whose turn comes last would be
-/// full by then.
-const SPLITS: usize = 2;
 
 /// Why an entry goes.
 #[derive(Clone, Copy)]
