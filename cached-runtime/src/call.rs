@@ -179,7 +179,7 @@ pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(state: &'static State, key: &P
     let now = table.now();
     let candidates = table.look(hash);
     let guard = Guard::new();
-    let value = table.hit(&candidates, hash, |owned| key.matches(owned), now, &guard)?.clone();
+    let value = table.hit(&candidates, |owned| key.matches(owned), now, &guard)?.clone();
     table.hits.add_one(cells);
     Some(value)
 }
@@ -375,7 +375,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 locked.writer.flights.fence(hash, target.is_key());
                 None
             } else {
-                table.hit(&table.look(hash), hash, target.is_key(), now, &guard)
+                table.hit(&table.look(hash), target.is_key(), now, &guard)
             };
             let joined = if self.refresh || self.alone || stored.is_some() {
                 None

@@ -47,33 +47,61 @@ impl Place {
     }
 }
 
-/// Values by place; the default where none was set.
-pub(super) struct ByPlace<V>(Vec<Option<Box<[V; CHUNK * WAYS]>>>);
+/// Values by number; the default where none was set.
+pub(super) struct ByNumber<V>(Vec<Option<Box<[V; CHUNK * WAYS]>>>);
 
-impl<V: Copy + Default> ByPlace<V> {
+impl<V: Copy + Default> ByNumber<V> {
     pub(super) const fn new() -> Self {
         Self(Vec::new())
     }
 
+    pub(super) fn get(&self, number: usize) -> V {
+        let chunk = self.0.get(number / (CHUNK * WAYS)).and_then(Option::as_ref);
+        chunk.map_or_else(V::default, |chunk| chunk[number % (CHUNK * WAYS)])
+    }
+
+    /// The value, to be changed.
+    #[inline]
+    pub(super) fn entry(&mut self, number: usize) -> &mut V {
+        let chunk = number / (CHUNK * WAYS);
+        if !matches!(self.0.get(chunk), Some(Some(_))) {
+            self.make(chunk);
+        }
+        match &mut self.0[chunk] {
+            Some(chunk) => &mut chunk[number % (CHUNK * WAYS)],
+            None => unreachable!("it was made"),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make(&mut self, chunk: usize) {
+        if self.0.len() <= chunk {
+            self.0.resize_with(chunk + 1, || None);
+        }
+        self.0[chunk] = Some(Box::new([V::default(); CHUNK * WAYS]));
+    }
+}
+
+/// Values by place; the default where none was set.
+pub(super) struct ByPlace<V>(ByNumber<V>);
+
+impl<V: Copy + Default> ByPlace<V> {
+    pub(super) const fn new() -> Self {
+        Self(ByNumber::new())
+    }
+
     pub(super) fn get(&self, place: Place) -> V {
-        let chunk = self.0.get(place.slot() / (CHUNK * WAYS)).and_then(Option::as_ref);
-        chunk.map_or_else(V::default, |chunk| chunk[place.slot() % (CHUNK * WAYS)])
+        self.0.get(place.slot())
     }
 
     pub(super) fn set(&mut self, place: Place, value: V) {
-        let number = place.slot() / (CHUNK * WAYS);
-        if self.0.len() <= number {
-            self.0.resize_with(number + 1, || None);
-        }
-        let chunk = self.0[number].get_or_insert_with(|| Box::new([V::default(); CHUNK * WAYS]));
-        chunk[place.slot() % (CHUNK * WAYS)] = value;
+        *self.0.entry(place.slot()) = value;
     }
 
-    /// Changes the value of a place that has one.
+    /// Changes the value of a place.
     pub(super) fn change(&mut self, place: Place, change: impl FnOnce(&mut V)) {
-        if let Some(Some(chunk)) = self.0.get_mut(place.slot() / (CHUNK * WAYS)) {
-            change(&mut chunk[place.slot() % (CHUNK * WAYS)]);
-        }
+        change(self.0.entry(place.slot()));
     }
 }
 

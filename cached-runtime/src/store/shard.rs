@@ -8,7 +8,7 @@ use sdd::{Guard, Shared};
 use super::entry::Entry;
 use super::eviction::{Entries, Eviction};
 use super::expiries::Expiries;
-use super::index::{Index, Writing};
+use super::index::{Index, SPLITS, Writing};
 use super::places::Place;
 use super::table::{NewValue, Table};
 use crate::clock::{Moment, NEVER};
@@ -166,8 +166,8 @@ where
 
     /// The place and the times of an entry.
     fn find(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Place, Times, u8)> {
-        let found = self.shard.index.find(hash, |entry| is_key(&entry.key), self.guard)?;
-        Some((found.place, self.times(found.place, found.entry), found.entry.frequency()))
+        let found = self.shard.index.look(hash).find(|entry| is_key(&entry.key), self.guard)?;
+        Some((found.place(), self.times(found.place(), found.entry), found.entry.frequency()))
     }
 
     fn times(&self, place: Place, entry: &Entry<K, S>) -> Times {
@@ -217,7 +217,9 @@ where
     }
 
     fn insert_new(&mut self, hash: u64, entry: Entry<K, S>, weight: usize, now: Moment) {
-        while self.writer.writing.should_split() && !self.split() {}
+        for _ in 0..SPLITS {
+            while self.writer.writing.should_split() && !self.split() {}
+        }
         if self.len() >= self.table.most_of_shard {
             self.make_room(now);
         }

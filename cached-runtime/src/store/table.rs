@@ -14,7 +14,6 @@ use sdd::Guard;
 use super::entry::Entry;
 use super::index::{Candidates, Found, Index, MOST_ENTRIES};
 use super::janitor;
-use super::places::Place;
 pub(crate) use super::shard::Writer;
 use super::shard::{Locked, Shard, times};
 use crate::call::after_drop;
@@ -182,19 +181,17 @@ where
     pub(crate) fn hit<'g>(
         &'g self,
         candidates: &Candidates<'g, Entry<K, S>>,
-        hash: u64,
         is_key: impl Fn(&K) -> bool,
         now: Moment,
         guard: &'g Guard,
     ) -> Option<&'g S> {
-        let index = &self.shard(hash).index;
-        let Found { entry, place } = index.find_in(candidates, hash, |entry| is_key(&entry.key), guard)?;
+        let found = candidates.find(|entry| is_key(&entry.key), guard)?;
         if let Some(idle) = self.idle
-            && !touch(index, idle, place, entry, now)
+            && !touch(candidates.index, idle, &found, now)
         {
             return None;
         }
-        entry.hit(now).then_some(&entry.value)
+        found.entry.hit(now).then_some(&found.entry.value)
     }
 
     /// The value of a key, if it is fresh now, with no trace left.
@@ -206,8 +203,8 @@ where
         guard: &'g Guard,
     ) -> Option<&'g S> {
         let index = &self.shard(hash).index;
-        let found = index.find(hash, |entry| is_key(&entry.key), guard)?;
-        let fresh = times(index, found.place, found.entry).freshness(self.idle, now) == Freshness::Fresh;
+        let found = index.look(hash).find(|entry| is_key(&entry.key), guard)?;
+        let fresh = times(index, found.place(), found.entry).freshness(self.idle, now) == Freshness::Fresh;
         fresh.then_some(&found.entry.value)
     }
 
@@ -300,16 +297,16 @@ where
 
 /// Notes that an entry is not idle, unless it has been for too long; returns whether it is fresh.
 #[inline(never)]
-fn touch<K, S>(index: &Index<Entry<K, S>>, idle: u64, place: Place, entry: &Entry<K, S>, now: Moment) -> bool
+fn touch<K, S>(index: &Index<Entry<K, S>>, idle: u64, found: &Found<'_, Entry<K, S>>, now: Moment) -> bool
 where
     K: Send + Sync + 'static,
     S: Send + Sync + 'static,
 {
-    let times = times(index, place, entry);
+    let times = times(index, found.place(), found.entry);
     if times.freshness(Some(idle), now) == Freshness::Expired {
         return false;
     }
-    if let Some(mark) = index.mark(place).filter(|_| times.touched < now) {
+    if let Some(mark) = index.mark(found.place()).filter(|_| times.touched < now) {
         mark.store(now, Relaxed);
     }
     true
@@ -487,7 +484,7 @@ mod tests {
         fn hit(&self, key: u64) -> Option<V> {
             let guard = Guard::new();
             let (hash, now) = (self.hash(key), self.table.now());
-            self.table.hit(&self.table.look(hash), hash, |it| *it == key, now, &guard).cloned()
+            self.table.hit(&self.table.look(hash), |it| *it == key, now, &guard).cloned()
         }
 
         fn peek(&self, key: u64) -> Option<V> {
@@ -498,8 +495,7 @@ mod tests {
         /// Whether there is an entry, fresh or not.
         fn holds(&self, key: u64) -> bool {
             let guard = Guard::new();
-            let hash = self.hash(key);
-            self.table.shard(hash).index.find(hash, |entry| entry.key == key, &guard).is_some()
+            self.table.look(self.hash(key)).find(|entry| entry.key == key, &guard).is_some()
         }
 
         fn invalidate(&self, key: u64) -> bool {

@@ -59,7 +59,7 @@ impl Modelled {
     }
 
     fn place(&self, key: u64, guard: &Guard) -> Option<Place> {
-        self.index.find(hash(key), |item| item.key == key, guard).map(|found| found.place)
+        self.index.look(hash(key)).find(|item| item.key == key, guard).map(|found| found.place())
     }
 
     fn remove(&self, key: u64) {
@@ -81,7 +81,7 @@ impl Modelled {
     /// The version of a key, by a reader.
     fn read(&self, key: u64) -> Option<u32> {
         let guard = Guard::new();
-        let found = self.index.find(hash(key), |item| item.key == key, &guard)?;
+        let found = self.index.look(hash(key)).find(|item| item.key == key, &guard)?;
         assert_eq!(found.entry.key, key, "a reader never finds a wrong one");
         Some(found.entry.version)
     }
