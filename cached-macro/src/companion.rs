@@ -2,11 +2,11 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
-use syn::{Attribute, GenericParam, Generics, Type};
+use syn::{Attribute, GenericParam, Generics};
 
 use crate::expand::{of_its_own, outcome, type_identity, with_patterns_by_reference};
-use crate::plan::{Companion, Plan};
-use crate::signature::Argument;
+use crate::plan::{Companion, ImplTraits, Plan};
+use crate::signature::{Argument, mentions};
 
 /// Lints that concern how the user writes, not what is emitted here.
 fn quiet(plan: &Plan) -> TokenStream {
@@ -19,8 +19,8 @@ fn quiet(plan: &Plan) -> TokenStream {
 //     struct item {}
 //     impl item {
 //         fn __function() -> &'static Function { STATIC }
-//         fn __entry<A: Ask<fn() -> R>>(id: u64, ask: A) -> A::Answer { ENTRY.ask(ask) }
-//         fn invalidate(id: u64) -> bool { Self::__entry(id, Invalidate) }
+//         fn __entry(id: u64) -> Handle<impl EntryOf<fn() -> R> + use<>, ()> { ENTRY.handle(()) }
+//         fn invalidate(id: u64) -> bool { Self::__entry(id).__ask(Invalidate) }
 //         …
 //     }
 pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
@@ -41,7 +41,8 @@ pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
         #(#attributes)*
         #quiet
         impl #name {
-            fn __function() -> &'static #private::Function #of_its_own
+            #[doc(hidden)]
+            #visibility fn __function() -> &'static #private::Function #of_its_own
 
             #methods
 
@@ -64,27 +65,24 @@ fn methods(plan: &Plan) -> TokenStream {
     let (visibility, returned) = (&function.visibility, function.returned());
     let (asyncness, suffix, wait) = twins(plan);
     let keyed = Keyed::new(plan);
-    let Keyed { parameters, bindings, generics, explicit } = &keyed;
+    let Keyed { parameters, bindings, generics, .. } = &keyed;
     let (parameter_list, _, bounds) = generics.split_for_impl();
-    let entry = entry(plan);
-    let generic_parameters = generics.params.iter();
-    // Its type is inferred, but must not be left out where the others are given.
-    let turbofish = (!explicit.is_empty()).then(|| quote!(::<#(#explicit,)* _>));
     let value = Ident::new("value", Span::mixed_site());
-    let ask = Ident::new("ask", Span::mixed_site());
-    let asking = if plan.shared.is_some() && function.is_async() {
-        let asked = Ident::new("asked", Span::mixed_site());
-        // What is borrowed from the arguments is not held while it waits.
-        Asking {
-            asyncness: Some(quote!(async)),
-            ask: quote!(AskAsync),
-            wait: Some(quote!(.await)),
-            answer: quote!(let #asked = #entry.ask_async(#ask); #asked.await),
-        }
+    let (handle, into_handle) = handle(plan);
+    let (ask, waits) = if plan.shared.is_some() && function.is_async() {
+        (quote!(__ask_async), &wait)
     } else {
-        Asking { asyncness: None, ask: quote!(Ask), wait: None, answer: quote!(#entry.ask(#ask)) }
+        (quote!(__ask), &None)
     };
-    let Asking { asyncness: asks_async, ask: trait_of_asks, wait: waits, answer } = asking;
+    // Where others are given explicitly, an `impl Trait` cannot have a name, and so not be left out of what is
+    // captured.
+    let named = if keyed.explicit.is_empty() { Keyed::named(plan) } else { Keyed::new(plan) };
+    let Keyed { parameters: named_parameters, generics: named_generics, explicit, .. } = &named;
+    let (named_parameter_list, _, named_bounds) = named_generics.split_for_impl();
+    let all_have_names = !named_parameters.iter().any(|it| mentions(it.ty.clone(), "impl"));
+    let captured = all_have_names.then(|| quote!(+ use<#(#explicit),*>));
+    let turbofish = keyed.turbofish();
+    let (entry_of, entry) = (quote!(Self::__entry #turbofish(#(#bindings),*).#ask), entry(plan));
 
     let all = Keyed::all(plan).renamed();
     let Keyed { parameters: all_parameters, bindings: all_bindings, generics: all_generics, .. } = &all;
@@ -107,25 +105,26 @@ As for the function."]),
     let call = if function.is_async() { call } else { quote!(move || #call) };
     let (refresh, uncached) = (format_ident!("refresh{suffix}"), format_ident!("uncached{suffix}"));
     quote! {
-        #asks_async fn __entry<#(#generic_parameters,)* __Ask: #private::#trait_of_asks<fn() -> #returned>>(
-            #(#parameters,)* #ask: __Ask
-        ) -> __Ask::Answer #bounds {
-            #answer
+        #[doc(hidden)]
+        #visibility fn __entry #named_parameter_list(#(#named_parameters),*)
+            -> #handle<impl #private::EntryOf<fn() -> #returned> #captured, ()> #named_bounds
+        {
+            #entry.#into_handle(())
         }
 
         /// Forgets one key; returns whether a fresh value was there.
         #visibility #asyncness fn invalidate #parameter_list(#(#parameters),*) -> bool #bounds {
-            Self::__entry #turbofish(#(#bindings,)* #private::Invalidate)#waits
+            #entry_of(#private::Invalidate)#waits
         }
 
         /// What is cached and fresh, without computing, counting or refreshing.
         #visibility #asyncness fn peek #parameter_list(#(#parameters),*) -> ::core::option::Option<#returned> #bounds {
-            Self::__entry #turbofish(#(#bindings,)* #private::Peek)#waits
+            #entry_of(#private::Peek)#waits
         }
 
         /// Stores a value as if the body had returned it.
         #visibility #asyncness fn put #parameter_list(#(#parameters,)* #value: #returned) #bounds {
-            Self::__entry #turbofish(#(#bindings,)* #private::Put(#value))#waits
+            #entry_of(#private::Put(#value))#waits
         }
 
         /// Computes and stores anew.
@@ -140,14 +139,6 @@ As for the function."]),
             Self::__function().#uncached(#call)#wait
         }
     }
-}
-
-/// How the companion's own functions ask for one key.
-struct Asking {
-    asyncness: Option<TokenStream>,
-    ask: TokenStream,
-    wait: Option<TokenStream>,
-    answer: TokenStream,
 }
 
 // Input: `fn load(&self, id: u64) -> R` with `handle = load_cache`. Output:
@@ -167,7 +158,6 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
     let turbofish = keyed.turbofish();
     let Keyed { parameters, bindings, generics, .. } = &keyed;
     let (parameter_list, _, bounds) = generics.split_for_impl();
-    let krate = &plan.krate;
     let (method, entry) = (&function.signature.ident, entry(plan));
     let receiver = function.receiver();
     let receiver_parameter = receiver.map(|receiver| quote!(#receiver,));
@@ -181,12 +171,11 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
     let call = quote!(#path #method #turbofish(#(#bindings),*));
     let call = if function.is_unsafe() { quote!(unsafe { #call }) } else { call };
     let unsafety = function.is_unsafe().then(|| quote!(unsafe));
-    let (handle, into_handle, call, call_type) = if function.is_async() {
-        let call_type = quote!(::core::future::Future<Output = #returned>);
-        (quote!(#krate::AsyncHandle), quote!(handle_async), call, call_type)
+    let (handle, into_handle) = handle(plan);
+    let (call, call_type) = if function.is_async() {
+        (call, quote!(::core::future::Future<Output = #returned>))
     } else {
-        let call_type = quote!(::core::ops::FnOnce() -> #returned);
-        (quote!(#krate::Handle), quote!(handle), quote!(move || #call), call_type)
+        (quote!(move || #call), quote!(::core::ops::FnOnce() -> #returned))
     };
     quote! {
         #(#attributes)*
@@ -224,6 +213,16 @@ fn twins(plan: &Plan) -> (Option<TokenStream>, &'static str, Option<TokenStream>
     }
 }
 
+/// The handle of an entry, and the runtime's call that makes it.
+fn handle(plan: &Plan) -> (TokenStream, TokenStream) {
+    let krate = &plan.krate;
+    if plan.function.is_async() {
+        (quote!(#krate::AsyncHandle), quote!(handle_async))
+    } else {
+        (quote!(#krate::Handle), quote!(handle))
+    }
+}
+
 /// The call as the companion sees it: its key, and the rules for a value that is put.
 fn entry(plan: &Plan) -> TokenStream {
     let (function, identity) = if let Companion::Handle(name) = &plan.companion {
@@ -239,11 +238,14 @@ fn entry(plan: &Plan) -> TokenStream {
 }
 
 /// `name: Type`
-struct Parameter(Ident, Type);
+struct Parameter {
+    name: Ident,
+    ty: TokenStream,
+}
 
 impl ToTokens for Parameter {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        let Self(name, ty) = self;
+        let Self { name, ty } = self;
         tokens.extend(quote!(#name: #ty));
     }
 }
@@ -266,6 +268,19 @@ impl Keyed {
         Self::of(plan, generics, |argument| !plan.is_skipped(argument))
     }
 
+    /// The same, with a name for each `impl Trait`, so that a return type can say what it captures.
+    fn named(plan: &Plan) -> Self {
+        let mut keyed = Self::new(plan);
+        for ImplTraits { argument, named, parameters } in plan.impl_traits() {
+            let mut of_key = keyed.parameters.iter_mut();
+            let Some(parameter) = of_key.find(|it| it.name == argument.binding) else { continue };
+            parameter.ty = named;
+            keyed.explicit.extend(parameters.iter().map(|parameter| parameter.ident.clone()));
+            keyed.generics.params.extend(parameters.into_iter().map(GenericParam::Type));
+        }
+        keyed
+    }
+
     /// All parameters.
     fn all(plan: &Plan) -> Self {
         Self::of(plan, plan.function.signature.generics.clone(), |_| true)
@@ -276,14 +291,17 @@ impl Keyed {
     fn renamed(mut self) -> Self {
         for (parameter, binding) in self.parameters.iter_mut().zip(&mut self.bindings) {
             binding.set_span(Span::mixed_site());
-            parameter.0 = binding.clone();
+            parameter.name = binding.clone();
         }
         self
     }
 
     fn of(plan: &Plan, generics: Generics, is_taken: impl Fn(&Argument) -> bool) -> Self {
         let taken: Vec<_> = plan.arguments.iter().filter(|argument| is_taken(argument)).collect();
-        let parameters = taken.iter().map(|it| Parameter(it.binding.clone(), it.ty.clone())).collect();
+        let parameters = taken
+            .iter()
+            .map(|it| Parameter { name: it.binding.clone(), ty: it.ty.to_token_stream() })
+            .collect();
         let bindings = taken.iter().map(|argument| argument.binding.clone()).collect();
         let explicit = generics.params.iter().filter_map(|parameter| match parameter {
             GenericParam::Type(parameter) => Some(parameter.ident.clone()),

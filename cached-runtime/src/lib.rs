@@ -67,8 +67,11 @@ mod report;
 mod shim;
 mod stats;
 mod store;
+mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[expect(missing_docs, reason = "seen by the expansion alone")]
+mod writer;
 
 #[cfg(feature = "backend")]
 pub use backend::encode::SharedKey;
@@ -78,6 +81,12 @@ pub use backend::{Backend, BackendInfo, BackendState, backends};
 #[cfg_attr(feature = "backend", doc = include_str!("backend.md"))]
 #[doc(inline)]
 pub use cached_macro::cached;
+#[doc = include_str!("invalidates.md")]
+#[doc(inline)]
+pub use cached_macro::invalidates;
+#[doc = include_str!("updates.md")]
+#[doc(inline)]
+pub use cached_macro::updates;
 pub use function::FunctionInfo;
 pub use handle::{AsyncHandle, Handle};
 pub use key::Key;
@@ -93,9 +102,7 @@ pub use store::{Store, store};
 /// What the expansion of the attribute uses; not for people, and subject to change at any time.
 #[doc(hidden)]
 pub mod __rt {
-    #[cfg(feature = "backend")]
-    pub use crate::ask::AskAsync;
-    pub use crate::ask::{Ask, Invalidate, Peek, Put};
+    pub use crate::ask::{EntryOf, Invalidate, Peek, Put};
     #[cfg(feature = "backend")]
     pub use crate::backend::{
         Shared,
@@ -107,4 +114,9 @@ pub mod __rt {
     pub use crate::key::{Arg, ByReference as Ref, ByValue as Val, both, key, self_key, type_of};
     pub use crate::outcome::{Ret, cache_err, cache_none, value};
     pub use crate::policy::PolicyBuilder as Policy;
+    pub use crate::tag::tagged;
+    pub use crate::writer::{
+        Returned, cleared, copy_of, finished, forget, forget_async, join, run, run_async, split, update,
+        update_async,
+    };
 }
