@@ -2,10 +2,10 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
-use syn::{Attribute, GenericParam, Generics};
+use syn::{Attribute, GenericParam, Generics, Type};
 
 use crate::expand::{of_its_own, outcome, type_identity, with_patterns_by_reference};
-use crate::plan::{Companion, ImplTraits, Plan};
+use crate::plan::{Companion, Plan};
 use crate::signature::{Argument, mentions};
 
 /// Lints that concern how the user writes, not what is emitted here.
@@ -65,7 +65,7 @@ fn methods(plan: &Plan) -> TokenStream {
     let (visibility, returned) = (&function.visibility, function.returned());
     let (asyncness, suffix, wait) = twins(plan);
     let keyed = Keyed::new(plan);
-    let Keyed { parameters, bindings, generics, .. } = &keyed;
+    let Keyed { parameters, bindings, generics, explicit } = &keyed;
     let (parameter_list, _, bounds) = generics.split_for_impl();
     let value = Ident::new("value", Span::mixed_site());
     let (handle, into_handle) = handle(plan);
@@ -74,13 +74,9 @@ fn methods(plan: &Plan) -> TokenStream {
     } else {
         (quote!(__ask), &None)
     };
-    // Where others are given explicitly, an `impl Trait` cannot have a name, and so not be left out of what is
-    // captured.
-    let named = if keyed.explicit.is_empty() { Keyed::named(plan) } else { Keyed::new(plan) };
-    let Keyed { parameters: named_parameters, generics: named_generics, explicit, .. } = &named;
-    let (named_parameter_list, _, named_bounds) = named_generics.split_for_impl();
-    let all_have_names = !named_parameters.iter().any(|it| mentions(it.ty.clone(), "impl"));
-    let captured = all_have_names.then(|| quote!(+ use<#(#explicit),*>));
+    // So that nothing of the arguments is borrowed; but an `impl Trait` has no name, and must not be left out.
+    let has_unnamed = parameters.iter().any(|it| mentions(it.1.to_token_stream(), "impl"));
+    let captured = (!has_unnamed).then(|| quote!(+ use<#(#explicit),*>));
     let turbofish = keyed.turbofish();
     let (entry_of, entry) = (quote!(Self::__entry #turbofish(#(#bindings),*).#ask), entry(plan));
 
@@ -106,8 +102,8 @@ As for the function."]),
     let (refresh, uncached) = (format_ident!("refresh{suffix}"), format_ident!("uncached{suffix}"));
     quote! {
         #[doc(hidden)]
-        #visibility fn __entry #named_parameter_list(#(#named_parameters),*)
-            -> #handle<impl #private::EntryOf<fn() -> #returned> #captured, ()> #named_bounds
+        #visibility fn __entry #parameter_list(#(#parameters),*)
+            -> #handle<impl #private::EntryOf<fn() -> #returned> #captured, ()> #bounds
         {
             #entry.#into_handle(())
         }
@@ -238,14 +234,11 @@ fn entry(plan: &Plan) -> TokenStream {
 }
 
 /// `name: Type`
-struct Parameter {
-    name: Ident,
-    ty: TokenStream,
-}
+struct Parameter(Ident, Type);
 
 impl ToTokens for Parameter {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        let Self { name, ty } = self;
+        let Self(name, ty) = self;
         tokens.extend(quote!(#name: #ty));
     }
 }
@@ -268,19 +261,6 @@ impl Keyed {
         Self::of(plan, generics, |argument| !plan.is_skipped(argument))
     }
 
-    /// The same, with a name for each `impl Trait`, so that a return type can say what it captures.
-    fn named(plan: &Plan) -> Self {
-        let mut keyed = Self::new(plan);
-        for ImplTraits { argument, named, parameters } in plan.impl_traits() {
-            let mut of_key = keyed.parameters.iter_mut();
-            let Some(parameter) = of_key.find(|it| it.name == argument.binding) else { continue };
-            parameter.ty = named;
-            keyed.explicit.extend(parameters.iter().map(|parameter| parameter.ident.clone()));
-            keyed.generics.params.extend(parameters.into_iter().map(GenericParam::Type));
-        }
-        keyed
-    }
-
     /// All parameters.
     fn all(plan: &Plan) -> Self {
         Self::of(plan, plan.function.signature.generics.clone(), |_| true)
@@ -291,17 +271,14 @@ impl Keyed {
     fn renamed(mut self) -> Self {
         for (parameter, binding) in self.parameters.iter_mut().zip(&mut self.bindings) {
             binding.set_span(Span::mixed_site());
-            parameter.name = binding.clone();
+            parameter.0 = binding.clone();
         }
         self
     }
 
     fn of(plan: &Plan, generics: Generics, is_taken: impl Fn(&Argument) -> bool) -> Self {
         let taken: Vec<_> = plan.arguments.iter().filter(|argument| is_taken(argument)).collect();
-        let parameters = taken
-            .iter()
-            .map(|it| Parameter { name: it.binding.clone(), ty: it.ty.to_token_stream() })
-            .collect();
+        let parameters = taken.iter().map(|it| Parameter(it.binding.clone(), it.ty.clone())).collect();
         let bindings = taken.iter().map(|argument| argument.binding.clone()).collect();
         let explicit = generics.params.iter().filter_map(|parameter| match parameter {
             GenericParam::Type(parameter) => Some(parameter.ident.clone()),

@@ -6,8 +6,8 @@ use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{
-    Expr, ExprCall, ExprField, ExprLit, ExprMethodCall, ExprPath, ExprReference, ExprUnary, FnArg, Lit,
-    LitBool, Path, PathArguments, ReturnType, Token, Type, UnOp, parse_quote,
+    Attribute, Expr, ExprCall, ExprField, ExprLit, ExprMethodCall, ExprPath, ExprReference, ExprUnary, FnArg,
+    Lit, LitBool, Path, PathArguments, ReturnType, Token, Type, UnOp, parse_quote,
 };
 
 use crate::errors::Errors;
@@ -112,9 +112,9 @@ impl Arguments {
                 return Ok(());
             }
         }
-        match target(input.parse()?) {
-            Ok(Target::All(path)) if writes == Writes::Updates => errors.at(path, ONE_KEY),
-            Ok(Target::Tag(text)) if writes == Writes::Updates => errors.at(text, ONE_KEY),
+        let written: Expr = input.parse()?;
+        match target(written.clone()) {
+            Ok(Target::All(_) | Target::Tag(_)) if writes == Writes::Updates => errors.at(written, ONE_KEY),
             Ok(target) => self.targets.push(target),
             Err(error) => errors.add(error),
         }
@@ -167,13 +167,18 @@ pub(crate) fn attribute(
     function: Function,
 ) -> Result<TokenStream, Errors> {
     let mut errors = Errors::default();
-    let Arguments { targets, before, krate } = Arguments::parse(writes, arguments, &mut errors);
+    let Arguments { targets, before, krate } = Arguments::parse(writes, arguments.clone(), &mut errors);
     check(writes, &function, &mut errors);
-    if errors.is_empty() {
-        Ok(Writer { writes, targets, before, krate, function }.expand())
-    } else {
-        Err(errors)
+    if !errors.is_empty() {
+        return Err(errors);
     }
+    // The attribute that is expanded last acts last; a value that was just stored must not be forgotten again.
+    let is_overtaken = |it: &Attribute| Writes::of(it.path()) == Some(Writes::Invalidates);
+    if writes == Writes::Updates && function.attributes.iter().any(is_overtaken) {
+        let Function { attributes, visibility, signature, body } = function;
+        return Ok(quote!(#(#attributes)* #[#krate::updates(#arguments)] #visibility #signature #body));
+    }
+    Ok(Writer { writes, targets, before, krate, function }.expand())
 }
 
 fn check(writes: Writes, function: &Function, errors: &mut Errors) {
@@ -232,7 +237,7 @@ impl Writer {
     // Input, with `get_user(id)`:       Output:
     //
     //     fn save(id: u64) -> R {           fn save(id: u64) -> R {
-    //         BODY                              let entry0 = get_user::__entry(copy_of(&id));
+    //         BODY                              let entry0 = get_user::__entry(Place::of(&id).copy());
     //     }                                     let (kind, success) = {
     //                                               let returned = run(move || -> R { BODY });
     //                                               let kind = finished(Returned::of(&returned).__kind());
@@ -345,7 +350,7 @@ impl Writer {
                 let arguments = call.args.iter().map(|argument| self.copied(argument));
                 let entry = Ident::new("__entry", span);
                 let handle = quote!(#path::#entry #generics(#(#arguments),*));
-                let name = format_ident!("entry{number}", span = Span::mixed_site());
+                let name = format_ident!("entry{number}", span = span);
                 Parts {
                     prepared: quote!(let #name = #handle;),
                     made: Made::Handle(quote!(#name)),
@@ -396,7 +401,7 @@ impl Writer {
             }
             (Made::Handle(handle), Writes::Updates) => {
                 let (update, success) = (does("update"), Ident::new("success", Span::mixed_site()));
-                quote!(#private::#update(#handle, &#success)#wait;)
+                quote!(#private::Success::of(&#success).#update(#handle)#wait;)
             }
             (Made::All(path), _) if self.function.is_async() => {
                 let (function, clear) = (Ident::new("__function", span), Ident::new("clear_async", span));
@@ -446,8 +451,8 @@ impl Writer {
             return argument.to_token_stream();
         }
         let (first, _) = ends(argument);
-        let copy_of = at(first, self.private());
-        quote_spanned!(first=> #copy_of::copy_of(&#argument))
+        let private = at(first, self.private());
+        quote_spanned!(first=> #private::Place::of(&#argument).copy())
     }
 
     /// Whether this is an argument of the function, or a field of one.

@@ -14,6 +14,7 @@
 //! ```
 //!
 //! - The attribute [`cached`](macro@cached): every option, with examples.
+//! - The attributes [`invalidates`](macro@invalidates) and [`updates`](macro@updates): writers, and what they change.
 //! - The [`store`]: statistics of all functions, limits over all of them, an off switch.
 //! - Module `backend` (feature `backend`): entries outside the process, in memcached, Redis or a file.
 //! - Module `testing` (feature `testing`): a store of a test's own, and a clock that moves when told to.
@@ -116,7 +117,6 @@ pub mod __rt {
     pub use crate::policy::PolicyBuilder as Policy;
     pub use crate::tag::tagged;
     pub use crate::writer::{
-        Returned, cleared, copy_of, finished, forget, forget_async, join, run, run_async, split, update,
-        update_async,
+        Place, Returned, Success, cleared, finished, forget, forget_async, join, run, run_async, split,
     };
 }

@@ -32,9 +32,22 @@ pub trait Copied: Clone {}
 #[diagnostic::do_not_recommend]
 impl<T: Clone> Copied for T {}
 
-/// An argument of a writer for its entries, while the body has another one.
-pub fn copy_of<T: Copied>(argument: &T) -> T {
-    argument.clone()
+/// An argument of a writer, or a part of one, of which its entries get a copy while the body has it.
+pub struct Place<'a, T>(&'a T);
+
+impl<'a, T> Place<'a, T> {
+    #[must_use]
+    pub const fn of(argument: &'a T) -> Self {
+        Self(argument)
+    }
+
+    #[must_use]
+    pub fn copy(self) -> T
+    where
+        T: Copied,
+    {
+        self.0.clone()
+    }
 }
 
 /// How what a writer returns is taken apart. Zero-sized.
@@ -112,8 +125,11 @@ always!(OfPlain OfFuture);
             attribute on an `async fn` that it calls"
 )]
 pub trait Finished {}
+#[diagnostic::do_not_recommend]
 impl<T, E> Finished for OfResult<T, E> {}
+#[diagnostic::do_not_recommend]
 impl<T> Finished for OfOption<T> {}
+#[diagnostic::do_not_recommend]
 impl<R> Finished for OfPlain<R> {}
 
 /// The kind of what a writer returns; the one place where one that cannot be judged is an error.
@@ -222,6 +238,7 @@ impl<E: Entry, F> AnyHandle for AsyncHandle<E, F> {
     note = "make the writer an `async fn`, or await `invalidate` where it is called from"
 )]
 pub trait Blocking {}
+#[diagnostic::do_not_recommend]
 impl<E, F> Blocking for Handle<E, F> {}
 
 /// Forgets an entry after, or before, a body that is not awaited.
@@ -240,6 +257,7 @@ pub fn forget_async<H: AnyHandle>(handle: H) -> impl Future<Output = bool> + Sen
     note = "make the writer an `async fn`, or await `clear` where it is called from"
 )]
 pub trait Done {}
+#[diagnostic::do_not_recommend]
 impl Done for () {}
 
 /// What a companion was called for has been done when it returned.
@@ -256,39 +274,51 @@ pub trait FromSuccess<T> {
     fn from_success(success: T) -> Self;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> FromSuccess<T> for T {
     fn from_success(success: T) -> T {
         success
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> FromSuccess<T> for Option<T> {
     fn from_success(success: T) -> Self {
         Some(success)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T, E> FromSuccess<T> for Result<T, E> {
     fn from_success(success: T) -> Self {
         Ok(success)
     }
 }
 
-/// Stores what a writer returned.
-pub fn update<H: AnyHandle + Blocking, T: Cloneable>(handle: H, success: &T)
-where
-    H::Returned: FromSuccess<T>,
-{
-    handle.entry().update(H::Returned::from_success(success.clone()));
-}
+/// What a writer returned, to be stored. Its type is known before that of what is stored is asked for, so that one
+/// that does not fit is an error in words.
+pub struct Success<'a, T>(&'a T);
 
-/// The same where it can be awaited.
-pub fn update_async<H: AnyHandle, T: Cloneable>(
-    handle: H,
-    success: &T,
-) -> impl Future<Output = ()> + Send + use<H, T>
-where
-    H::Returned: FromSuccess<T>,
-{
-    handle.entry().update_async(H::Returned::from_success(success.clone()))
+impl<'a, T> Success<'a, T> {
+    #[must_use]
+    pub const fn of(success: &'a T) -> Self {
+        Self(success)
+    }
+
+    pub fn update<H: AnyHandle + Blocking>(self, handle: H)
+    where
+        T: Cloneable,
+        H::Returned: FromSuccess<T>,
+    {
+        handle.entry().update(H::Returned::from_success(self.0.clone()));
+    }
+
+    /// The same where it can be awaited.
+    pub fn update_async<H: AnyHandle>(self, handle: H) -> impl Future<Output = ()> + Send + use<H, T>
+    where
+        T: Cloneable,
+        H::Returned: FromSuccess<T>,
+    {
+        handle.entry().update_async(H::Returned::from_success(self.0.clone()))
+    }
 }

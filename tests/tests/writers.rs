@@ -549,7 +549,7 @@ fn several_attributes_and_several_targets_are_done_together() {
         id
     }
     #[updates(users::get(id))]
-    #[invalidates(users::list)]
+    #[invalidates(users::list, users::get(id))]
     #[invalidates(tag("user:{id}"), tag("user:{}", id + 1))]
     fn save(id: u64) -> User {
         user(id, "saved")
