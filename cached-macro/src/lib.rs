@@ -38,17 +38,17 @@ pub fn invalidates(
     arguments: proc_macro::TokenStream,
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
-    writer(Writes::Invalidates, arguments.into(), &item.into()).into()
+    writer(Writes::Invalidates, &arguments.into(), &item.into()).into()
 }
 
 /// Its documentation is where it is used from: `cached_runtime::updates`.
 #[proc_macro_attribute]
 pub fn updates(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    writer(Writes::Updates, arguments.into(), &item.into()).into()
+    writer(Writes::Updates, &arguments.into(), &item.into()).into()
 }
 
 /// An attribute of a writer.
-fn writer(writes: Writes, arguments: TokenStream, item: &TokenStream) -> TokenStream {
+fn writer(writes: Writes, arguments: &TokenStream, item: &TokenStream) -> TokenStream {
     let Ok(function) = syn::parse2::<Function>(item.clone()) else {
         let mut errors = Errors::default();
         let attribute = writes.attribute();

@@ -280,13 +280,11 @@ fn shared(options: &Options) -> Option<Shared> {
 
 /// A tag as a `String`: a text with arguments in it, or anything that can be displayed.
 pub(crate) fn text(parts: &[Expr]) -> TokenStream {
-    match parts {
-        [Expr::Lit(ExprLit { lit: Lit::Str(_), .. }), ..] => quote!(::std::format!(#(#parts),*)),
-        _ => {
-            let (first, _) = ends(&parts.first());
-            quote_spanned!(first=> ::std::string::ToString::to_string(#(&#parts)*))
-        }
+    if let [Expr::Lit(ExprLit { lit: Lit::Str(_), .. }), ..] = parts {
+        return quote!(::std::format!(#(#parts),*));
     }
+    let (first, _) = ends(&parts.first());
+    quote_spanned!(first=> ::std::string::ToString::to_string(#(&#parts)*))
 }
 
 /// A tuple of whatever size; the runtime knows those of up to eight.

@@ -163,7 +163,7 @@ fn is_text(expression: &Expr) -> bool {
 /// The attribute: the function with what is to be done around its body.
 pub(crate) fn attribute(
     writes: Writes,
-    arguments: TokenStream,
+    arguments: &TokenStream,
     function: Function,
 ) -> Result<TokenStream, Errors> {
     let mut errors = Errors::default();

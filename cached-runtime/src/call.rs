@@ -520,7 +520,9 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     /// Stores a value, if there is one, whatever is being computed; returns whether it was stored.
     pub(crate) fn put_copy(self, admitted: Option<NewValue<O::Stored>>) -> bool {
         let Some(Target { table, hash, mut key }) = self.target else { return false };
-        key.iter_mut().for_each(|key| table.renew(key));
+        if let Some(key) = &mut key {
+            table.renew(key);
+        }
         let (stored, ()) = with_guard(|guard| {
             table.store(hash, admitted, guard, |writer| {
                 // What is being computed must not replace the value.

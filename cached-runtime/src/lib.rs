@@ -71,7 +71,12 @@ mod store;
 mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[expect(missing_docs, reason = "seen by the expansion alone")]
+#[expect(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::unused_self,
+    reason = "seen by the expansion alone"
+)]
 mod writer;
 
 #[cfg(feature = "backend")]

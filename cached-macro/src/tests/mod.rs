@@ -23,7 +23,7 @@ fn expand(item: &str) -> TokenStream {
     };
     let item = quote::quote!(#item);
     match writes {
-        Some(writes) => crate::writer(writes, arguments, &item),
+        Some(writes) => crate::writer(writes, &arguments, &item),
         None => crate::attribute(&arguments, &item, || Some(Place::Outside)),
     }
 }

@@ -89,7 +89,7 @@ fn check(arguments: &TokenStream, function: &TokenStream, function_is_rust: bool
     let places = [|| None, || Some(Place::Outside), || Some(Place::Impl), || Some(Place::Trait)];
     let expansions = places.map(|place| attribute(arguments, function, place)).into_iter();
     let writers = [Writes::Invalidates, Writes::Updates];
-    for expansion in expansions.chain(writers.map(|it| writer(it, arguments.clone(), function))) {
+    for expansion in expansions.chain(writers.map(|it| writer(it, arguments, function))) {
         let refused = expansion.to_string().contains("compile_error");
         if refused {
             let rest = expansion.to_string();
