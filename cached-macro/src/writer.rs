@@ -12,7 +12,7 @@ use syn::{
 
 use crate::errors::Errors;
 use crate::plan::{at, ends, text};
-use crate::signature::{Function, by_reference, is_shared, is_shared_receiver, mentions};
+use crate::signature::{Function, by_reference, is_shared, is_shared_receiver, with_impl_traits};
 
 /// Which of the two attributes it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -295,16 +295,14 @@ impl Writer {
         if self.function.is_unsafe() {
             body = quote!({ #[allow(unused_unsafe)] unsafe #body });
         }
-        // A type without a name is inferred.
-        let returned = (!mentions(self.function.signature.output.to_token_stream(), "impl"))
-            .then(|| self.function.returned())
-            .map(|returned| quote!(-> #returned));
+        // What has no name is inferred.
+        let returned = with_impl_traits(self.function.returned().into_token_stream(), &mut |_| quote!(_));
         // What the body takes is dropped when it ends, before anything is done after it.
         let by_move = (!self.needs_receivers()).then(|| quote!(move));
         if self.function.is_async() {
-            quote!(#private::run_async(async #by_move || #returned #body).await)
+            quote!(#private::run_async(async #by_move || -> #returned #body).await)
         } else {
-            quote!(#private::run(#by_move || #returned #body))
+            quote!(#private::run(#by_move || -> #returned #body))
         }
     }
 

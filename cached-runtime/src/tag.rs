@@ -16,7 +16,8 @@ use crate::key::Part;
 use crate::store::Inner;
 
 /// Half a megabyte, once a tag is used. With thirty thousand invalidations in an entry's life, one entry in three
-/// is lost to others' tags; with three thousand, one in a hundred and twenty.
+/// is lost to others' tags; with three thousand, one in a hundred and
+/// thirty.
 const PLACES: usize = 1 << 16;
 
 /// The number of the last invalidation of any tag, and of those at each place.
@@ -96,5 +97,59 @@ impl<P: Part, const N: usize> Part for Tagged<'_, P, N> {
     }
     fn renew(owned: &mut Self::Owned) {
         owned.since = NUMBER.load(Acquire);
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::key::{Arg, key};
+
+    fn of<const N: usize>(tags: [&str; N]) -> TaggedKey<(), N> {
+        tagged((), &|| tags.map(str::to_owned)).own()
+    }
+
+    fn same_of<P: Part>(_: &P) -> fn(&P::Owned, &P::Owned) -> bool {
+        P::same
+    }
+
+    #[test]
+    fn few_entries_are_lost_to_the_tags_of_others_and_none_is_kept() {
+        let _own = crate::testing::isolated();
+        let names: Vec<_> = (0..2000).map(|n| format!("own:{n}")).collect();
+        let keys: Vec<_> = names.iter().map(|name| of([name])).collect();
+        (0..3000).for_each(|n| invalidate(Inner::current(), &format!("other:{n}")));
+        let lost = keys.iter().filter(|key| !key.is_live()).count();
+        assert!(lost < 2000 / 20, "{lost} of 2000");
+        names.iter().for_each(|name| invalidate(Inner::current(), name));
+        assert!(!keys.iter().any(TaggedKey::is_live));
+        assert!(names.iter().all(|name| of([name]).is_live()));
+    }
+
+    #[test]
+    fn one_of_several_tags_is_enough() {
+        let _own = crate::testing::isolated();
+        for tag in ["a", "b", "c"] {
+            let mut key = of(["a", "b", "c"]);
+            assert!(key.is_live());
+            invalidate(Inner::current(), tag);
+            assert!(!key.is_live(), "{tag}");
+            <Tagged<'_, (), 3> as Part>::renew(&mut key);
+            assert!(key.is_live());
+        }
+    }
+
+    #[test]
+    fn a_tagged_key_is_the_key_but_for_being_found() {
+        let _own = crate::testing::isolated();
+        let number = 7;
+        let tags = || ["a".to_owned()];
+        let part = tagged((key(Arg::new(&number).__view()),), &tags);
+        let (old, same) = (part.own(), same_of(&part));
+        invalidate(Inner::current(), "a");
+        let new = part.own();
+        assert!(!part.matches(&old) && part.matches(&new));
+        // So that the new one takes the place of the old one.
+        assert!(same(&old, &new));
     }
 }

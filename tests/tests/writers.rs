@@ -452,6 +452,19 @@ fn signatures_of_every_kind_stay_as_they_are() {
     unsafe fn dangerous(id: u64) -> u64 {
         id
     }
+    #[invalidates(users::get(id))]
+    fn partly_unnamed(
+        id: u64,
+        text: &str,
+    ) -> Result<impl Iterator<Item = u64> + use<>, std::num::ParseIntError> {
+        let number = text.parse::<u64>()?;
+        Ok(std::iter::once(number + id))
+    }
+    #[invalidates(users::get(id))]
+    async fn later(id: u64, text: &str) -> Result<&str, impl Error + use<>> {
+        ready(()).await;
+        text.parse::<u64>().map(|_| text)
+    }
     #[invalidates(users::get(a), users::get(b))]
     #[must_use]
     fn pattern((a, b): (u64, u64), mut c: u64, _: &str) -> u64 {
@@ -459,14 +472,17 @@ fn signatures_of_every_kind_stay_as_they_are() {
         c
     }
     let _own = testing::isolated();
-    users::fill(&[1, 2, 3, 4, 5, 6]);
+    users::fill(&[1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(unnamed(1)(), 1);
     assert_eq!(borrowed(2, &mut "a".to_owned()), "a2");
     assert_eq!(lifetimes(&3, ""), Ok(&3));
     // SAFETY: it does nothing.
     assert_eq!(unsafe { dangerous(4) }, 4);
     assert_eq!(pattern((5, 6), 1, ""), 12);
-    assert_eq!(users::there(&[1, 2, 3, 4, 5, 6]), [false; 6]);
+    assert!(partly_unnamed(7, "x").is_err() && users::get::peek(7).is_some());
+    assert_eq!(partly_unnamed(7, "1").unwrap().collect::<Vec<_>>(), [8]);
+    assert_eq!(block_on(later(8, "1")).unwrap(), "1");
+    assert_eq!(users::there(&[1, 2, 3, 4, 5, 6, 7, 8]), [false; 8]);
 }
 
 #[test]
