@@ -121,7 +121,9 @@ mod tests {
         (0..3000).for_each(|n| invalidate(Inner::current(), &format!("other:{n}")));
         let lost = keys.iter().filter(|key| !key.is_live()).count();
         assert!(lost < 2000 / 20, "{lost} of 2000");
-        names.iter().for_each(|name| invalidate(Inner::current(), name));
+        for name in &names {
+            invalidate(Inner::current(), name);
+        }
         assert!(!keys.iter().any(TaggedKey::is_live));
         assert!(names.iter().all(|name| of([name]).is_live()));
     }
