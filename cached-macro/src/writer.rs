@@ -122,7 +122,31 @@ impl Arguments {
     }
 }
 
+const NOT_THE_CALL: &str = "name what is cached, without what is done to it: `get_user(id)`, `list_users`, \
+     `self.load_cache(id)`";
+
+/// The companion's, or a handle's, own calls.
+fn is_call_of_ours(name: &Ident) -> bool {
+    ["invalidate", "clear", "put", "refresh"].iter().any(|call| name == call)
+}
+
 fn target(expression: Expr) -> syn::Result<Target> {
+    let last = |path: &ExprPath| match &path.path.segments {
+        segments if segments.len() > 1 => segments.last().map(|it| it.ident.clone()),
+        _ => None,
+    };
+    let name = match &expression {
+        Expr::MethodCall(call) => Some(call.method.clone()),
+        Expr::Path(path) => last(path),
+        Expr::Call(call) => match &*call.func {
+            Expr::Path(path) => last(path),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(name) = name.filter(is_call_of_ours) {
+        return Err(syn::Error::new_spanned(name, NOT_THE_CALL));
+    }
     match expression {
         Expr::Path(ExprPath { qself: None, path, .. }) => Ok(Target::All(path)),
         Expr::MethodCall(call) => Ok(Target::Method(call)),

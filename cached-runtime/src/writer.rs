@@ -210,13 +210,22 @@ impl<R> Plain<R> {
 }
 
 /// The handle of a function or a method, `async` or not.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the handle of a cached method",
+    label = "this returns no handle",
+    note = "name the method that the option `handle = ...` of `#[cached]` adds"
+)]
 pub trait AnyHandle {
+    /// How its calls are made.
+    type Way;
     type Returned;
     type Entry: Entry<Returned = Self::Returned>;
     fn entry(self) -> Self::Entry;
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Entry, F> AnyHandle for Handle<E, F> {
+    type Way = Called;
     type Returned = E::Returned;
     type Entry = E;
     fn entry(self) -> E {
@@ -224,7 +233,9 @@ impl<E: Entry, F> AnyHandle for Handle<E, F> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Entry, F> AnyHandle for AsyncHandle<E, F> {
+    type Way = Awaited;
     type Returned = E::Returned;
     type Entry = E;
     fn entry(self) -> E {
@@ -239,10 +250,13 @@ impl<E: Entry, F> AnyHandle for AsyncHandle<E, F> {
 )]
 pub trait Blocking {}
 #[diagnostic::do_not_recommend]
-impl<E, F> Blocking for Handle<E, F> {}
+impl Blocking for Called {}
+
+pub struct Called;
+pub struct Awaited;
 
 /// Forgets an entry after, or before, a body that is not awaited.
-pub fn forget<H: AnyHandle + Blocking>(handle: H) {
+pub fn forget<H: AnyHandle<Way: Blocking>>(handle: H) {
     handle.entry().invalidate();
 }
 
@@ -305,7 +319,7 @@ impl<'a, T> Success<'a, T> {
         Self(success)
     }
 
-    pub fn update<H: AnyHandle + Blocking>(self, handle: H)
+    pub fn update<H: AnyHandle<Way: Blocking>>(self, handle: H)
     where
         T: Cloneable,
         H::Returned: FromSuccess<T>,
