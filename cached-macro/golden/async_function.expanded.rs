@@ -23,6 +23,7 @@ async fn page(slug: &str) -> Result<Page, Error> {
 struct page {}
 #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl page {
+    #[doc(hidden)]
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
             ::core::concat!(::core::module_path!(), "::page"),
@@ -31,10 +32,13 @@ impl page {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Result<Page, Error>>>(
+    #[doc(hidden)]
+    fn __entry(
         slug: &str,
-        ask: __Ask,
-    ) -> __Ask::Answer {
+    ) -> ::cached_runtime::AsyncHandle<
+        impl ::cached_runtime::__rt::EntryOf<fn() -> Result<Page, Error>> + use<>,
+        (),
+    > {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -48,19 +52,19 @@ impl page {
                     ),
                 ),
             )
-            .ask(ask)
+            .handle_async(())
     }
     /// Forgets one key; returns whether a fresh value was there.
     async fn invalidate(slug: &str) -> bool {
-        Self::__entry(slug, ::cached_runtime::__rt::Invalidate)
+        Self::__entry(slug).__ask(::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     async fn peek(slug: &str) -> ::core::option::Option<Result<Page, Error>> {
-        Self::__entry(slug, ::cached_runtime::__rt::Peek)
+        Self::__entry(slug).__ask(::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     async fn put(slug: &str, value: Result<Page, Error>) {
-        Self::__entry(slug, ::cached_runtime::__rt::Put(value))
+        Self::__entry(slug).__ask(::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     async fn refresh(slug: &str) -> Result<Page, Error> {

@@ -31,7 +31,8 @@ pub async fn page(slug: &str) -> Result<Page, Error> {
 pub struct page {}
 #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl page {
-    fn __function() -> &'static ::cached_runtime::__rt::Function {
+    #[doc(hidden)]
+    pub fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __SHARED: ::cached_runtime::__rt::Shared = ::cached_runtime::__rt::Shared::new(
                 &PAGES,
             )
@@ -47,10 +48,14 @@ impl page {
             .shared(&__SHARED);
         &__FUNCTION
     }
-    async fn __entry<
-        __Ask: ::cached_runtime::__rt::AskAsync<fn() -> Result<Page, Error>>,
-    >(slug: &str, ask: __Ask) -> __Ask::Answer {
-        let asked = Self::__function()
+    #[doc(hidden)]
+    pub fn __entry(
+        slug: &str,
+    ) -> ::cached_runtime::AsyncHandle<
+        impl ::cached_runtime::__rt::EntryOf<fn() -> Result<Page, Error>> + use<>,
+        (),
+    > {
+        Self::__function()
             .entry_shared(
                 ::cached_runtime::__rt::coded(
                     ::core::marker::PhantomData::<::cached_runtime::__rt::Json>,
@@ -68,20 +73,19 @@ impl page {
                     ),
                 ),
             )
-            .ask_async(ask);
-        asked.await
+            .handle_async(())
     }
     /// Forgets one key; returns whether a fresh value was there.
     pub async fn invalidate(slug: &str) -> bool {
-        Self::__entry(slug, ::cached_runtime::__rt::Invalidate).await
+        Self::__entry(slug).__ask_async(::cached_runtime::__rt::Invalidate).await
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     pub async fn peek(slug: &str) -> ::core::option::Option<Result<Page, Error>> {
-        Self::__entry(slug, ::cached_runtime::__rt::Peek).await
+        Self::__entry(slug).__ask_async(::cached_runtime::__rt::Peek).await
     }
     /// Stores a value as if the body had returned it.
     pub async fn put(slug: &str, value: Result<Page, Error>) {
-        Self::__entry(slug, ::cached_runtime::__rt::Put(value)).await
+        Self::__entry(slug).__ask_async(::cached_runtime::__rt::Put(value)).await
     }
     /// Computes and stores anew.
     pub async fn refresh(slug: &str) -> Result<Page, Error> {

@@ -27,6 +27,7 @@ where
 struct show {}
 #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl show {
+    #[doc(hidden)]
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
             ::core::concat!(::core::module_path!(), "::show"),
@@ -34,10 +35,13 @@ impl show {
         );
         &__FUNCTION
     }
-    fn __entry<T, const N: usize, __Ask: ::cached_runtime::__rt::Ask<fn() -> String>>(
+    #[doc(hidden)]
+    fn __entry<T, const N: usize>(
         thing: &T,
-        ask: __Ask,
-    ) -> __Ask::Answer
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::EntryOf<fn() -> String> + use<T, N>,
+        (),
+    >
     where
         T: Key + Display,
     {
@@ -56,28 +60,28 @@ impl show {
                     ),
                 ),
             )
-            .ask(ask)
+            .handle(())
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate<T, const N: usize>(thing: &T) -> bool
     where
         T: Key + Display,
     {
-        Self::__entry::<T, N, _>(thing, ::cached_runtime::__rt::Invalidate)
+        Self::__entry::<T, N>(thing).__ask(::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek<T, const N: usize>(thing: &T) -> ::core::option::Option<String>
     where
         T: Key + Display,
     {
-        Self::__entry::<T, N, _>(thing, ::cached_runtime::__rt::Peek)
+        Self::__entry::<T, N>(thing).__ask(::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put<T, const N: usize>(thing: &T, value: String)
     where
         T: Key + Display,
     {
-        Self::__entry::<T, N, _>(thing, ::cached_runtime::__rt::Put(value))
+        Self::__entry::<T, N>(thing).__ask(::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh<T, const N: usize>(thing: &T) -> String

@@ -34,6 +34,7 @@ fn area(arg0: (u32, u32), mut scale: u32, arg2: u8) -> u32 {
 struct area {}
 #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl area {
+    #[doc(hidden)]
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
             ::core::concat!(::core::module_path!(), "::area"),
@@ -41,12 +42,15 @@ impl area {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> u32>>(
+    #[doc(hidden)]
+    fn __entry(
         arg0: (u32, u32),
         scale: u32,
         arg2: u8,
-        ask: __Ask,
-    ) -> __Ask::Answer {
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::EntryOf<fn() -> u32> + use<>,
+        (),
+    > {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -68,19 +72,19 @@ impl area {
                     ),
                 ),
             )
-            .ask(ask)
+            .handle(())
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate(arg0: (u32, u32), scale: u32, arg2: u8) -> bool {
-        Self::__entry(arg0, scale, arg2, ::cached_runtime::__rt::Invalidate)
+        Self::__entry(arg0, scale, arg2).__ask(::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek(arg0: (u32, u32), scale: u32, arg2: u8) -> ::core::option::Option<u32> {
-        Self::__entry(arg0, scale, arg2, ::cached_runtime::__rt::Peek)
+        Self::__entry(arg0, scale, arg2).__ask(::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put(arg0: (u32, u32), scale: u32, arg2: u8, value: u32) {
-        Self::__entry(arg0, scale, arg2, ::cached_runtime::__rt::Put(value))
+        Self::__entry(arg0, scale, arg2).__ask(::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(arg0: (u32, u32), scale: u32, arg2: u8) -> u32 {

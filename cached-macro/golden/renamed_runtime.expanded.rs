@@ -17,6 +17,7 @@ fn item(id: u64) -> Item {
 struct item {}
 #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl item {
+    #[doc(hidden)]
     fn __function() -> &'static prelude::cache::__rt::Function {
         static __FUNCTION: prelude::cache::__rt::Function = prelude::cache::__rt::Function::new(
             ::core::concat!(::core::module_path!(), "::item"),
@@ -24,10 +25,13 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: prelude::cache::__rt::Ask<fn() -> Item>>(
+    #[doc(hidden)]
+    fn __entry(
         id: u64,
-        ask: __Ask,
-    ) -> __Ask::Answer {
+    ) -> prelude::cache::Handle<
+        impl prelude::cache::__rt::EntryOf<fn() -> Item> + use<>,
+        (),
+    > {
         Self::__function()
             .entry(
                 prelude::cache::__rt::value(
@@ -40,19 +44,19 @@ impl item {
                     ),
                 ),
             )
-            .ask(ask)
+            .handle(())
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate(id: u64) -> bool {
-        Self::__entry(id, prelude::cache::__rt::Invalidate)
+        Self::__entry(id).__ask(prelude::cache::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek(id: u64) -> ::core::option::Option<Item> {
-        Self::__entry(id, prelude::cache::__rt::Peek)
+        Self::__entry(id).__ask(prelude::cache::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put(id: u64, value: Item) {
-        Self::__entry(id, prelude::cache::__rt::Put(value))
+        Self::__entry(id).__ask(prelude::cache::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(id: u64) -> Item {

@@ -25,6 +25,7 @@ fn item(id: u64) -> Result<Item, Error> {
 struct item {}
 #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl item {
+    #[doc(hidden)]
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
             "catalog.item",
@@ -37,10 +38,13 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Result<Item, Error>>>(
+    #[doc(hidden)]
+    fn __entry(
         id: u64,
-        ask: __Ask,
-    ) -> __Ask::Answer {
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::EntryOf<fn() -> Result<Item, Error>> + use<>,
+        (),
+    > {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::cache_err(
@@ -59,19 +63,19 @@ impl item {
             .timeout_of(|item| item.max_age())
             .cache_if(Item::is_complete)
             .weigh(|item| item.len())
-            .ask(ask)
+            .handle(())
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate(id: u64) -> bool {
-        Self::__entry(id, ::cached_runtime::__rt::Invalidate)
+        Self::__entry(id).__ask(::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek(id: u64) -> ::core::option::Option<Result<Item, Error>> {
-        Self::__entry(id, ::cached_runtime::__rt::Peek)
+        Self::__entry(id).__ask(::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put(id: u64, value: Result<Item, Error>) {
-        Self::__entry(id, ::cached_runtime::__rt::Put(value))
+        Self::__entry(id).__ask(::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(id: u64) -> Result<Item, Error> {

@@ -22,6 +22,7 @@ fn load(db: &impl Db, id: u64) -> Row {
 struct load {}
 #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl load {
+    #[doc(hidden)]
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
             ::core::concat!(::core::module_path!(), "::load"),
@@ -29,10 +30,13 @@ impl load {
         );
         &__FUNCTION
     }
-    fn __entry<Impl0: Db, __Ask: ::cached_runtime::__rt::Ask<fn() -> Row>>(
+    #[doc(hidden)]
+    fn __entry<Impl0: Db>(
         id: u64,
-        ask: __Ask,
-    ) -> __Ask::Answer {
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::EntryOf<fn() -> Row> + use<Impl0>,
+        (),
+    > {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -48,19 +52,19 @@ impl load {
                     ),
                 ),
             )
-            .ask(ask)
+            .handle(())
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate<Impl0: Db>(id: u64) -> bool {
-        Self::__entry::<Impl0, _>(id, ::cached_runtime::__rt::Invalidate)
+        Self::__entry::<Impl0>(id).__ask(::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek<Impl0: Db>(id: u64) -> ::core::option::Option<Row> {
-        Self::__entry::<Impl0, _>(id, ::cached_runtime::__rt::Peek)
+        Self::__entry::<Impl0>(id).__ask(::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put<Impl0: Db>(id: u64, value: Row) {
-        Self::__entry::<Impl0, _>(id, ::cached_runtime::__rt::Put(value))
+        Self::__entry::<Impl0>(id).__ask(::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(db: &impl Db, id: u64) -> Row {

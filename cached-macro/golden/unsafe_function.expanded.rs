@@ -25,17 +25,21 @@ pub unsafe fn read(address: usize) -> u8 {
 pub struct read {}
 #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl read {
-    fn __function() -> &'static ::cached_runtime::__rt::Function {
+    #[doc(hidden)]
+    pub fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
             ::core::concat!(::core::module_path!(), "::read"),
             ::cached_runtime::__rt::Policy::new(),
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> u8>>(
+    #[doc(hidden)]
+    pub fn __entry(
         address: usize,
-        ask: __Ask,
-    ) -> __Ask::Answer {
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::EntryOf<fn() -> u8> + use<>,
+        (),
+    > {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -48,19 +52,19 @@ impl read {
                     ),
                 ),
             )
-            .ask(ask)
+            .handle(())
     }
     /// Forgets one key; returns whether a fresh value was there.
     pub fn invalidate(address: usize) -> bool {
-        Self::__entry(address, ::cached_runtime::__rt::Invalidate)
+        Self::__entry(address).__ask(::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     pub fn peek(address: usize) -> ::core::option::Option<u8> {
-        Self::__entry(address, ::cached_runtime::__rt::Peek)
+        Self::__entry(address).__ask(::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     pub fn put(address: usize, value: u8) {
-        Self::__entry(address, ::cached_runtime::__rt::Put(value))
+        Self::__entry(address).__ask(::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     /**

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::Type;
+use syn::{Expr, ExprLit, Lit, Type};
 
 use crate::borrows::{Depth, depth};
 use crate::errors::{Errors, nearest};
@@ -155,6 +155,9 @@ fn with_backend(options: &Options, errors: &mut Errors) {
             errors.at(&option, format!("`{option}` is for entries in a backend: it needs a `backend`"));
         }
     }
+    if let (Some(_), Some(tags)) = (&options.backend, &options.tags) {
+        errors.at(&tags.name, "`tags` are not available yet together with a `backend`");
+    }
     if let (Some(lease), Some(single_flight)) = (&options.lease, &options.single_flight)
         && !single_flight.value
     {
@@ -198,6 +201,32 @@ pub(crate) fn put(skipped: &[Ident], options: &Options, errors: &mut Errors) {
         );
         errors.at(found, message);
     }
+}
+
+/// Notes tags that need what the companion is not given.
+pub(crate) fn tags(skipped: &[Ident], options: &Options, errors: &mut Errors) {
+    for tag in options.tags.iter().flat_map(|tags| &tags.value) {
+        let found = match tag {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+                skipped.iter().find(|name| captures(&text.value(), name)).cloned()
+            }
+            other => mentioned(skipped, other.to_token_stream()),
+        };
+        if let Some(found) = found {
+            let message = format!(
+                "`{found}` is skipped, so that the companion's `put` does not have it: \
+                 make the tag of arguments that are part of the key, or do not skip it"
+            );
+            errors.at(tag, message);
+        }
+    }
+}
+
+/// Whether a format string has this name in it.
+fn captures(text: &str, name: &Ident) -> bool {
+    let text = text.replace("{{", "").replace("}}", "");
+    let captured = text.split('{').skip(1).filter_map(|rest| rest.split(['}', ':']).next());
+    captured.map(str::trim).any(|captured| name == captured)
 }
 
 /// The first of some names that an expression mentions for certain: what is in a block, or after a `|` or a

@@ -6,7 +6,7 @@ use syn::{Attribute, GenericParam, Generics, Type};
 
 use crate::expand::{of_its_own, outcome, type_identity, with_patterns_by_reference};
 use crate::plan::{Companion, Plan};
-use crate::signature::Argument;
+use crate::signature::{Argument, mentions};
 
 /// Lints that concern how the user writes, not what is emitted here.
 fn quiet(plan: &Plan) -> TokenStream {
@@ -19,8 +19,8 @@ fn quiet(plan: &Plan) -> TokenStream {
 //     struct item {}
 //     impl item {
 //         fn __function() -> &'static Function { STATIC }
-//         fn __entry<A: Ask<fn() -> R>>(id: u64, ask: A) -> A::Answer { ENTRY.ask(ask) }
-//         fn invalidate(id: u64) -> bool { Self::__entry(id, Invalidate) }
+//         fn __entry(id: u64) -> Handle<impl EntryOf<fn() -> R> + use<>, ()> { ENTRY.handle(()) }
+//         fn invalidate(id: u64) -> bool { Self::__entry(id).__ask(Invalidate) }
 //         …
 //     }
 pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
@@ -41,7 +41,8 @@ pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
         #(#attributes)*
         #quiet
         impl #name {
-            fn __function() -> &'static #private::Function #of_its_own
+            #[doc(hidden)]
+            #visibility fn __function() -> &'static #private::Function #of_its_own
 
             #methods
 
@@ -66,25 +67,18 @@ fn methods(plan: &Plan) -> TokenStream {
     let keyed = Keyed::new(plan);
     let Keyed { parameters, bindings, generics, explicit } = &keyed;
     let (parameter_list, _, bounds) = generics.split_for_impl();
-    let entry = entry(plan);
-    let generic_parameters = generics.params.iter();
-    // Its type is inferred, but must not be left out where the others are given.
-    let turbofish = (!explicit.is_empty()).then(|| quote!(::<#(#explicit,)* _>));
     let value = Ident::new("value", Span::mixed_site());
-    let ask = Ident::new("ask", Span::mixed_site());
-    let asking = if plan.shared.is_some() && function.is_async() {
-        let asked = Ident::new("asked", Span::mixed_site());
-        // What is borrowed from the arguments is not held while it waits.
-        Asking {
-            asyncness: Some(quote!(async)),
-            ask: quote!(AskAsync),
-            wait: Some(quote!(.await)),
-            answer: quote!(let #asked = #entry.ask_async(#ask); #asked.await),
-        }
+    let (handle, into_handle) = handle(plan);
+    let (ask, waits) = if plan.shared.is_some() && function.is_async() {
+        (quote!(__ask_async), &wait)
     } else {
-        Asking { asyncness: None, ask: quote!(Ask), wait: None, answer: quote!(#entry.ask(#ask)) }
+        (quote!(__ask), &None)
     };
-    let Asking { asyncness: asks_async, ask: trait_of_asks, wait: waits, answer } = asking;
+    // So that nothing of the arguments is borrowed; but an `impl Trait` has no name, and must not be left out.
+    let has_unnamed = parameters.iter().any(|it| mentions(it.1.to_token_stream(), "impl"));
+    let captured = (!has_unnamed).then(|| quote!(+ use<#(#explicit),*>));
+    let turbofish = keyed.turbofish();
+    let (entry_of, entry) = (quote!(Self::__entry #turbofish(#(#bindings),*).#ask), entry(plan));
 
     let all = Keyed::all(plan).renamed();
     let Keyed { parameters: all_parameters, bindings: all_bindings, generics: all_generics, .. } = &all;
@@ -107,25 +101,26 @@ As for the function."]),
     let call = if function.is_async() { call } else { quote!(move || #call) };
     let (refresh, uncached) = (format_ident!("refresh{suffix}"), format_ident!("uncached{suffix}"));
     quote! {
-        #asks_async fn __entry<#(#generic_parameters,)* __Ask: #private::#trait_of_asks<fn() -> #returned>>(
-            #(#parameters,)* #ask: __Ask
-        ) -> __Ask::Answer #bounds {
-            #answer
+        #[doc(hidden)]
+        #visibility fn __entry #parameter_list(#(#parameters),*)
+            -> #handle<impl #private::EntryOf<fn() -> #returned> #captured, ()> #bounds
+        {
+            #entry.#into_handle(())
         }
 
         /// Forgets one key; returns whether a fresh value was there.
         #visibility #asyncness fn invalidate #parameter_list(#(#parameters),*) -> bool #bounds {
-            Self::__entry #turbofish(#(#bindings,)* #private::Invalidate)#waits
+            #entry_of(#private::Invalidate)#waits
         }
 
         /// What is cached and fresh, without computing, counting or refreshing.
         #visibility #asyncness fn peek #parameter_list(#(#parameters),*) -> ::core::option::Option<#returned> #bounds {
-            Self::__entry #turbofish(#(#bindings,)* #private::Peek)#waits
+            #entry_of(#private::Peek)#waits
         }
 
         /// Stores a value as if the body had returned it.
         #visibility #asyncness fn put #parameter_list(#(#parameters,)* #value: #returned) #bounds {
-            Self::__entry #turbofish(#(#bindings,)* #private::Put(#value))#waits
+            #entry_of(#private::Put(#value))#waits
         }
 
         /// Computes and stores anew.
@@ -140,14 +135,6 @@ As for the function."]),
             Self::__function().#uncached(#call)#wait
         }
     }
-}
-
-/// How the companion's own functions ask for one key.
-struct Asking {
-    asyncness: Option<TokenStream>,
-    ask: TokenStream,
-    wait: Option<TokenStream>,
-    answer: TokenStream,
 }
 
 // Input: `fn load(&self, id: u64) -> R` with `handle = load_cache`. Output:
@@ -167,7 +154,6 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
     let turbofish = keyed.turbofish();
     let Keyed { parameters, bindings, generics, .. } = &keyed;
     let (parameter_list, _, bounds) = generics.split_for_impl();
-    let krate = &plan.krate;
     let (method, entry) = (&function.signature.ident, entry(plan));
     let receiver = function.receiver();
     let receiver_parameter = receiver.map(|receiver| quote!(#receiver,));
@@ -181,12 +167,11 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
     let call = quote!(#path #method #turbofish(#(#bindings),*));
     let call = if function.is_unsafe() { quote!(unsafe { #call }) } else { call };
     let unsafety = function.is_unsafe().then(|| quote!(unsafe));
-    let (handle, into_handle, call, call_type) = if function.is_async() {
-        let call_type = quote!(::core::future::Future<Output = #returned>);
-        (quote!(#krate::AsyncHandle), quote!(handle_async), call, call_type)
+    let (handle, into_handle) = handle(plan);
+    let (call, call_type) = if function.is_async() {
+        (call, quote!(::core::future::Future<Output = #returned>))
     } else {
-        let call_type = quote!(::core::ops::FnOnce() -> #returned);
-        (quote!(#krate::Handle), quote!(handle), quote!(move || #call), call_type)
+        (quote!(move || #call), quote!(::core::ops::FnOnce() -> #returned))
     };
     quote! {
         #(#attributes)*
@@ -221,6 +206,16 @@ fn twins(plan: &Plan) -> (Option<TokenStream>, &'static str, Option<TokenStream>
         (Some(quote!(async)), "_async", Some(quote!(.await)))
     } else {
         (None, "", None)
+    }
+}
+
+/// The handle of an entry, and the runtime's call that makes it.
+fn handle(plan: &Plan) -> (TokenStream, TokenStream) {
+    let krate = &plan.krate;
+    if plan.function.is_async() {
+        (quote!(#krate::AsyncHandle), quote!(handle_async))
+    } else {
+        (quote!(#krate::Handle), quote!(handle))
     }
 }
 

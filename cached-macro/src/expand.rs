@@ -185,7 +185,8 @@ pub(crate) fn type_identity(plan: &Plan, is_there: impl Fn(&Argument) -> bool) -
 
 /// Binds the names in patterns by reference for the expressions of options.
 pub(crate) fn with_patterns_by_reference(plan: &Plan, expression: TokenStream) -> TokenStream {
-    let has_expressions = plan.lookup.is_some() || matches!(plan.key, Key::Expression(_));
+    let has_expressions =
+        plan.lookup.is_some() || !plan.tags.is_empty() || matches!(plan.key, Key::Expression(_));
     let patterns = plan.arguments.iter().filter_map(|it| Some((it.binding_pattern()?, &it.binding)));
     let patterns: Vec<_> = patterns
         .map(|(pattern, binding)| {

@@ -14,6 +14,7 @@ mod plan;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use enclosing::Place;
 use errors::Errors;
@@ -23,6 +24,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use signature::Function;
 use syn::parse_quote;
+use writer::Writes;
 
 /// Its documentation is where it is used from: `cached_runtime::cached`.
 #[proc_macro_attribute]
@@ -30,13 +32,43 @@ pub fn cached(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream)
     attribute(&arguments.into(), &item.into(), enclosing::place).into()
 }
 
-/// The attribute; `place` is asked where the function itself does not tell.
+/// Its documentation is where it is used from: `cached_runtime::invalidates`.
+#[proc_macro_attribute]
+pub fn invalidates(
+    arguments: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    writer(Writes::Invalidates, &arguments.into(), &item.into()).into()
+}
+
+/// Its documentation is where it is used from: `cached_runtime::updates`.
+#[proc_macro_attribute]
+pub fn updates(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    writer(Writes::Updates, &arguments.into(), &item.into()).into()
+}
+
+/// An attribute of a writer.
+fn writer(writes: Writes, arguments: &TokenStream, item: &TokenStream) -> TokenStream {
+    let Ok(function) = syn::parse2::<Function>(item.clone()) else {
+        let mut errors = Errors::default();
+        let attribute = writes.attribute();
+        errors.at_span(first_span(item), format!("`#[{attribute}]` goes on a function"));
+        return with_errors(errors, item);
+    };
+    writer::attribute(writes, arguments, function).unwrap_or_else(|errors| with_errors(errors, item))
+}
+
+/// The attribute `#[cached]`; `place` is asked where the function itself does not tell.
 fn attribute(arguments: &TokenStream, item: &TokenStream, place: fn() -> Option<Place>) -> TokenStream {
     let mut errors = Errors::default();
     let Ok(function) = syn::parse2::<Function>(item.clone()) else {
         errors.at_span(first_span(item), "`#[cached]` goes on a function");
         return with_errors(errors, item);
     };
+    let writes = function.attributes.iter().find(|it| Writes::of(it.path()).is_some());
+    if let Some(writes) = writes {
+        errors.at(writes, writer::NOT_CACHED);
+    }
     let options = Options::parse(arguments.clone(), &mut errors);
     let krate =
         options.krate.as_ref().map_or_else(|| parse_quote!(::cached_runtime), |krate| krate.value.clone());

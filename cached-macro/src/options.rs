@@ -5,7 +5,7 @@ use std::time::Duration;
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::parse::{ParseStream, Parser};
+use syn::parse::{Parse, ParseStream, Parser};
 use syn::{Expr, ExprLit, ExprUnary, Lit, LitStr, Path, Token, UnOp, parenthesized};
 
 use crate::errors::{Errors, nearest};
@@ -56,11 +56,12 @@ pub(crate) struct Options {
     pub(crate) version: Option<Given<Expr>>,
     pub(crate) codec: Option<Given<Path>>,
     pub(crate) lease: Option<Given<Time>>,
+    pub(crate) tags: Option<Given<Vec<Expr>>>,
     pub(crate) handle: Option<Given<Ident>>,
     pub(crate) krate: Option<Given<Path>>,
 }
 
-const AVAILABLE: [&str; 22] = [
+const AVAILABLE: [&str; 23] = [
     "timeout",
     "idle_timeout",
     "negative_timeout",
@@ -81,19 +82,13 @@ const AVAILABLE: [&str; 22] = [
     "version",
     "codec",
     "lease",
+    "tags",
     "handle",
     "crate",
 ];
 
-const NOT_YET_AVAILABLE: [&str; 7] = [
-    "stale_while_revalidate",
-    "stale_if_error",
-    "error_backoff",
-    "refresh_ahead",
-    "tags",
-    "max_wait",
-    "revalidate",
-];
+const NOT_YET_AVAILABLE: [&str; 6] =
+    ["stale_while_revalidate", "stale_if_error", "error_backoff", "refresh_ahead", "max_wait", "revalidate"];
 
 impl Options {
     /// Reads the attribute's arguments; what cannot be read is noted and passed over.
@@ -156,6 +151,7 @@ impl Options {
             "version" => set(&mut self.version, name, input, errors, version),
             "codec" => set(&mut self.codec, name, input, errors, codec),
             "lease" => set(&mut self.lease, name, input, errors, time_of_all),
+            "tags" => set(&mut self.tags, name, input, errors, tags),
             "handle" => set(&mut self.handle, name, input, errors, handle),
             "crate" => set(&mut self.krate, name, input, errors, path),
             other => {
@@ -487,6 +483,26 @@ fn names(name: &Ident, input: ParseStream<'_>) -> syn::Result<Vec<Ident>> {
     Ok(names.into_iter().collect())
 }
 
+/// `("user:{id}", "all-users")`
+fn tags(name: &Ident, input: ParseStream<'_>) -> syn::Result<Vec<Expr>> {
+    const MESSAGE: &str = "`tags` lists texts: `tags(\"user:{id}\", \"all-users\")`";
+    if !input.peek(syn::token::Paren) {
+        return Err(syn::Error::new_spanned(name, MESSAGE));
+    }
+    let content;
+    parenthesized!(content in input);
+    let tags = content.parse_terminated(Expr::parse, Token![,])?;
+    if tags.is_empty() {
+        return Err(syn::Error::new_spanned(name, MESSAGE));
+    }
+    let is_number =
+        |tag: &&Expr| matches!(bare(tag), Expr::Lit(ExprLit { lit, .. }) if !matches!(lit, Lit::Str(_)));
+    if let Some(number) = tags.iter().find(is_number) {
+        return Err(syn::Error::new_spanned(number, MESSAGE));
+    }
+    Ok(tags.into_iter().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -536,6 +552,9 @@ mod tests {
             ("version = -1", "a whole number such as `2`"),
             ("version = 4_294_967_296", "fits into a `u32`"),
             ("codec = \"json\"", "`codec` is `json`"),
+            ("tags = \"n\"", r#"`tags(\"user:{id}\", \"all-users\")`"#),
+            ("tags()", "`tags` lists texts"),
+            ("tags(7)", "`tags` lists texts"),
             ("lease = 10s", r#"write `lease = \"10s\"`"#),
             ("lease = 0", "a timeout of 0"),
             ("local_timeout = |v| v", "is the same for all values"),

@@ -1,11 +1,12 @@
 //! What is to be emitted, validated: nothing is left to check.
 
+use std::slice;
 use std::time::Duration;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Expr, GenericParam, Path, Type, TypeImplTrait, TypeParam, parse_quote};
+use syn::{Expr, ExprLit, GenericParam, Lit, Path, Type, TypeImplTrait, TypeParam, parse_quote};
 
 use crate::borrows::{Depth, depth, wrapper};
 use crate::checks;
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     /// `cache_err` or `cache_none`, where it is given.
     pub(crate) whole: Option<Ident>,
     pub(crate) shared: Option<Shared>,
+    /// The texts of the tags; none if there are none.
+    pub(crate) tags: Vec<TokenStream>,
 }
 
 /// What a function with a backend has beside others.
@@ -84,6 +87,7 @@ impl Plan {
         );
         if !is_method {
             checks::put(&skipped, &options, errors);
+            checks::tags(&skipped, &options, errors);
         }
         let companion = match (&options.handle, is_method) {
             (Some(handle), false) => Companion::Type(handle.value.clone()),
@@ -111,6 +115,12 @@ impl Plan {
                 .find(|it| it.value)
                 .map(|it| it.name.clone()),
             shared: shared(&options),
+            tags: options
+                .tags
+                .iter()
+                .flat_map(|tags| &tags.value)
+                .map(|tag| text(slice::from_ref(tag)))
+                .collect(),
             key: options.key.map_or(Key::Arguments, |key| Key::Expression(key.value)),
             function,
         }
@@ -268,6 +278,15 @@ fn shared(options: &Options) -> Option<Shared> {
     Some(Shared { backend, options: calls, codec })
 }
 
+/// A tag as a `String`: a text with arguments in it, or anything that can be displayed.
+pub(crate) fn text(parts: &[Expr]) -> TokenStream {
+    if let [Expr::Lit(ExprLit { lit: Lit::Str(_), .. }), ..] = parts {
+        return quote!(::std::format!(#(#parts),*));
+    }
+    let (first, _) = ends(&parts.first());
+    quote_spanned!(first=> ::std::string::ToString::to_string(#(&#parts)*))
+}
+
 /// A tuple of whatever size; the runtime knows those of up to eight.
 fn tuple(parts: &[TokenStream]) -> TokenStream {
     const MOST: usize = 8;
@@ -317,7 +336,12 @@ impl Plan {
                 }
             }
         }
-        tuple(&parts)
+        let key = tuple(&parts);
+        if self.tags.is_empty() {
+            return key;
+        }
+        let (private, tags) = (self.private(), &self.tags);
+        quote!(#private::tagged(#key, &|| [#(#tags),*]))
     }
 
     /// One part; what must be a key and is not is underlined at `place`.

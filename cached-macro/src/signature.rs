@@ -70,7 +70,8 @@ impl Function {
     }
 }
 
-fn mentions(tokens: TokenStream, word: &str) -> bool {
+/// Whether a word is somewhere in some tokens.
+pub(crate) fn mentions(tokens: TokenStream, word: &str) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => ident == word,
         TokenTree::Group(group) => mentions(group.stream(), word),
@@ -236,6 +237,25 @@ pub(crate) fn is_mutable(ty: &Type) -> bool {
         Type::Reference(reference) => reference.mutability.is_some(),
         Type::Paren(inner) => is_mutable(&inner.elem),
         Type::Group(inner) => is_mutable(&inner.elem),
+        _ => false,
+    }
+}
+
+/// Whether this is `&T`.
+pub(crate) fn is_shared(ty: &Type) -> bool {
+    match ty {
+        Type::Reference(reference) => reference.mutability.is_none(),
+        Type::Paren(inner) => is_shared(&inner.elem),
+        Type::Group(inner) => is_shared(&inner.elem),
+        _ => false,
+    }
+}
+
+/// Whether this is `&self`.
+pub(crate) fn is_shared_receiver(receiver: &Receiver) -> bool {
+    match &receiver.kind {
+        ReceiverKind::Reference(_, _, mutability) => mutability.is_none(),
+        ReceiverKind::Typed(_, ty) => is_shared(ty),
         _ => false,
     }
 }

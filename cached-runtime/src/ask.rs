@@ -17,6 +17,10 @@ impl<R> Returns for fn() -> R {
     type Returned = R;
 }
 
+/// An entry of a function of this type.
+pub trait EntryOf<F: Returns>: Entry<Returned = F::Returned> {}
+impl<F: Returns, E: Entry<Returned = F::Returned>> EntryOf<F> for E {}
+
 /// [`Ask`] of a companion whose calls are awaited and have to wait.
 #[cfg(feature = "backend")]
 pub trait AskAsync<F: Returns> {

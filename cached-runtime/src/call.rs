@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use sdd::Guard;
 
-use crate::ask::Ask;
 #[cfg(feature = "backend")]
 use crate::backend::remote::Wanted;
 use crate::circle::{self, Course, Entered, Waiting};
@@ -212,6 +211,12 @@ impl<O: Outcome, K: Owned> Target<O, K> {
     fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
         |owned| self.key.as_ref().is_some_and(|key| self.table.same(owned, key))
     }
+
+    /// The same of one that can be the answer.
+    fn is_live_key(&self) -> impl Fn(&K) -> bool + Copy {
+        let is_key = self.is_key();
+        move |owned| is_key(owned) && self.table.is_live(owned)
+    }
 }
 
 /// What a call is to do next.
@@ -282,11 +287,6 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     pub fn weigh(mut self, rule: impl Fn(&O::Stored) -> usize + Send + Sync + 'static) -> Self {
         self.rules.weigh = Some(Box::new(rule));
         self
-    }
-
-    /// Answers what the companion asks.
-    pub fn ask<A: Ask<fn() -> O::Returned>>(self, ask: A) -> A::Answer {
-        ask.of(self)
     }
 
     /// The handle of the entry; `call` is the call itself.
@@ -375,12 +375,12 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 locked.writer.flights.fence(hash, target.is_key());
                 None
             } else {
-                table.hit(&table.look(hash), target.is_key(), now, &guard)
+                table.hit(&table.look(hash), target.is_live_key(), now, &guard)
             };
             let joined = if self.refresh || self.alone || stored.is_some() {
                 None
             } else {
-                locked.writer.flights.join(hash, target.is_key())
+                locked.writer.flights.join(hash, target.is_live_key())
             };
             // Counted once, and no earlier than when it has its flight: whoever sees so many misses knows
             // that so many calls wait or compute.
@@ -401,7 +401,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 }
                 continue;
             }
-            let Some(key) = target.key.take() else { unreachable!("a call computes once") };
+            let Some(mut key) = target.key.take() else { unreachable!("a call computes once") };
+            table.renew(&mut key);
             let number = cells.number_computation();
             locked.writer.flights.begin(hash, key, number, !self.alone);
             let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
@@ -455,6 +456,9 @@ pub trait Entry: Sized {
     fn peek_async(self) -> impl Future<Output = Option<Self::Returned>> + Send;
     /// What is done with the value itself is done at once.
     fn put_async(self, value: Self::Returned) -> impl Future<Output = ()> + Send;
+    /// As [`put`](Self::put), but the old value goes even where the new one is not stored.
+    fn update(self, value: Self::Returned);
+    fn update_async(self, value: Self::Returned) -> impl Future<Output = ()> + Send;
 }
 
 impl<O: Outcome, K: Owned> Entry for Call<O, K> {
@@ -475,7 +479,7 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
         let target = self.target.as_ref().filter(|_| self.state.store.is_enabled() && epoch::lives())?;
         let guard = Guard::new();
         let now = target.table.now();
-        let value = target.table.peek(target.hash, target.is_key(), now, &guard)?;
+        let value = target.table.peek(target.hash, target.is_live_key(), now, &guard)?;
         Some(self.outcome.returned(value.clone()))
     }
 
@@ -500,12 +504,25 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
         self.put(value);
         ready(())
     }
+
+    fn update(self, value: O::Returned) {
+        self.invalidate();
+        self.put(value);
+    }
+
+    fn update_async(self, value: O::Returned) -> impl Future<Output = ()> + Send {
+        self.update(value);
+        ready(())
+    }
 }
 
 impl<O: Outcome, K: Owned> Call<O, K> {
     /// Stores a value, if there is one, whatever is being computed; returns whether it was stored.
     pub(crate) fn put_copy(self, admitted: Option<NewValue<O::Stored>>) -> bool {
-        let Some(Target { table, hash, key }) = self.target else { return false };
+        let Some(Target { table, hash, mut key }) = self.target else { return false };
+        if let Some(key) = &mut key {
+            table.renew(key);
+        }
         let (stored, ()) = with_guard(|guard| {
             table.store(hash, admitted, guard, |writer| {
                 // What is being computed must not replace the value.

@@ -124,6 +124,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
                 let Some((key, fenced)) = self.finish(*hash, writer) else { return (None, (None, true)) };
                 // A flight that was given up has been overtaken by another.
                 let is_overtaken = self.flight.get().is_some_and(|it| it.has_ended());
+                let fenced = fenced || !table.is_live(&key);
                 if fenced || is_overtaken || !self.call.state.store.is_enabled() {
                     return (None, (Some(key), true));
                 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::future::Future;
 
+use crate::ask::Ask;
+#[cfg(feature = "backend")]
+use crate::ask::AskAsync;
 use crate::call::Entry;
 
 /// The entry of one call, from the method that `handle = NAME` adds beside an annotated one.
@@ -30,13 +33,19 @@ use crate::call::Entry;
 /// ```
 #[must_use = "a handle does nothing by itself"]
 pub struct Handle<E, F> {
-    entry: E,
+    pub(crate) entry: E,
     call: F,
 }
 
 impl<E: Entry, F> Handle<E, F> {
     pub(crate) fn new(entry: E, call: F) -> Self {
         Self { entry, call }
+    }
+
+    /// Answers what the companion asks.
+    #[doc(hidden)]
+    pub fn __ask<A: Ask<fn() -> E::Returned>>(self, ask: A) -> A::Answer {
+        ask.of(self.entry)
     }
 
     /// Forgets the entry; returns whether a fresh value was there.
@@ -87,13 +96,29 @@ impl<E: Entry, F: FnOnce() -> E::Returned> Handle<E, F> {
 /// ```
 #[must_use = "a handle does nothing by itself"]
 pub struct AsyncHandle<E, F> {
-    entry: E,
+    pub(crate) entry: E,
     call: F,
 }
 
 impl<E: Entry, F> AsyncHandle<E, F> {
     pub(crate) fn new(entry: E, call: F) -> Self {
         Self { entry, call }
+    }
+
+    /// Answers what the companion asks, where nothing has to be waited for.
+    #[doc(hidden)]
+    pub fn __ask<A: Ask<fn() -> E::Returned>>(self, ask: A) -> A::Answer {
+        ask.of(self.entry)
+    }
+
+    /// The same where something has.
+    #[cfg(feature = "backend")]
+    #[doc(hidden)]
+    pub fn __ask_async<A: AskAsync<fn() -> E::Returned>>(
+        self,
+        ask: A,
+    ) -> impl Future<Output = A::Answer> + Send {
+        ask.of(self.entry)
     }
 
     /// Forgets the entry; returns whether a fresh value was there.

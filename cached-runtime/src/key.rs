@@ -61,6 +61,12 @@ pub trait Part {
     fn same(one: &Self::Owned, other: &Self::Owned) -> bool;
     /// As [`hash`](Self::hash) of what it was made from.
     fn hash_owned<H: Hasher>(owned: &Self::Owned, hasher: &mut H);
+    /// Whether none of its tags was invalidated since it was made or renewed.
+    fn is_live(_: &Self::Owned) -> bool {
+        true
+    }
+    /// What it is the key of begins only now.
+    fn renew(_: &mut Self::Owned) {}
 }
 
 macro_rules! tuples {

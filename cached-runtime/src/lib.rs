@@ -14,6 +14,7 @@
 //! ```
 //!
 //! - The attribute [`cached`](macro@cached): every option, with examples.
+//! - The attributes [`invalidates`](macro@invalidates) and [`updates`](macro@updates): writers, and what they change.
 //! - The [`store`]: statistics of all functions, limits over all of them, an off switch.
 //! - Module `backend` (feature `backend`): entries outside the process, in memcached, Redis or a file.
 //! - Module `testing` (feature `testing`): a store of a test's own, and a clock that moves when told to.
@@ -67,8 +68,16 @@ mod report;
 mod shim;
 mod stats;
 mod store;
+mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[expect(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::unused_self,
+    reason = "seen by the expansion alone"
+)]
+mod writer;
 
 #[cfg(feature = "backend")]
 pub use backend::encode::SharedKey;
@@ -78,6 +87,12 @@ pub use backend::{Backend, BackendInfo, BackendState, Event, backends, on_event}
 #[cfg_attr(feature = "backend", doc = include_str!("backend.md"))]
 #[doc(inline)]
 pub use cached_macro::cached;
+#[doc = include_str!("invalidates.md")]
+#[doc(inline)]
+pub use cached_macro::invalidates;
+#[doc = include_str!("updates.md")]
+#[doc(inline)]
+pub use cached_macro::updates;
 pub use function::FunctionInfo;
 pub use handle::{AsyncHandle, Handle};
 pub use key::Key;
@@ -93,9 +108,7 @@ pub use store::{Store, store};
 /// What the expansion of the attribute uses; not for people, and subject to change at any time.
 #[doc(hidden)]
 pub mod __rt {
-    #[cfg(feature = "backend")]
-    pub use crate::ask::AskAsync;
-    pub use crate::ask::{Ask, Invalidate, Peek, Put};
+    pub use crate::ask::{EntryOf, Invalidate, Peek, Put};
     #[cfg(feature = "backend")]
     pub use crate::backend::{
         Shared,
@@ -107,4 +120,8 @@ pub mod __rt {
     pub use crate::key::{Arg, ByReference as Ref, ByValue as Val, both, key, self_key, type_of};
     pub use crate::outcome::{Ret, cache_err, cache_none, value};
     pub use crate::policy::PolicyBuilder as Policy;
+    pub use crate::tag::tagged;
+    pub use crate::writer::{
+        Place, Returned, Success, cleared, finished, forget, forget_async, join, run, run_async, split,
+    };
 }

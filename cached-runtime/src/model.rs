@@ -18,6 +18,7 @@ use crate::key::{Arg, key};
 use crate::outcome::{Ret, value};
 use crate::policy::PolicyBuilder;
 use crate::shim::explore;
+use crate::tag::tagged;
 use crate::testing;
 
 static FUNCTION: Function = Function::new("model", PolicyBuilder::new().capacity(4));
@@ -43,12 +44,17 @@ impl Source {
     }
 }
 
+/// Every key has one.
+fn tags() -> [String; 1] {
+    ["tag".to_owned()]
+}
+
 fn outcome() -> impl crate::outcome::Outcome<Returned = u32, Stored = u32> {
     value(Ret::<fn() -> u32>::NEW.__outcome())
 }
 
 fn call_if(lookup: Lookup, number: u32, body: impl FnOnce() -> u32) -> u32 {
-    let part = (key(Arg::new(&number).__view()),);
+    let part = tagged((key(Arg::new(&number).__view()),), &tags);
     match begin_if(lookup, &FUNCTION, outcome(), PhantomData::<()>, part) {
         Step::Return(value) => value,
         Step::Run(call) => call.run(body),
@@ -60,7 +66,7 @@ fn call(number: u32, body: impl FnOnce() -> u32) -> u32 {
 }
 
 async fn call_async(number: u32, body: impl AsyncFnOnce() -> u32) -> u32 {
-    let part = (key(Arg::new(&number).__view()),);
+    let part = tagged((key(Arg::new(&number).__view()),), &tags);
     match begin_if(Lookup::new(), &FUNCTION, outcome(), PhantomData::<()>, part) {
         Step::Return(value) => value,
         Step::Run(call) => call.run_async(body).await,
@@ -68,7 +74,7 @@ async fn call_async(number: u32, body: impl AsyncFnOnce() -> u32) -> u32 {
 }
 
 fn entry(number: u32) -> impl Entry<Returned = u32> {
-    FUNCTION.entry(outcome(), PhantomData::<()>, (key(Arg::new(&number).__view()),))
+    FUNCTION.entry(outcome(), PhantomData::<()>, tagged((key(Arg::new(&number).__view()),), &tags))
 }
 
 /// Runs a model in a store of its own.
@@ -221,6 +227,11 @@ fn an_invalidation_is_not_undone_by_what_began_before_it() {
     nothing_old_is_served_after(|_| {
         entry(1).invalidate();
     });
+}
+
+#[test]
+fn an_invalidation_by_tag_is_not_undone_by_what_began_before_it() {
+    nothing_old_is_served_after(|_| crate::store().invalidate_tag("tag"));
 }
 
 #[test]

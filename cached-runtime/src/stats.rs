@@ -48,7 +48,7 @@ pub struct Stats {
     pub evictions: u64,
     /// Entries that went because their time was over.
     pub expirations: u64,
-    /// Entries removed by `invalidate` or `clear`.
+    /// Entries removed by `invalidate` or `clear`; those of a tag count when they are found to be invalidated.
     pub invalidations: u64,
     /// Entries stored now.
     pub entries: u64,

@@ -5,6 +5,7 @@ mod failures;
 mod leases;
 mod processes;
 mod schema;
+mod writers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,5 +9,7 @@ mod limits;
 mod panics;
 mod reentry;
 mod shapes;
+mod tags;
 mod tasks;
 mod values;
+mod writers;

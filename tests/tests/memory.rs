@@ -143,6 +143,10 @@ fn a_hit_allocates_nothing() {
     async fn later(text: &str) -> usize {
         text.len()
     }
+    #[cached(tags("user:{id}", "all-users"))]
+    fn tagged(id: u64) -> u64 {
+        id
+    }
     fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
         pin!(future).poll(&mut Context::from_waker(Waker::noop()))
     }
@@ -157,6 +161,7 @@ fn a_hit_allocates_nothing() {
         black_box(generic(&1_u8));
         black_box(generic(&query));
         black_box(repo.load(1));
+        black_box(tagged(1));
         assert!(poll_once(later("text")).is_ready());
     };
     // A miss, the first hit of this thread, and enough of them for the clock to tick.
@@ -200,6 +205,26 @@ fn a_million_short_flights_leave_no_memory_behind() {
     });
     // Removed entries go a little later, in batches.
     assert!(bytes < 64 * 1024, "{bytes} bytes");
+}
+
+#[test]
+fn tags_take_no_memory_however_many_there_are() {
+    #[cached(tags("{n}", "all"))]
+    fn f(n: u64) -> u64 {
+        n
+    }
+    let _alone = alone();
+    f(1);
+    let bytes = bytes_kept(|| {
+        (0..100_000_u64).for_each(|n| store().invalidate_tag(&n.to_string()));
+        // An entry that was invalidated is replaced.
+        (0..10_000).for_each(|_| {
+            store().invalidate_tag("all");
+            f(1);
+        });
+    });
+    assert!(bytes < 64 * 1024, "{bytes} bytes");
+    assert_eq!(f::stats().entries, 1);
 }
 
 #[test]

@@ -4,20 +4,28 @@ mod golden;
 mod mutations;
 
 use proc_macro2::TokenStream;
-use syn::{Item, Meta};
+use syn::{Item, Meta, Path};
 
 use crate::enclosing::Place;
+use crate::writer::Writes;
 
-/// What an item under `#[cached]` expands to.
+/// What an item under one of the attributes expands to.
 fn expand(item: &str) -> TokenStream {
     let tokens: TokenStream = item.parse().expect("it is Rust");
     let mut item: syn::ItemFn = syn::parse2(tokens).expect("it is a function");
-    let at = item.attrs.iter().position(|it| it.path().is_ident("cached")).expect("it is annotated");
-    let arguments = match item.attrs.remove(at).meta {
+    let is_ours = |path: &Path| path.is_ident("cached") || Writes::of(path).is_some();
+    let at = item.attrs.iter().position(|it| is_ours(it.path())).expect("it is annotated");
+    let attribute = item.attrs.remove(at).meta;
+    let writes = Writes::of(attribute.path());
+    let arguments = match attribute {
         Meta::List(list) => list.tokens,
         _ => TokenStream::new(),
     };
-    crate::attribute(&arguments, &quote::quote!(#item), || Some(Place::Outside))
+    let item = quote::quote!(#item);
+    match writes {
+        Some(writes) => crate::writer(writes, &arguments, &item),
+        None => crate::attribute(&arguments, &item, || Some(Place::Outside)),
+    }
 }
 
 /// Many items, as a file would have them.

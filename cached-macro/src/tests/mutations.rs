@@ -2,8 +2,9 @@
 
 use proc_macro2::{Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 
-use crate::attribute;
 use crate::enclosing::Place;
+use crate::writer::Writes;
+use crate::{attribute, writer};
 
 const ATTRIBUTES: &[&str] = &[
     "",
@@ -13,7 +14,13 @@ const ATTRIBUTES: &[&str] = &[
     "skip(db, self), name = \"catalog.item\", single_flight = false",
     "key = (self.id, name.to_lowercase()), handle = item_cache",
     "cache_err, cache_none = false, negative_timeout = 5, cache_if = |v| *v > 3",
-    "bypass_if = id == 0, refresh_if = force, crate = crate::reexport",
+    "bypass_if = id == 0, refresh_if = force, crate = crate::reexport, tags(\"user:{id}\", lang)",
+];
+
+const WRITERS: &[&str] = &[
+    "users::get(id), list_users, tag(\"user:{id}\"), before",
+    "self.load_cache(&name, self.id), Self::make_cache(a.b), crate = crate::reexport, before = false",
+    "show::<u8>(*id), <Repo>::make(), tag(name)",
 ];
 
 const FUNCTIONS: &[&str] = &[
@@ -77,23 +84,34 @@ fn parse(text: &str) -> TokenStream {
     text.parse().expect("it is tokens")
 }
 
+/// What becomes of an attribute and a function, in several places.
+type Expand = fn(&TokenStream, &TokenStream) -> Vec<TokenStream>;
+
+/// Every attribute with what expands it.
+fn attributes() -> impl Iterator<Item = (&'static str, Expand)> {
+    let cached: Expand = |arguments, function| {
+        let places = [|| None, || Some(Place::Outside), || Some(Place::Impl), || Some(Place::Trait)];
+        places.map(|place| attribute(arguments, function, place)).into()
+    };
+    let writers: Expand = |arguments, function| {
+        [Writes::Invalidates, Writes::Updates].map(|writes| writer(writes, arguments, function)).into()
+    };
+    let with = |expand| move |attribute: &&'static str| (*attribute, expand);
+    ATTRIBUTES.iter().map(with(cached)).chain(WRITERS.iter().map(with(writers)))
+}
+
 /// Expands, and checks what every expansion must be.
-fn check(arguments: &TokenStream, function: &TokenStream, function_is_rust: bool) {
-    let places = [|| None, || Some(Place::Outside), || Some(Place::Impl), || Some(Place::Trait)];
-    for place in places {
-        let expansion = attribute(arguments, function, place);
+fn check(expand: Expand, arguments: &TokenStream, function: &TokenStream, function_is_rust: bool) {
+    for expansion in expand(arguments, function) {
         let refused = expansion.to_string().contains("compile_error");
         if refused {
             let rest = expansion.to_string();
-            assert!(
-                rest.starts_with(&function.to_string()),
-                "#[cached({arguments})] {function} became {rest}"
-            );
+            assert!(rest.starts_with(&function.to_string()), "#[…({arguments})] {function} became {rest}");
         }
         if function_is_rust {
             let file = syn::parse2::<syn::File>(expansion.clone());
             let methods = syn::parse_str::<syn::File>(&format!("impl A {{ {expansion} }}"));
-            assert!(file.is_ok() || methods.is_ok(), "#[cached({arguments})] {function} became {expansion}");
+            assert!(file.is_ok() || methods.is_ok(), "#[…({arguments})] {function} became {expansion}");
         }
     }
 }
@@ -103,13 +121,13 @@ fn a_mutated_attribute_is_an_expansion_or_errors() {
     let mut random = Random(0x1234_5678_9abc_def1);
     for function in FUNCTIONS.iter().take(3) {
         let function = parse(function);
-        for attribute in ATTRIBUTES {
+        for (attribute, expand) in attributes() {
             for _ in 0..100 {
                 let mut arguments = parse(attribute);
                 for _ in 0..=random.below(3) {
                     arguments = mutate(arguments, &mut random);
                 }
-                check(&arguments, &function, true);
+                check(expand, &arguments, &function, true);
             }
         }
     }
@@ -119,10 +137,10 @@ fn a_mutated_attribute_is_an_expansion_or_errors() {
 fn a_mutated_function_is_an_expansion_or_errors() {
     let mut random = Random(0x0fed_cba9_8765_4321);
     for function in FUNCTIONS {
-        for attribute in ATTRIBUTES {
+        for (attribute, expand) in attributes() {
             let arguments = parse(attribute);
             for _ in 0..50 {
-                check(&arguments, &mutate(parse(function), &mut random), false);
+                check(expand, &arguments, &mutate(parse(function), &mut random), false);
             }
         }
     }

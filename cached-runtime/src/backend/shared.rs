@@ -3,16 +3,17 @@
 
 use std::any::{TypeId, type_name};
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Waker;
+use std::thread;
 use std::time::Duration;
 
 use super::codec::{Codec, Coding, caught};
 use super::encode::{Encoder, NoEncoding, SharedKey};
 use super::link::{Way, blocking};
 use super::remote::{Encoded as Encoding, Fetched, Remote, RemoteKey, Written};
-use crate::ask::{Ask, AskAsync};
 use crate::call::{Begun, Call, Entry, Lookup, Mode, Owned, Turn, conditions, hit};
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::computation::{Computation, Settled, admit};
@@ -246,19 +247,6 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         self
     }
 
-    /// Answers what the companion asks.
-    pub fn ask<A: Ask<fn() -> O::Returned>>(self, ask: A) -> A::Answer {
-        ask.of(self)
-    }
-
-    /// The same for one whose calls are awaited.
-    pub fn ask_async<A: AskAsync<fn() -> O::Returned>>(
-        self,
-        ask: A,
-    ) -> impl Future<Output = A::Answer> + Send {
-        ask.of(self)
-    }
-
     /// The handle of the entry; `call` is the call itself.
     pub fn handle<F>(self, call: F) -> Handle<Self, F> {
         Handle::new(self, call)
@@ -469,6 +457,20 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
     }
 }
 
+impl<O: Outcome, K: Owned> SharedCall<O, K> {
+    /// What the user wrote may have panicked on the new value, which makes the old one no truer.
+    async fn update_in(self, way: Way, prepared: thread::Result<Option<Prepared<O::Stored>>>) {
+        match prepared {
+            Ok(Some(prepared)) => self.put_in(way, Some(prepared)).await,
+            Ok(None) => drop(self.invalidate_in(way).await),
+            Err(panic) => {
+                self.invalidate_in(way).await;
+                resume_unwind(panic);
+            }
+        }
+    }
+}
+
 impl<O: Outcome, K: Owned> Entry for SharedCall<O, K> {
     type Returned = O::Returned;
 
@@ -500,5 +502,15 @@ impl<O: Outcome, K: Owned> Entry for SharedCall<O, K> {
     fn put_async(self, value: O::Returned) -> impl Future<Output = ()> + Send {
         let prepared = self.prepare(&value);
         self.put_in(Way::Awaited, prepared)
+    }
+
+    fn update(self, value: O::Returned) {
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(&value)));
+        blocking(self.update_in(Way::Blocking, prepared));
+    }
+
+    fn update_async(self, value: O::Returned) -> impl Future<Output = ()> + Send {
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(&value)));
+        self.update_in(Way::Awaited, prepared)
     }
 }

@@ -21,6 +21,7 @@ use parking_lot::RwLock;
 use crate::clock::{Clock, Moment};
 use crate::function::{FunctionInfo, State};
 use crate::report::Report;
+use crate::tag;
 use table::AnyTable;
 
 /// A store: the one of the process, or one of a test's own.
@@ -207,6 +208,32 @@ impl Store {
         #[cfg(feature = "backend")]
         self.0.functions().into_iter().for_each(State::clear_remote);
         janitor::free_all();
+    }
+
+    /// Forgets every entry that has this tag, of whichever function: none of them is served from now on, and
+    /// what is being computed will not be stored. Takes the same time for any number of entries; their memory
+    /// is freed when they expire, are evicted or computed anew.
+    ///
+    /// Tags are told apart by a hash. Where very many are invalidated, others may be taken for them, and their
+    /// entries are computed anew.
+    ///
+    /// ```
+    /// use cached_runtime::{cached, store};
+    ///
+    /// #[cached(timeout = 60, tags("user:{id}"))]
+    /// fn orders(id: u64, year: u32) -> u64 {
+    ///     id + u64::from(year)
+    /// }
+    ///
+    /// orders(7, 2025);
+    /// orders(7, 2026);
+    /// orders(8, 2026);
+    /// store().invalidate_tag("user:7");
+    /// assert_eq!((orders::peek(7, 2025), orders::peek(7, 2026)), (None, None));
+    /// assert!(orders::peek(8, 2026).is_some());
+    /// ```
+    pub fn invalidate_tag(self, tag: &str) {
+        tag::invalidate(self.0, tag);
     }
 
     /// Bounds the number of entries over all functions, beside the capacity of each. Entries beyond

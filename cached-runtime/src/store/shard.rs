@@ -170,6 +170,11 @@ where
         Some((found.place(), self.times(found.place(), found.entry), found.entry.frequency()))
     }
 
+    /// Whether no tag of an entry was invalidated.
+    fn is_live(&self, place: Place) -> bool {
+        self.shard.index.at(place, self.guard).is_some_and(|entry| self.table.is_live(&entry.key))
+    }
+
     fn times(&self, place: Place, entry: &Entry<K, S>) -> Times {
         times(&self.shard.index, place, entry)
     }
@@ -200,6 +205,9 @@ where
         }
         let now = self.table.now();
         if let Some((place, _, frequency)) = old {
+            if !self.is_live(place) {
+                self.count(Cause::Invalidated, 1);
+            }
             self.replace(place, Entry::new(key, value, deadline, frequency), weight, now);
             return None;
         }
@@ -374,6 +382,7 @@ where
         let Some((place, times, _)) = self.find(hash, is_key) else { return false };
         let fresh = times.freshness(self.table.idle, self.table.now()) == Freshness::Fresh;
         let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
+        let fresh = fresh && self.is_live(place);
         self.remove(place, Some(hash), cause);
         fresh
     }

@@ -36,6 +36,8 @@ pub(crate) struct NewValue<S> {
 pub(crate) struct Keys<K> {
     pub(crate) hash: fn(&K, &RandomState) -> u64,
     pub(crate) same: fn(&K, &K) -> bool,
+    pub(crate) is_live: fn(&K) -> bool,
+    pub(crate) renew: fn(&mut K),
 }
 
 impl<K> Keys<K> {
@@ -48,6 +50,8 @@ impl<K> Keys<K> {
                 hasher.finish()
             },
             same: P::same,
+            is_live: P::is_live,
+            renew: P::renew,
         }
     }
 }
@@ -143,6 +147,16 @@ where
     /// Whether two owned keys are the same.
     pub(crate) fn same(&self, one: &K, other: &K) -> bool {
         (self.keys.same)(one, other)
+    }
+
+    /// Whether none of its tags was invalidated since a key was made or renewed.
+    pub(crate) fn is_live(&self, key: &K) -> bool {
+        (self.keys.is_live)(key)
+    }
+
+    /// What this is the key of begins only now.
+    pub(crate) fn renew(&self, key: &mut K) {
+        (self.keys.renew)(key);
     }
 
     #[inline]

@@ -27,7 +27,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cached_runtime::cached;
+use cached_runtime::{cached, invalidates, updates};
 
 /// The longest time.
 const LONG: Duration = Duration::from_secs(600);
@@ -206,5 +206,59 @@ impl Keeps {
     pub async fn load_kept(&self, number: u8) -> Kept {
         let text = page("name", false).await;
         Kept { number: if text.is_empty() { 0 } else { number } }
+    }
+}
+
+/// A function with tags.
+#[cached(tags("user:{id}", "all", name.len()))]
+#[must_use]
+pub fn tagged(id: u64, name: &str) -> Option<String> {
+    (id > 0).then(|| name.to_owned())
+}
+
+/// A writer.
+///
+/// # Errors
+///
+/// If `name` is empty.
+#[invalidates(item(id, &name), tagged, tag("user:{id}"), tag("all"))]
+pub fn save(id: u64, name: String) -> Result<String, String> {
+    if name.is_empty() {
+        return Err(format!("no name for {id}"));
+    }
+    Ok(name)
+}
+
+/// A writer of nothing.
+#[invalidates(before, tagged(1, "a"))]
+pub fn touch() {
+    drop(tagged(1, "a"));
+}
+
+/// A writer that returns the new value.
+#[updates(tagged(id, name))]
+#[invalidates(item)]
+#[must_use]
+pub fn write(id: u64, name: &str) -> Option<String> {
+    (id > 0).then(|| name.to_owned())
+}
+
+impl Keeps {
+    /// A writer with handles.
+    #[invalidates(self.load_kept_cache(number), kept_later(number), kept)]
+    pub async fn save_kept(&mut self, number: u8) {
+        drop(page("name", false).await);
+        *self = Self;
+        let _ = number;
+    }
+
+    /// An `async` writer that returns the new value.
+    ///
+    /// # Errors
+    ///
+    /// If there is no page.
+    #[updates(self.load_kept_cache(number), kept_later(number))]
+    pub async fn write_kept(&self, number: u8) -> Result<Kept, std::num::ParseIntError> {
+        Ok(Kept { number: page("7", false).await.parse::<u8>()? + number })
     }
 }

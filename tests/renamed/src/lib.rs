@@ -22,6 +22,19 @@ pub async fn from_here(n: u64) -> u64 {
     n + 3
 }
 
+/// A writer, of what has tags.
+#[cache::updates(written(n), crate = crate::cache)]
+#[memo::invalidates(renamed(n), tag("{n}"), crate = memo)]
+pub fn write(n: u64) -> u64 {
+    n + 5
+}
+
+/// Has tags.
+#[cache::cached(tags("{n}"), crate = crate::cache)]
+pub fn written(n: u64) -> u64 {
+    n
+}
+
 #[cfg(test)]
 mod tests {
     // Items named like ours, and like those of the standard library.
@@ -44,5 +57,7 @@ mod tests {
         }
         assert_eq!((super::renamed::stats().hits, super::handed_on::stats().hits), (1, 1));
         assert_eq!(memo::store().functions().len(), 3);
+        super::write(1);
+        assert_eq!((super::renamed::peek(1), super::written(1)), (None, 6));
     }
 }

@@ -38,7 +38,12 @@ impl Modelled {
         }));
         store.clock.freeze();
         let state = FUNCTION.first_state(store, capacity);
-        let keys = Keys { hash: |key, _| hash(*key), same: |one, other| one == other };
+        let keys = Keys {
+            hash: |key, _| hash(*key),
+            same: |one, other| one == other,
+            is_live: |_| true,
+            renew: |_| {},
+        };
         Arc::new(Self { table: Table::with_shards(state, keys, 2) })
     }
 

@@ -1,0 +1,23 @@
+impl Repo {
+    async fn rename(&mut self, name: String) {
+        ::cached_runtime::__rt::forget_async(self.load_cache(&name)).await;
+        ::cached_runtime::__rt::forget_async(Self::names_cache()).await;
+        let argument0_0 = ::cached_runtime::__rt::Place::of(&name).copy();
+        let (kind, success) = {
+            let returned = ::cached_runtime::__rt::run_async(async || -> () {
+                    self.write(name).await;
+                })
+                .await;
+            let kind = ::cached_runtime::__rt::finished(
+                ::cached_runtime::__rt::Returned::of(&returned).__kind(),
+            );
+            match ::cached_runtime::__rt::split(kind, returned) {
+                ::core::result::Result::Ok(success) => (kind, success),
+                ::core::result::Result::Err(failed) => return failed,
+            }
+        };
+        ::cached_runtime::__rt::forget_async(self.load_cache(&argument0_0)).await;
+        ::cached_runtime::__rt::forget_async(Self::names_cache()).await;
+        ::cached_runtime::__rt::join(kind, success)
+    }
+}

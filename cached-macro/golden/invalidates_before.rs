@@ -1,0 +1,6 @@
+impl Repo {
+    #[invalidates(before, self.load_cache(&name), Self::names_cache())]
+    async fn rename(&mut self, name: String) {
+        self.write(name).await;
+    }
+}

@@ -1,0 +1,8 @@
+use cached_runtime::cached;
+
+#[cached(tags = "users")]
+fn get_user(id: u64) -> u64 {
+    id
+}
+
+fn main() {}

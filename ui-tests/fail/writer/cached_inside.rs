@@ -1,0 +1,14 @@
+use cached_runtime::{cached, invalidates};
+
+#[cached]
+fn get_user(id: u64) -> u64 {
+    id
+}
+
+#[invalidates(get_user(id))]
+#[cached]
+fn save(id: u64) -> u64 {
+    id
+}
+
+fn main() {}

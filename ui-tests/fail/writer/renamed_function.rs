@@ -1,0 +1,13 @@
+use cached_runtime::{cached, invalidates};
+
+#[cached]
+fn get_user(id: u64) -> u64 {
+    id
+}
+
+#[invalidates(get_usr(id))]
+fn save(id: u64) {
+    drop(id.to_string());
+}
+
+fn main() {}
