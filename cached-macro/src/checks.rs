@@ -119,7 +119,37 @@ pub(crate) fn combinations(options: &Options, errors: &mut Errors) {
     {
         errors.at(&jitter.name, "`jitter` shortens the `timeout`: it needs one");
     }
+    staleness(options, errors);
     with_backend(options, errors);
+}
+
+/// Notes what the options about values that are no longer fresh need, and what contradicts them.
+fn staleness(options: &Options, errors: &mut Errors) {
+    let while_revalidate = options.stale_while_revalidate.as_ref().map(|it| &it.name);
+    for option in [while_revalidate].into_iter().flatten() {
+        if options.timeout.is_none() {
+            errors.at(option, format!("`{option}` is about what is past its `timeout`: it needs one"));
+        }
+        if options.backend.is_some() {
+            errors.at(option, format!("`{option}` is not available yet together with `backend`"));
+        }
+        if options.single_flight.as_ref().is_some_and(|it| !it.value) {
+            errors.at(
+                option,
+                format!(
+                    "`{option}` lets one call at a time compute anew, and `single_flight = false` all of them"
+                ),
+            );
+        }
+    }
+    if let Some(Given { name, .. }) = &options.revalidate
+        && while_revalidate.is_none()
+    {
+        errors.at(
+            name,
+            "`revalidate` is about who computes a value anew that is still served: it needs `stale_while_revalidate`",
+        );
+    }
 }
 
 /// Notes what a backend needs, and what needs a backend.
@@ -171,7 +201,13 @@ pub(crate) fn constants(function: &Function, arguments: &[Argument], options: &O
     names.extend(function.receiver().map(|receiver| Ident::from(receiver.self_token)));
     let capacity = options.capacity.as_ref().map(|capacity| (&capacity.name, &capacity.value));
     let version = options.version.as_ref().map(|version| (&version.name, &version.value));
-    let times = [&options.idle_timeout, &options.negative_timeout, &options.local_timeout, &options.lease];
+    let times = [
+        &options.idle_timeout,
+        &options.negative_timeout,
+        &options.stale_while_revalidate,
+        &options.local_timeout,
+        &options.lease,
+    ];
     let times = times.into_iter().flatten();
     let times = times.filter_map(|given| match &given.value {
         Time::Expression(expression) => Some((&given.name, expression)),

@@ -26,6 +26,14 @@ pub(crate) enum Time {
     Expression(Expr),
 }
 
+/// Who computes a value anew that is still served.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revalidate {
+    Background,
+    /// One of the callers.
+    Inline,
+}
+
 /// Where the backend of a function is.
 pub(crate) enum Backend {
     /// `"redis://…"`
@@ -51,6 +59,8 @@ pub(crate) struct Options {
     pub(crate) bypass_if: Option<Given<Expr>>,
     pub(crate) refresh_if: Option<Given<Expr>>,
     pub(crate) single_flight: Option<Given<bool>>,
+    pub(crate) stale_while_revalidate: Option<Given<Time>>,
+    pub(crate) revalidate: Option<Given<Revalidate>>,
     pub(crate) backend: Option<Given<Backend>>,
     pub(crate) local_timeout: Option<Given<Time>>,
     pub(crate) version: Option<Given<Expr>>,
@@ -60,7 +70,7 @@ pub(crate) struct Options {
     pub(crate) krate: Option<Given<Path>>,
 }
 
-const AVAILABLE: [&str; 22] = [
+const AVAILABLE: [&str; 24] = [
     "timeout",
     "idle_timeout",
     "negative_timeout",
@@ -76,6 +86,8 @@ const AVAILABLE: [&str; 22] = [
     "bypass_if",
     "refresh_if",
     "single_flight",
+    "stale_while_revalidate",
+    "revalidate",
     "backend",
     "local_timeout",
     "version",
@@ -85,15 +97,7 @@ const AVAILABLE: [&str; 22] = [
     "crate",
 ];
 
-const NOT_YET_AVAILABLE: [&str; 7] = [
-    "stale_while_revalidate",
-    "stale_if_error",
-    "error_backoff",
-    "refresh_ahead",
-    "tags",
-    "max_wait",
-    "revalidate",
-];
+const NOT_YET_AVAILABLE: [&str; 5] = ["stale_if_error", "error_backoff", "refresh_ahead", "tags", "max_wait"];
 
 impl Options {
     /// Reads the attribute's arguments; what cannot be read is noted and passed over.
@@ -151,6 +155,10 @@ impl Options {
             "bypass_if" => set(&mut self.bypass_if, name, input, errors, expression),
             "refresh_if" => set(&mut self.refresh_if, name, input, errors, expression),
             "single_flight" => set(&mut self.single_flight, name, input, errors, flag),
+            "stale_while_revalidate" => {
+                set(&mut self.stale_while_revalidate, name, input, errors, time_of_all)
+            }
+            "revalidate" => set(&mut self.revalidate, name, input, errors, revalidate),
             "backend" => set(&mut self.backend, name, input, errors, backend),
             "local_timeout" => set(&mut self.local_timeout, name, input, errors, time_of_all),
             "version" => set(&mut self.version, name, input, errors, version),
@@ -237,7 +245,7 @@ fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
     if let Expr::Lit(ExprLit { lit, .. }) = bare(&expression)
         && has_unit(lit)
     {
-        let is_time = name == "lease" || name.to_string().ends_with("timeout");
+        let is_time = takes_time(name);
         let time = as_time(lit).filter(|_| is_time);
         let example = time.map_or_else(|| example(name).to_owned(), |time| format!("\"{time}\""));
         let what = if matches!(lit, Lit::Str(_)) { "a string has no suffix" } else { "a number has no unit" };
@@ -245,6 +253,11 @@ fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
         return Err(syn::Error::new_spanned(expression, message));
     }
     Ok(expression)
+}
+
+fn takes_time(name: &Ident) -> bool {
+    let name = name.to_string();
+    name.ends_with("timeout") || matches!(name.as_str(), "lease" | "stale_while_revalidate")
 }
 
 /// Whether something stands behind a literal that is no type of Rust's, as in `5m`.
@@ -282,6 +295,8 @@ fn example(name: &Ident) -> &'static str {
         "timeout" | "idle_timeout" | "negative_timeout" => "\"5m\"",
         "local_timeout" => "\"5s\"",
         "lease" => "\"10s\"",
+        "stale_while_revalidate" => "\"1m\"",
+        "revalidate" => "\"inline\"",
         "backend" => "PAGES",
         "version" => "2",
         "codec" => "json",
@@ -311,18 +326,25 @@ fn bare(expression: &Expr) -> &Expr {
 const ZERO: &str = "a timeout of 0 means \"never cached\" to some systems and \"cached for ever\" to others; \
      leave the option out for no timeout, or use `bypass_if` not to cache";
 
+fn zero(name: &Ident) -> String {
+    if name.to_string().ends_with("timeout") || name == "lease" {
+        return ZERO.to_owned();
+    }
+    format!("`{name}` must be longer than zero; leave the option out if there is to be none")
+}
+
 fn time(name: &Ident, input: ParseStream<'_>) -> syn::Result<Time> {
     let expression = expression(name, input)?;
     let error = |message: String| Err(syn::Error::new_spanned(&expression, message));
     match bare(&expression) {
         Expr::Closure(_) => Ok(Time::Closure(expression)),
         Expr::Lit(ExprLit { lit: Lit::Int(seconds), .. }) => match seconds.base10_parse::<u64>() {
-            Ok(0) => error(ZERO.to_owned()),
+            Ok(0) => error(zero(name)),
             Ok(seconds) => Ok(Time::Literal(Duration::from_secs(seconds))),
             Err(_) => error(format!("`{name}` is a number of seconds that fits into a `u64`")),
         },
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => match humantime::parse_duration(&text.value()) {
-            Ok(Duration::ZERO) => error(ZERO.to_owned()),
+            Ok(Duration::ZERO) => error(zero(name)),
             Ok(duration) => Ok(Time::Literal(duration)),
             Err(_) => error(format!(
                 "{} is not a length of time; write one as \"300ms\", \"90s\", \"5m\", \"1h 30m\" or \"2 days\"",
@@ -349,6 +371,22 @@ fn time_of_all(name: &Ident, input: ParseStream<'_>) -> syn::Result<Time> {
             Err(syn::Error::new_spanned(closure, message))
         }
         time => Ok(time),
+    }
+}
+
+fn revalidate(name: &Ident, input: ParseStream<'_>) -> syn::Result<Revalidate> {
+    let expression = expression(name, input)?;
+    let text = match bare(&expression) {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => text.value(),
+        _ => String::new(),
+    };
+    match text.as_str() {
+        "background" => Ok(Revalidate::Background),
+        "inline" => Ok(Revalidate::Inline),
+        _ => Err(syn::Error::new_spanned(
+            &expression,
+            "`revalidate` is \"background\", which is usual, or \"inline\", for one of the callers to compute",
+        )),
     }
 }
 
@@ -538,6 +576,12 @@ mod tests {
             ("codec = \"json\"", "`codec` is `json`"),
             ("lease = 10s", r#"write `lease = \"10s\"`"#),
             ("lease = 0", "a timeout of 0"),
+            ("stale_while_revalidate = 0", "must be longer than zero"),
+            ("stale_while_revalidate = 5m", r#"write `stale_while_revalidate = \"5m\"`"#),
+            ("stale_while_revalidate = |v| v", "is the same for all values"),
+            ("revalidate = inline", "or \\\"inline\\\""),
+            ("revalidate = \"later\"", "or \\\"inline\\\""),
+            ("revalidate", r#"`revalidate = \"inline\"`"#),
             ("local_timeout = |v| v", "is the same for all values"),
         ] {
             let errors = errors_of(attribute);

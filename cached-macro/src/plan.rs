@@ -196,6 +196,7 @@ fn policy(options: &Options) -> TokenStream {
         ("timeout", &options.timeout),
         ("idle_timeout", &options.idle_timeout),
         ("negative_timeout", &options.negative_timeout),
+        ("stale_while_revalidate", &options.stale_while_revalidate),
     ];
     for (name, given) in times {
         policy.extend(match given {

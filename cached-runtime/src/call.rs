@@ -21,6 +21,7 @@ use crate::function::{Function, State};
 use crate::handle::{AsyncHandle, Handle};
 use crate::key::Part;
 use crate::outcome::Outcome;
+use crate::policy::{Freshness, Service, service};
 use crate::stats::Cells;
 use crate::store::janitor;
 use crate::store::table::{NewValue, Table};
@@ -369,13 +370,23 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             let now = table.now();
             let guard = Guard::new();
             let mut locked = table.lock(hash, &guard);
+            let mut revalidates = false;
             // Whoever computed it may have stored it since the lookup.
             let stored = if self.refresh {
                 // What began earlier must not replace what is computed from here on.
                 locked.writer.flights.fence(hash, target.is_key());
                 None
+            } else if table.serves_ahead() {
+                let found = table.servable(hash, target.is_key(), now, &guard);
+                let flights = &mut locked.writer.flights;
+                let mut serves = |freshness| {
+                    service(freshness, flights.is_running(hash, target.is_key())) == Service::Serve
+                };
+                revalidates = found.is_some();
+                found.filter(|(_, freshness)| serves(*freshness))
             } else {
-                table.hit(&table.look(hash), hash, target.is_key(), now, &guard)
+                let value = table.hit(&table.look(hash), hash, target.is_key(), now, &guard);
+                value.map(|value| (value, Freshness::Fresh))
             };
             let joined = if self.refresh || self.alone || stored.is_some() {
                 None
@@ -384,12 +395,17 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             };
             // Counted once, and no earlier than when it has its flight: whoever sees so many misses knows
             // that so many calls wait or compute.
-            if !self.refresh && !std::mem::replace(&mut self.counted, true) {
+            let is_hit = stored.is_some() && table.serves_ahead() && !self.counted;
+            if !self.refresh && !is_hit && !std::mem::replace(&mut self.counted, true) {
                 locked.writer.counts.misses += 1;
             }
-            if let Some(value) = stored {
+            if let Some((value, freshness)) = stored {
                 drop(locked);
-                self.state.rare.coalesced.add(1);
+                if is_hit {
+                    self.count_hit(table, freshness, cells);
+                } else {
+                    self.state.rare.coalesced.add(1);
+                }
                 return Turn::Return(self.outcome.returned(value.clone()));
             }
             if let Some((flight, number)) = joined {
@@ -406,12 +422,22 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             locked.writer.flights.begin(hash, key, number, !self.alone);
             let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
             drop(locked);
+            if revalidates {
+                self.state.rare.revalidations.add(1);
+            }
             // What is dropped with the guard may call the function, and must not wait for what has only
             // begun.
             let course = Course::begin(number);
             let entered = circle::enter(course.clone());
             drop(guard);
             return Turn::Compute(Begun { number, course, flight, entered });
+        }
+    }
+
+    fn count_hit(&self, table: &TableOf<O, K>, freshness: Freshness, cells: &Cells) {
+        match freshness {
+            Freshness::Fresh => table.hits.add_one(cells),
+            _ => self.state.rare.stale.add(1),
         }
     }
 

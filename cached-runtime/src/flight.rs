@@ -264,6 +264,14 @@ struct Running<K, D> {
     fenced: bool,
 }
 
+impl<K, D> Running<K, D> {
+    fn can_be_joined(&self) -> bool {
+        // A flight that was given up is the first caller's alone.
+        let has_ended = self.flight.as_ref().is_some_and(|flight| flight.has_ended());
+        self.shared && !self.fenced && !has_ended
+    }
+}
+
 impl<K, D> Default for Flights<K, D> {
     fn default() -> Self {
         Self { few: Vec::new(), more: HashMap::new() }
@@ -287,15 +295,15 @@ impl<K, D> Flights<K, D> {
 
     /// The computation of this key that can be waited for, and its number; it will be waited for.
     pub(crate) fn join(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Arc<Flight<D>>, u64)> {
-        let can_be_joined = |it: &&mut Running<K, D>| {
-            // A flight that was given up is the first caller's alone.
-            let has_ended = it.flight.as_ref().is_some_and(|flight| flight.has_ended());
-            it.shared && !it.fenced && !has_ended && is_key(&it.key)
-        };
-        let running = self.of_hash(hash).find(can_be_joined)?;
+        let running = self.of_hash(hash).find(|it| it.can_be_joined() && is_key(&it.key))?;
         let flight = running.flight.get_or_insert_with(Flight::new);
         flight.is_awaited.store(true, Release);
         Some((Arc::clone(flight), running.number))
+    }
+
+    /// Whether somebody computes this key for others too.
+    pub(crate) fn is_running(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
+        self.of_hash(hash).any(|it| it.can_be_joined() && is_key(&it.key))
     }
 
     /// Begins the computation of this number.

@@ -34,6 +34,7 @@ pub struct Policy {
     capacity: usize,
     weighed: bool,
     single_flight: bool,
+    stale_while_revalidate: Option<Duration>,
 }
 
 impl Policy {
@@ -82,14 +83,30 @@ impl Policy {
         self.single_flight
     }
 
-    /// The moment at which a value stored now expires, or `None` if it would be expired at once.
-    /// `random` is any number; it picks the jitter.
+    /// For how long past its timeout a value is served while it is computed anew.
+    #[must_use]
+    pub const fn stale_while_revalidate(&self) -> Option<Duration> {
+        self.stale_while_revalidate
+    }
+
+    /// For how long past its timeout a value may be served.
+    pub(crate) fn windows(&self) -> Windows {
+        Windows { revalidate: self.stale_while_revalidate.map_or(0, window) }
+    }
+
+    /// Whether a value may be served that is not simply fresh.
+    pub(crate) const fn serves_ahead(&self) -> bool {
+        self.stale_while_revalidate.is_some()
+    }
+
+    /// The moment at which a value stored now goes, or `None` if it would be expired at once: at the end of its
+    /// timeout and of the windows. `random` is any number; it picks the jitter.
     pub(crate) fn deadline(&self, now: Moment, timeout: Option<Duration>, random: u64) -> Option<Moment> {
         let Some(timeout) = timeout.map(nanoseconds) else {
             return Some(NEVER);
         };
         let shortened = timeout - jitter(timeout, self.jitter_percent, random);
-        (shortened > 0).then(|| now.saturating_add(shortened))
+        (shortened > 0).then(|| now.saturating_add(shortened).saturating_add(self.windows().longest()))
     }
 
     /// The timeout of a value for which a rule of the function may have computed one.
@@ -99,6 +116,12 @@ impl Policy {
             _ => computed.or(self.timeout),
         }
     }
+}
+
+/// The length of a window, which is added to moments.
+fn window(duration: Duration) -> u64 {
+    const LONGEST: u64 = NEVER / 4;
+    nanoseconds(duration).min(LONGEST)
 }
 
 /// A part of `timeout` between nothing and `percent` of it.
@@ -114,6 +137,7 @@ impl fmt::Display for Policy {
             ("timeout", self.timeout),
             ("idle_timeout", self.idle_timeout),
             ("negative_timeout", self.negative_timeout),
+            ("stale_while_revalidate", self.stale_while_revalidate),
         ];
         for (name, duration) in durations {
             if let Some(duration) = duration {
@@ -148,6 +172,7 @@ impl PolicyBuilder {
             capacity: Policy::DEFAULT_CAPACITY,
             weighed: false,
             single_flight: true,
+            stale_while_revalidate: None,
         })
     }
 
@@ -203,15 +228,36 @@ impl PolicyBuilder {
         self
     }
 
+    /// # Panics
+    #[must_use]
+    pub const fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        assert!(!window.is_zero(), "`stale_while_revalidate` must be longer than zero");
+        self.0.stale_while_revalidate = Some(window);
+        self
+    }
+
     pub(crate) const fn build(self) -> Policy {
         self.0
+    }
+}
+
+/// How long past its timeout a value may be served, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Windows {
+    /// While it is computed anew.
+    pub(crate) revalidate: u64,
+}
+
+impl Windows {
+    pub(crate) const fn longest(self) -> u64 {
+        self.revalidate
     }
 }
 
 /// The times of one entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    /// When the value stops being fresh.
+    /// When it goes: at the end of the longest window after its timeout.
     pub(crate) deadline: Moment,
     /// When it was last stored or hit; kept only where there is an `idle_timeout`.
     pub(crate) touched: Moment,
@@ -220,6 +266,8 @@ pub(crate) struct Times {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     Fresh,
+    /// Past the timeout, within a window.
+    Stale,
     Expired,
 }
 
@@ -229,9 +277,34 @@ impl Times {
         idle.map_or(self.deadline, |idle| self.deadline.min(self.touched.saturating_add(idle)))
     }
 
-    /// An entry is fresh before its expiry, and expired from that moment on.
-    pub(crate) fn freshness(self, idle: Option<u64>, now: Moment) -> Freshness {
-        if now < self.expiry(idle) { Freshness::Fresh } else { Freshness::Expired }
+    /// An entry is fresh before the end of its timeout, and stale from that moment on, until it is expired.
+    pub(crate) fn freshness(self, windows: Windows, idle: Option<u64>, now: Moment) -> Freshness {
+        if now >= self.expiry(idle) {
+            return Freshness::Expired;
+        }
+        if self.deadline == NEVER || now < self.deadline.saturating_sub(windows.longest()) {
+            return Freshness::Fresh;
+        }
+        Freshness::Stale
+    }
+}
+
+/// What a call does about the key that it looks up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// It returns what is there.
+    Serve,
+    /// It waits for who computes the key.
+    Wait,
+    Compute,
+}
+
+/// `is_running` if somebody computes the key.
+pub(crate) fn service(freshness: Freshness, is_running: bool) -> Service {
+    match (freshness, is_running) {
+        (Freshness::Fresh, _) | (Freshness::Stale, true) => Service::Serve,
+        (Freshness::Expired, true) => Service::Wait,
+        (Freshness::Stale | Freshness::Expired, false) => Service::Compute,
     }
 }
 
@@ -253,7 +326,32 @@ mod tests {
             (NEVER, 5, Some(u64::MAX), NEVER - 1, Freshness::Fresh),
         ] {
             let times = Times { deadline, touched };
-            assert_eq!(times.freshness(idle, now), expected, "{times:?} {idle:?} at {now}");
+            let freshness = times.freshness(Windows::default(), idle, now);
+            assert_eq!(freshness, expected, "{times:?} {idle:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn what_is_served_at_every_age() {
+        use Service::{Compute, Serve, Wait};
+        let policy = PolicyBuilder::new()
+            .timeout(Duration::from_secs(60))
+            .stale_while_revalidate(Duration::from_secs(30))
+            .build();
+        let stored = 7 * SECOND;
+        let deadline = policy.deadline(stored, policy.timeout(), 0).expect("it has one");
+        let times = Times { deadline, touched: NEVER };
+        // The age in seconds, what a call does that finds nobody computing, and one that finds somebody.
+        for (age, alone, beside_others) in [
+            (0, Serve, Serve),
+            (59, Serve, Serve),
+            (60, Compute, Serve),
+            (89, Compute, Serve),
+            (90, Compute, Wait),
+        ] {
+            let freshness = times.freshness(policy.windows(), None, stored + age * SECOND);
+            assert_eq!(service(freshness, false), alone, "at the age of {age} s");
+            assert_eq!(service(freshness, true), beside_others, "at the age of {age} s");
         }
     }
 

@@ -370,7 +370,7 @@ where
     pub(super) fn invalidate(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
         self.writer.flights.fence(hash, &is_key);
         let Some((place, times, _)) = self.find(hash, is_key) else { return false };
-        let fresh = times.freshness(self.table.idle, self.table.now()) == Freshness::Fresh;
+        let fresh = self.table.freshness(times, self.table.now()) == Freshness::Fresh;
         let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
         self.remove(place, Some(hash), cause);
         fresh

@@ -22,7 +22,7 @@ use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::epoch::with_guard;
 use crate::function::State;
 use crate::key::Part;
-use crate::policy::Freshness;
+use crate::policy::{Freshness, Times, Windows};
 use crate::shim::{AtomicU64, AtomicUsize, yield_now};
 use crate::stats::{Counts, PerThread};
 
@@ -62,6 +62,10 @@ pub(crate) struct Table<K, S, D> {
     /// Nanoseconds of `idle_timeout`. Where there is one, the index has marks: when an entry was stored
     /// or last hit.
     pub(super) idle: Option<u64>,
+    /// For how long past its timeout a value may be served.
+    pub(super) windows: Windows,
+    /// How long before it goes an entry stops being a hit without further ado.
+    lead: AtomicU64,
     /// A power of two of them.
     shards: Box<[Shard<K, S, D>]>,
     /// The part of a shard, and the most that one can have.
@@ -121,6 +125,8 @@ where
             hash_seed: RandomState::default(),
             hits: PerThread::new(),
             idle: policy.idle_timeout().map(nanoseconds),
+            windows: policy.windows(),
+            lead: AtomicU64::new(policy.windows().longest()),
             shards: (0..shards).map(|_| shard()).collect(),
             capacity_of_shard: part,
             most_of_shard,
@@ -194,7 +200,36 @@ where
         {
             return None;
         }
-        entry.hit(now).then_some(&entry.value)
+        let ahead = now.saturating_add(self.lead.load(Relaxed));
+        entry.hit(ahead).then_some(&entry.value)
+    }
+
+    /// What is there of a key and has not expired, counted as used, for those who hold the lock.
+    pub(crate) fn servable<'g>(
+        &'g self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        now: Moment,
+        guard: &'g Guard,
+    ) -> Option<(&'g S, Freshness)> {
+        let index = &self.shard(hash).index;
+        let Found { entry, place } = index.find(hash, |entry| is_key(&entry.key), guard)?;
+        if let Some(idle) = self.idle
+            && !touch(index, idle, place, entry, now)
+        {
+            return None;
+        }
+        let freshness = self.freshness(times(index, place, entry), now);
+        entry.hit(now).then_some((&entry.value, freshness))
+    }
+
+    /// Whether it has values to serve that are not simply fresh.
+    pub(crate) fn serves_ahead(&self) -> bool {
+        self.state.policy().serves_ahead()
+    }
+
+    pub(super) fn freshness(&self, times: Times, now: Moment) -> Freshness {
+        times.freshness(self.windows, self.idle, now)
     }
 
     /// The value of a key, if it is fresh now, with no trace left.
@@ -207,8 +242,8 @@ where
     ) -> Option<&'g S> {
         let index = &self.shard(hash).index;
         let found = index.find(hash, |entry| is_key(&entry.key), guard)?;
-        let fresh = times(index, found.place, found.entry).freshness(self.idle, now) == Freshness::Fresh;
-        fresh.then_some(&found.entry.value)
+        let times = times(index, found.place, found.entry);
+        (self.freshness(times, now) == Freshness::Fresh).then_some(&found.entry.value)
     }
 
     /// Stores a value, if there is one, under the key that `key` finds under the lock of the shard, if it
@@ -298,7 +333,7 @@ where
     }
 }
 
-/// Notes that an entry is not idle, unless it has been for too long; returns whether it is fresh.
+/// Notes that an entry is not idle, unless it has been for too long; returns whether it is there.
 #[inline(never)]
 fn touch<K, S>(index: &Index<Entry<K, S>>, idle: u64, place: Place, entry: &Entry<K, S>, now: Moment) -> bool
 where
@@ -306,7 +341,7 @@ where
     S: Send + Sync + 'static,
 {
     let times = times(index, place, entry);
-    if times.freshness(Some(idle), now) == Freshness::Expired {
+    if now >= times.expiry(Some(idle)) {
         return false;
     }
     if let Some(mark) = index.mark(place).filter(|_| times.touched < now) {
