@@ -195,6 +195,19 @@ fn with_backend(options: &Options, errors: &mut Errors) {
     }
 }
 
+/// Notes a function that may not be called at another time.
+pub(crate) fn safety(function: &Function, option: &Ident, errors: &mut Errors) {
+    if function.is_unsafe() {
+        errors.at(
+            option,
+            format!(
+                "`{option}` calls the function again later, when what its callers promise for an `unsafe` one may \
+                 not hold: let one of them compute with `revalidate = \"inline\"`"
+            ),
+        );
+    }
+}
+
 /// Notes what is to hold for all calls and mentions an argument of one.
 pub(crate) fn constants(function: &Function, arguments: &[Argument], options: &Options, errors: &mut Errors) {
     let mut names: Vec<Ident> = arguments.iter().flat_map(Argument::names).collect();

@@ -123,6 +123,12 @@ impl Options {
         options
     }
 
+    /// The option, if there is one, that has values computed in the background.
+    pub(crate) fn in_background(&self) -> Option<&Ident> {
+        let is_inline = self.revalidate.as_ref().is_some_and(|it| it.value == Revalidate::Inline);
+        self.stale_while_revalidate.as_ref().map(|it| &it.name).filter(|_| !is_inline)
+    }
+
     fn parse_one(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
         if input.peek(Lit) {
             let value: Lit = input.parse()?;

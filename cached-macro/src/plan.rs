@@ -11,6 +11,7 @@ use crate::borrows::{Depth, depth, wrapper};
 use crate::checks;
 use crate::errors::Errors;
 use crate::options::{Backend, Given, Options, Time};
+use crate::owned::{self, Copied};
 use crate::signature::{self, Argument, Function, with_impl_traits};
 
 pub(crate) struct Plan {
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     /// `cache_err` or `cache_none`, where it is given.
     pub(crate) whole: Option<Ident>,
     pub(crate) shared: Option<Shared>,
+    /// Copies of the arguments, where values are computed in the background.
+    pub(crate) background: Option<Vec<Copied>>,
 }
 
 /// What a function with a backend has beside others.
@@ -85,6 +88,10 @@ impl Plan {
         if !is_method {
             checks::put(&skipped, &options, errors);
         }
+        let background = options.in_background().map(|option| {
+            checks::safety(&function, option, errors);
+            owned::copies(function.receiver(), &arguments, errors)
+        });
         let companion = match (&options.handle, is_method) {
             (Some(handle), false) => Companion::Type(handle.value.clone()),
             (None, false) => Companion::Type(function.signature.ident.clone()),
@@ -111,6 +118,7 @@ impl Plan {
                 .find(|it| it.value)
                 .map(|it| it.name.clone()),
             shared: shared(&options),
+            background,
             key: options.key.map_or(Key::Arguments, |key| Key::Expression(key.value)),
             function,
         }
@@ -132,6 +140,10 @@ impl Plan {
         let mut mentioned =
             self.arguments.iter().filter(|argument| !self.is_skipped(argument)).chain(identifying);
         mentioned.any(|argument| argument.binding.to_string().starts_with('_'))
+    }
+
+    pub(crate) fn has_underscored_arguments(&self) -> bool {
+        self.arguments.iter().any(|argument| argument.binding.to_string().starts_with('_'))
     }
 
     pub(crate) fn is_deprecated(&self) -> bool {

@@ -16,7 +16,7 @@ use crate::backend::remote::Wanted;
 use crate::circle::{self, Course, Entered, Waiting};
 use crate::computation::{Computation, Delivery, Rules, Timeout, admit, after_store};
 use crate::epoch::{self, with_guard};
-use crate::flight::{Ending, Flight};
+use crate::flight::{Ending, Finished, Flight};
 use crate::function::{Function, State};
 use crate::handle::{AsyncHandle, Handle};
 use crate::key::Part;
@@ -24,6 +24,7 @@ use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service, service};
 use crate::stats::Cells;
 use crate::store::janitor;
+use crate::store::shard::Locked;
 use crate::store::table::{NewValue, Table};
 
 /// What to do with what may be stored.
@@ -33,6 +34,8 @@ pub(crate) enum Mode {
     Cached,
     /// Compute and store it.
     Refresh,
+    /// Begin the computation of this number, which is registered.
+    Resume(u64),
     /// Just compute.
     Bypass,
 }
@@ -74,18 +77,18 @@ thread_local! {
 /// Forces the conditions of the next call until the guard is dropped.
 pub(crate) fn force(function: &'static Function, lookup: Lookup) -> Forced {
     function.exceptions.begin();
-    Forced { function, outer: FORCED.replace(Some((function, lookup))) }
+    Forced { outer: FORCED.replace(Some((function, lookup))) }
 }
 
 pub(crate) struct Forced {
-    function: &'static Function,
     outer: Option<(&'static Function, Lookup)>,
 }
 
 impl Drop for Forced {
     fn drop(&mut self) {
-        FORCED.set(self.outer.take());
-        self.function.exceptions.end();
+        if let Some((function, _)) = FORCED.replace(self.outer.take()) {
+            function.exceptions.end();
+        }
     }
 }
 
@@ -105,6 +108,7 @@ fn take_forced(function: &'static Function) -> Option<Lookup> {
     let (forced, lookup) = FORCED.get()?;
     std::ptr::eq(forced, function).then(|| {
         FORCED.set(None);
+        forced.exceptions.end();
         lookup
     })
 }
@@ -135,6 +139,7 @@ impl<K: Send + Sync + 'static> Owned for K {}
 
 pub(crate) type DeliveryOf<O> = Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>;
 pub(crate) type TableOf<O, K> = Table<K, <O as Outcome>::Stored, DeliveryOf<O>>;
+type LockedOf<'a, O, K> = Locked<'a, K, <O as Outcome>::Stored, DeliveryOf<O>>;
 pub(crate) type FlightOf<O> = Flight<DeliveryOf<O>>;
 
 /// The part of a call that is made every time: looks it up.
@@ -187,12 +192,16 @@ pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(state: &'static State, key: &P
 
 /// A call that was not answered from the store, or one that the companion asks about.
 pub struct Call<O: Outcome, K: Owned> {
-    function: &'static Function,
+    pub(crate) function: &'static Function,
     pub(crate) state: &'static State,
     /// Absent if the call is to be no more than its body.
     pub(crate) target: Option<Target<O, K>>,
     /// Compute, whatever is stored or being computed.
-    refresh: bool,
+    pub(crate) refresh: bool,
+    /// The registered computation that it is to begin.
+    pub(crate) resumes: Option<u64>,
+    /// What was found to answer it with.
+    pub(crate) answer: Option<O::Stored>,
     /// Compute without waiting for anybody.
     alone: bool,
     /// Whether its miss has been counted.
@@ -206,11 +215,11 @@ pub(crate) struct Target<O: Outcome, K: Owned> {
     pub(crate) table: &'static TableOf<O, K>,
     pub(crate) hash: u64,
     /// Until the call computes.
-    key: Option<K>,
+    pub(crate) key: Option<K>,
 }
 
 impl<O: Outcome, K: Owned> Target<O, K> {
-    fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
+    pub(crate) fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
         |owned| self.key.as_ref().is_some_and(|key| self.table.same(owned, key))
     }
 }
@@ -254,6 +263,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             state,
             target,
             refresh: lookup.0 == Mode::Refresh,
+            resumes: if let Mode::Resume(number) = lookup.0 { Some(number) } else { None },
+            answer: None,
             alone: !state.policy().single_flight(),
             counted: false,
             outcome,
@@ -313,6 +324,10 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     #[cold]
     #[inline(never)]
     fn run_once(mut self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
+        if let Some(value) = self.answer.take() {
+            let value = self.outcome.returned(value);
+            return after_drop(self, value);
+        }
         loop {
             match self.turn(false) {
                 Turn::Return(value) => return after_drop(self, value),
@@ -333,6 +348,10 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     /// The same for a body that is awaited.
     pub async fn run_async(mut self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
+        if let Some(value) = self.answer.take() {
+            let value = self.outcome.returned(value);
+            return after_drop(self, value);
+        }
         loop {
             match self.turn(true) {
                 Turn::Return(value) => return after_drop(self, value),
@@ -370,6 +389,11 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             let now = table.now();
             let guard = Guard::new();
             let mut locked = table.lock(hash, &guard);
+            if let Some(number) = self.resumes.take()
+                && locked.writer.flights.resume(hash, number, target.is_key())
+            {
+                return Turn::Compute(Self::leave(locked, hash, number, needs_flight));
+            }
             let mut revalidates = false;
             // Whoever computed it may have stored it since the lookup.
             let stored = if self.refresh {
@@ -419,22 +443,32 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             }
             let Some(key) = target.key.take() else { unreachable!("a call computes once") };
             let number = cells.number_computation();
+            let overtaken =
+                table.serves_ahead().then(|| locked.writer.flights.overtake(hash, target.is_key()));
             locked.writer.flights.begin(hash, key, number, !self.alone);
-            let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
-            drop(locked);
+            let begun = Self::leave(locked, hash, number, needs_flight);
+            drop(guard);
             if revalidates {
                 self.state.rare.revalidations.add(1);
             }
-            // What is dropped with the guard may call the function, and must not wait for what has only
-            // begun.
-            let course = Course::begin(number);
-            let entered = circle::enter(course.clone());
-            drop(guard);
-            return Turn::Compute(Begun { number, course, flight, entered });
+            if let Some(Finished { flight: Some(flight), .. }) = overtaken.flatten() {
+                flight.end(Ending::Lost);
+            }
+            return Turn::Compute(begun);
         }
     }
 
-    fn count_hit(&self, table: &TableOf<O, K>, freshness: Freshness, cells: &Cells) {
+    /// Leaves the lock to compute.
+    fn leave(mut locked: LockedOf<'_, O, K>, hash: u64, number: u64, needs_flight: bool) -> Begun<O> {
+        let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
+        drop(locked);
+        // What is dropped with the guard may call the function, and must not wait for what has only begun.
+        let course = Course::begin(number);
+        let entered = circle::enter(course.clone());
+        Begun { number, course, flight, entered }
+    }
+
+    pub(crate) fn count_hit(&self, table: &TableOf<O, K>, freshness: Freshness, cells: &Cells) {
         match freshness {
             Freshness::Fresh => table.hits.add_one(cells),
             _ => self.state.rare.stale.add(1),

@@ -262,13 +262,22 @@ struct Running<K, D> {
     /// Whether others may wait for it.
     shared: bool,
     fenced: bool,
+    /// Whether it is yet to begin, in the background.
+    queued: bool,
 }
 
 impl<K, D> Running<K, D> {
-    fn can_be_joined(&self) -> bool {
+    /// Whether it is for others too.
+    fn is_shared(&self) -> bool {
         // A flight that was given up is the first caller's alone.
         let has_ended = self.flight.as_ref().is_some_and(|flight| flight.has_ended());
         self.shared && !self.fenced && !has_ended
+    }
+
+    /// Nobody waits for what may never begin: if it did not, for want of threads, all that wait might be those
+    /// whose threads it would need.
+    fn can_be_joined(&self) -> bool {
+        self.is_shared() && !self.queued
     }
 }
 
@@ -301,21 +310,48 @@ impl<K, D> Flights<K, D> {
         Some((Arc::clone(flight), running.number))
     }
 
-    /// Whether somebody computes this key for others too.
+    /// Whether somebody computes this key for others too, or is going to.
     pub(crate) fn is_running(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
-        self.of_hash(hash).any(|it| it.can_be_joined() && is_key(&it.key))
+        self.of_hash(hash).any(|it| it.is_shared() && is_key(&it.key))
     }
 
     /// Begins the computation of this number.
     pub(crate) fn begin(&mut self, hash: u64, key: K, number: u64, shared: bool) {
-        let running = Running { hash, key, number, flight: None, shared, fenced: false };
+        self.add(Running { hash, key, number, flight: None, shared, fenced: false, queued: false });
+    }
+
+    /// Registers one that somebody else will begin.
+    pub(crate) fn enqueue(&mut self, hash: u64, key: K, number: u64) {
+        self.add(Running { hash, key, number, flight: None, shared: true, fenced: false, queued: true });
+    }
+
+    /// Whether it is still to begin.
+    pub(crate) fn is_queued(&mut self, hash: u64, number: u64) -> bool {
+        self.of_hash(hash).any(|it| it.number == number && it.queued && !it.fenced)
+    }
+
+    /// Begins the one that was registered, unless it is not to begin any more.
+    pub(crate) fn resume(&mut self, hash: u64, number: u64, is_key: impl Fn(&K) -> bool) -> bool {
+        let is_it = |it: &&mut Running<K, D>| it.number == number && it.queued && !it.fenced;
+        let Some(running) = self.of_hash(hash).find(is_it).filter(|it| is_key(&it.key)) else { return false };
+        running.queued = false;
+        true
+    }
+
+    /// Takes away the one that is registered for this key and has not begun.
+    pub(crate) fn overtake(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<Finished<K, D>> {
+        let number = self.of_hash(hash).find(|it| it.queued && is_key(&it.key))?.number;
+        self.finish(hash, number)
+    }
+
+    fn add(&mut self, running: Running<K, D>) {
         if self.few.len() < FEW {
             if self.few.capacity() == 0 {
                 self.few.reserve_exact(1);
             }
             self.few.push(running);
         } else {
-            self.more.entry(hash).or_default().push(running);
+            self.more.entry(running.hash).or_default().push(running);
         }
     }
 

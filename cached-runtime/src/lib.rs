@@ -62,13 +62,20 @@ mod key;
 mod model;
 #[expect(missing_docs, clippy::unused_self, reason = "seen by the expansion alone")]
 mod outcome;
+#[expect(missing_docs, clippy::must_use_candidate, reason = "seen by the expansion alone")]
+mod own;
 mod policy;
+mod pool;
 mod report;
+mod revalidate;
 mod shim;
+mod spawner;
 mod stats;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "backend")]
+mod timer;
 
 #[cfg(feature = "backend")]
 pub use backend::encode::SharedKey;
@@ -85,8 +92,11 @@ pub use key::Key;
 pub use key::{Followed, SelfKey};
 #[doc(hidden)]
 pub use outcome::{Cloneable, IsOption, IsResult, Shareable};
+#[doc(hidden)]
+pub use own::{Ownable, OwnableReferent};
 pub use policy::Policy;
 pub use report::Report;
+pub use spawner::set_spawner;
 pub use stats::Stats;
 pub use store::{Store, store};
 
@@ -107,4 +117,8 @@ pub mod __rt {
     pub use crate::key::{Arg, ByReference as Ref, ByValue as Val, both, key, self_key, type_of};
     pub use crate::outcome::{Ret, cache_err, cache_none, value};
     pub use crate::policy::PolicyBuilder as Policy;
+
+    pub mod own {
+        pub use crate::own::{array, cow, list, optional, reference, slice, twice, value};
+    }
 }

@@ -1,5 +1,7 @@
 //! What a caller sees at every age of an entry: values that are stale, or computed anew while they are served.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
@@ -15,6 +17,8 @@ const SECOND: Duration = Duration::from_secs(1);
 enum Sees {
     /// The first value, and nothing begins.
     First,
+    /// The first value, while another one is computed for later.
+    FirstForNow,
     /// A second value, that it has computed.
     Second,
 }
@@ -39,6 +43,241 @@ fn the_table_of_ages_where_a_caller_computes() {
         assert_eq!(peeked.is_some(), age < 60, "only what is fresh is peeked at: {age} s");
         assert_eq!(f(age), second);
     }
+}
+
+#[test]
+fn the_table_of_ages_where_the_background_computes() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 30)]
+    fn f(age: u32) -> (u32, thread::ThreadId) {
+        let _ = age;
+        (RUNS.add(), thread::current().id())
+    }
+    use Sees::{First, FirstForNow, Second};
+    for (age, sees) in [(0, First), (59, First), (60, FirstForNow), (89, FirstForNow), (90, Second)] {
+        let own = testing::isolated();
+        let (first, here) = f(age);
+        own.advance(SECOND * age);
+        let (second, _) = f(age);
+        until(|| f::stats().computations == f::stats().revalidations + f::stats().misses);
+        let (third, by) = f(age);
+        let seen = match (second == first, third == first) {
+            (true, true) => First,
+            (true, false) => FirstForNow,
+            (false, _) => Second,
+        };
+        assert_eq!(seen, sees, "at the age of {age} s");
+        assert_eq!(by != here, sees == FirstForNow, "by a thread of its own or here: {age} s");
+        assert_eq!(f::peek(age), Some((third, by)));
+    }
+}
+
+#[test]
+fn exactly_one_computes_anew_among_many_threads_and_none_of_them_waits() {
+    static RUNS: Runs = Runs::new();
+    static RELEASED: AtomicBool = AtomicBool::new(false);
+    #[cached(timeout = 60, stale_while_revalidate = "1m")]
+    fn f(n: u8) -> u32 {
+        let _ = n;
+        let run = RUNS.add();
+        until(|| run == 1 || RELEASED.load(SeqCst));
+        run
+    }
+    let own = testing::isolated();
+    f(1);
+    own.advance(60 * SECOND);
+    let store = own.store();
+    thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                let _entered = store.enter();
+                assert_eq!(f(1), 1);
+            });
+        }
+    });
+    RELEASED.store(true, SeqCst);
+    until(|| f::peek(1) == Some(2));
+    let stats = f::stats();
+    assert_eq!((stats.stale, stats.revalidations, stats.misses, RUNS.get()), (32, 1, 1, 2));
+}
+
+/// What a function may take, and what is made of it.
+#[test]
+fn every_kind_of_argument_is_taken_along() {
+    static RUNS: Runs = Runs::new();
+    #[derive(Clone)]
+    struct Repo(&'static str);
+    impl Repo {
+        #[cached(timeout = 60, stale_while_revalidate = 60, key = (self.0, n), handle = of)]
+        fn of_self(&self, n: u8) -> String {
+            format!("{}{n}{}", self.0, RUNS.add())
+        }
+        #[cached(timeout = 60, stale_while_revalidate = 60, skip(self))]
+        fn of_arc(self: Arc<Self>) -> String {
+            format!("{}{}", self.0, RUNS.add())
+        }
+    }
+    #[cached(timeout = 60, stale_while_revalidate = 60, skip(db))]
+    fn f<T: Clone + Send + Sync + 'static, const N: usize>(
+        a: &str,
+        b: Option<&str>,
+        c: Cow<'_, str>,
+        d: &[&str],
+        e: &[u8],
+        f: Vec<&str>,
+        g: [&str; N],
+        (h, _): (u8, u8),
+        mut i: String,
+        _: u8,
+        db: &T,
+    ) -> String {
+        let _ = db.clone();
+        i.push_str(&RUNS.add().to_string());
+        format!("{a}{b:?}{c}{d:?}{e:?}{f:?}{g:?}{h}{i}")
+    }
+    let own = testing::isolated();
+    let calls: [&dyn Fn() -> String; 3] =
+        [&|| Repo("a").of_self(1), &|| Arc::new(Repo("b")).of_arc(), &|| {
+            f(
+                "a",
+                Some("b"),
+                Cow::Borrowed("c"),
+                &["d"],
+                &[5],
+                vec!["f"],
+                ["g"; 2],
+                (7, 8),
+                "i".to_owned(),
+                9,
+                &Repo("db"),
+            )
+        }];
+    let texts = || calls.map(|call| call());
+    let digits = |text: &String| text.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
+    let first = texts();
+    own.advance(60 * SECOND);
+    assert_eq!(texts(), first);
+    until(|| RUNS.get() == 6);
+    until(|| texts() != first && texts().iter().zip(&first).all(|(one, other)| one != other));
+    assert_eq!(texts().map(|it| digits(&it)), first.map(|it| digits(&it)));
+}
+
+#[test]
+fn a_panic_in_the_background_is_nobody_s_and_the_next_call_tries_again() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 60)]
+    fn f() -> u32 {
+        let run = RUNS.add();
+        assert!(run != 2, "on purpose");
+        run
+    }
+    let own = testing::isolated();
+    f();
+    own.advance(60 * SECOND);
+    assert_eq!(f(), 1);
+    until(|| f::stats().abandoned == 1);
+    assert_eq!(f(), 1);
+    until(|| f::peek() == Some(3));
+}
+
+#[test]
+fn an_error_in_the_background_leaves_the_stale_value_until_the_end_of_its_window() {
+    struct NotClone;
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 60)]
+    fn f() -> Result<u32, NotClone> {
+        if RUNS.add() == 1 { Ok(1) } else { Err(NotClone) }
+    }
+    let own = testing::isolated();
+    assert!(f().is_ok());
+    own.advance(60 * SECOND);
+    for run in 2..5 {
+        assert!(f().is_ok());
+        until(|| RUNS.get() == run && f::stats().computations == u64::from(run));
+    }
+    own.advance(60 * SECOND);
+    assert!(f().is_err());
+}
+
+#[test]
+fn what_is_put_or_invalidated_during_a_background_run_is_not_undone_by_it() {
+    static RUNS: Runs = Runs::new();
+    static RELEASED: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 60)]
+    fn f(n: u32) -> u32 {
+        let run = RUNS.add();
+        until(|| run % 2 == 1 || RELEASED.get() == run / 2);
+        n
+    }
+    let own = testing::isolated();
+    for (n, put) in [(1, Some(7)), (2, None)] {
+        f(n);
+        own.advance(60 * SECOND);
+        assert_eq!(f(n), n);
+        until(|| RUNS.get() == 2 * n);
+        match put {
+            Some(value) => f::put(n, value),
+            None => assert!(!f::invalidate(n)),
+        }
+        assert_eq!(f::peek(n), put);
+        RELEASED.add();
+        until(|| f::stats().computations == u64::from(2 * n));
+        assert_eq!(f::peek(n), put);
+    }
+}
+
+#[test]
+fn an_invalidation_before_a_background_run_begins_leaves_nothing_to_run() {
+    static RUNS: Runs = Runs::new();
+    static RELEASED: AtomicBool = AtomicBool::new(false);
+    #[cached(timeout = 60, stale_while_revalidate = 60)]
+    fn f(n: u32) -> u32 {
+        let run = RUNS.add();
+        until(|| run <= 100 || RELEASED.load(SeqCst));
+        n
+    }
+    let own = testing::isolated();
+    (0..100).for_each(|n| {
+        f(n);
+    });
+    own.advance(60 * SECOND);
+    // Some run, and the others have no thread.
+    (0..100).for_each(|n| {
+        f(n);
+    });
+    until(|| RUNS.get() > 100);
+    (0..100).for_each(|n| {
+        f::invalidate(n);
+    });
+    RELEASED.store(true, SeqCst);
+    // Past its window nobody waits for what has not begun.
+    assert_eq!(f(1), 1);
+    assert!(RUNS.get() < 200);
+    assert_eq!(f::stats().entries, 1);
+}
+
+#[test]
+fn what_has_not_begun_when_its_window_ends_is_computed_by_who_needs_it() {
+    static RUNS: Runs = Runs::new();
+    static RELEASED: AtomicBool = AtomicBool::new(false);
+    #[cached(timeout = 60, stale_while_revalidate = 60, skip(quick))]
+    fn f(n: u32, quick: bool) -> u32 {
+        RUNS.add();
+        until(|| quick || RELEASED.load(SeqCst));
+        n
+    }
+    let own = testing::isolated();
+    (0..100).for_each(|n| {
+        f(n, true);
+    });
+    own.advance(60 * SECOND);
+    (0..100).for_each(|n| {
+        f(n, false);
+    });
+    own.advance(60 * SECOND);
+    assert_eq!(f(99, true), 99, "it is the last in the queue, behind those that hold all threads");
+    RELEASED.store(true, SeqCst);
+    until(|| f::stats().computations == u64::from(RUNS.get()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod ghosts;
 mod index;
 pub(crate) mod janitor;
 mod places;
-mod shard;
+pub(crate) mod shard;
 mod sketch;
 pub(crate) mod table;
 
