@@ -126,14 +126,15 @@ pub(crate) fn combinations(options: &Options, errors: &mut Errors) {
 /// Notes what the options about values that are no longer fresh need, and what contradicts them.
 fn staleness(options: &Options, errors: &mut Errors) {
     let while_revalidate = options.stale_while_revalidate.as_ref().map(|it| &it.name);
-    for option in [while_revalidate].into_iter().flatten() {
+    let if_error = options.stale_if_error.as_ref().map(|it| &it.name);
+    for option in [while_revalidate, if_error].into_iter().flatten() {
         if options.timeout.is_none() {
             errors.at(option, format!("`{option}` is about what is past its `timeout`: it needs one"));
         }
         if options.backend.is_some() {
             errors.at(option, format!("`{option}` is not available yet together with `backend`"));
         }
-        if options.single_flight.as_ref().is_some_and(|it| !it.value) {
+        if options.single_flight.as_ref().is_some_and(|it| !it.value) && Some(option) != if_error {
             errors.at(
                 option,
                 format!(
@@ -141,6 +142,21 @@ fn staleness(options: &Options, errors: &mut Errors) {
                 ),
             );
         }
+    }
+    if let (Some(option), Some(Given { value: true, .. })) = (if_error, &options.cache_err) {
+        errors.at(
+            option,
+            "`stale_if_error` serves an old value in place of an `Err`, and `cache_err` makes an `Err` a value",
+        );
+    }
+    if let Some(Given { name, .. }) = &options.error_backoff
+        && while_revalidate.or(if_error).is_none()
+    {
+        errors.at(
+            name,
+            "`error_backoff` is for when the body fails and an old value is served: it needs `stale_if_error` or \
+             `stale_while_revalidate`",
+        );
     }
     if let Some(Given { name, .. }) = &options.revalidate
         && while_revalidate.is_none()
@@ -218,6 +234,8 @@ pub(crate) fn constants(function: &Function, arguments: &[Argument], options: &O
         &options.idle_timeout,
         &options.negative_timeout,
         &options.stale_while_revalidate,
+        &options.stale_if_error,
+        &options.error_backoff,
         &options.local_timeout,
         &options.lease,
     ];

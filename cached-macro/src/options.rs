@@ -61,6 +61,8 @@ pub(crate) struct Options {
     pub(crate) single_flight: Option<Given<bool>>,
     pub(crate) stale_while_revalidate: Option<Given<Time>>,
     pub(crate) revalidate: Option<Given<Revalidate>>,
+    pub(crate) stale_if_error: Option<Given<Time>>,
+    pub(crate) error_backoff: Option<Given<Time>>,
     pub(crate) backend: Option<Given<Backend>>,
     pub(crate) local_timeout: Option<Given<Time>>,
     pub(crate) version: Option<Given<Expr>>,
@@ -70,7 +72,7 @@ pub(crate) struct Options {
     pub(crate) krate: Option<Given<Path>>,
 }
 
-const AVAILABLE: [&str; 24] = [
+const AVAILABLE: [&str; 26] = [
     "timeout",
     "idle_timeout",
     "negative_timeout",
@@ -88,6 +90,8 @@ const AVAILABLE: [&str; 24] = [
     "single_flight",
     "stale_while_revalidate",
     "revalidate",
+    "stale_if_error",
+    "error_backoff",
     "backend",
     "local_timeout",
     "version",
@@ -97,7 +101,7 @@ const AVAILABLE: [&str; 24] = [
     "crate",
 ];
 
-const NOT_YET_AVAILABLE: [&str; 5] = ["stale_if_error", "error_backoff", "refresh_ahead", "tags", "max_wait"];
+const NOT_YET_AVAILABLE: [&str; 3] = ["refresh_ahead", "tags", "max_wait"];
 
 impl Options {
     /// Reads the attribute's arguments; what cannot be read is noted and passed over.
@@ -165,6 +169,8 @@ impl Options {
                 set(&mut self.stale_while_revalidate, name, input, errors, time_of_all)
             }
             "revalidate" => set(&mut self.revalidate, name, input, errors, revalidate),
+            "stale_if_error" => set(&mut self.stale_if_error, name, input, errors, time_of_all),
+            "error_backoff" => set(&mut self.error_backoff, name, input, errors, time_of_all),
             "backend" => set(&mut self.backend, name, input, errors, backend),
             "local_timeout" => set(&mut self.local_timeout, name, input, errors, time_of_all),
             "version" => set(&mut self.version, name, input, errors, version),
@@ -263,7 +269,8 @@ fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
 
 fn takes_time(name: &Ident) -> bool {
     let name = name.to_string();
-    name.ends_with("timeout") || matches!(name.as_str(), "lease" | "stale_while_revalidate")
+    name.ends_with("timeout")
+        || matches!(name.as_str(), "lease" | "stale_while_revalidate" | "stale_if_error" | "error_backoff")
 }
 
 /// Whether something stands behind a literal that is no type of Rust's, as in `5m`.
@@ -303,6 +310,8 @@ fn example(name: &Ident) -> &'static str {
         "lease" => "\"10s\"",
         "stale_while_revalidate" => "\"1m\"",
         "revalidate" => "\"inline\"",
+        "stale_if_error" => "\"1h\"",
+        "error_backoff" => "\"1s\"",
         "backend" => "PAGES",
         "version" => "2",
         "codec" => "json",
@@ -585,6 +594,8 @@ mod tests {
             ("stale_while_revalidate = 0", "must be longer than zero"),
             ("stale_while_revalidate = 5m", r#"write `stale_while_revalidate = \"5m\"`"#),
             ("stale_while_revalidate = |v| v", "is the same for all values"),
+            ("stale_if_error = \"0s\"", "must be longer than zero"),
+            ("error_backoff = 0", "must be longer than zero"),
             ("revalidate = inline", "or \\\"inline\\\""),
             ("revalidate = \"later\"", "or \\\"inline\\\""),
             ("revalidate", r#"`revalidate = \"inline\"`"#),
@@ -618,7 +629,7 @@ mod tests {
         }
         assert!(unknown("bakend").contains("did you mean `backend`"));
         assert!(unknown("refresh_ahed").contains("`refresh_ahead` is not available yet"));
-        assert!(unknown("stale_if_error").contains("not available yet"));
+        assert!(unknown("tags").contains("not available yet"));
         assert!(unknown("banana").contains("the options are"));
     }
 }

@@ -209,6 +209,8 @@ fn policy(options: &Options) -> TokenStream {
         ("idle_timeout", &options.idle_timeout),
         ("negative_timeout", &options.negative_timeout),
         ("stale_while_revalidate", &options.stale_while_revalidate),
+        ("stale_if_error", &options.stale_if_error),
+        ("error_backoff", &options.error_backoff),
     ];
     for (name, given) in times {
         policy.extend(match given {

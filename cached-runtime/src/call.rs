@@ -3,9 +3,11 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn, ready};
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
+use std::thread;
 use std::time::Duration;
 
 use sdd::Guard;
@@ -14,7 +16,8 @@ use crate::ask::Ask;
 #[cfg(feature = "backend")]
 use crate::backend::remote::Wanted;
 use crate::circle::{self, Course, Entered, Waiting};
-use crate::computation::{Computation, Delivery, Rules, Timeout, admit, after_store};
+use crate::clock::Moment;
+use crate::computation::{Computation, Delivery, Old, Rules, Timeout, admit, after_store};
 use crate::epoch::{self, with_guard};
 use crate::flight::{Ending, Finished, Flight};
 use crate::function::{Function, State};
@@ -25,7 +28,7 @@ use crate::policy::{Freshness, Service, service};
 use crate::stats::Cells;
 use crate::store::janitor;
 use crate::store::shard::Locked;
-use crate::store::table::{NewValue, Table};
+use crate::store::table::{NewValue, Table, Writer};
 
 /// What to do with what may be stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,6 +142,7 @@ impl<K: Send + Sync + 'static> Owned for K {}
 
 pub(crate) type DeliveryOf<O> = Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>;
 pub(crate) type TableOf<O, K> = Table<K, <O as Outcome>::Stored, DeliveryOf<O>>;
+pub(crate) type WriterOf<O, K> = Writer<K, DeliveryOf<O>>;
 type LockedOf<'a, O, K> = Locked<'a, K, <O as Outcome>::Stored, DeliveryOf<O>>;
 pub(crate) type FlightOf<O> = Flight<DeliveryOf<O>>;
 
@@ -224,6 +228,19 @@ impl<O: Outcome, K: Owned> Target<O, K> {
     }
 }
 
+impl<O: Outcome, K: Owned> Target<O, K> {
+    /// What a call does about what it has found.
+    pub(crate) fn service(&self, freshness: Freshness, writer: &mut WriterOf<O, K>, now: Moment) -> Service {
+        let is_running = writer.flights.is_running(self.hash, self.is_key());
+        service(freshness, is_running, writer.retries.backs_off(self.hash, now))
+    }
+}
+
+/// What a body has come to; its panic where that is wanted.
+fn caught_if<R>(wanted: bool, body: &mut (impl FnMut() -> R + ?Sized)) -> thread::Result<R> {
+    if wanted { catch_unwind(AssertUnwindSafe(body)) } else { Ok(body()) }
+}
+
 /// What a call is to do next.
 pub(crate) enum Turn<O: Outcome> {
     Return(O::Returned),
@@ -237,6 +254,7 @@ pub(crate) enum Turn<O: Outcome> {
 /// A computation that is known to others.
 pub(crate) struct Begun<O: Outcome> {
     pub(crate) number: u64,
+    pub(crate) old: Old,
     pub(crate) course: Course,
     /// There if it was asked for.
     pub(crate) flight: Option<Arc<FlightOf<O>>>,
@@ -332,9 +350,9 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             match self.turn(false) {
                 Turn::Return(value) => return after_drop(self, value),
                 Turn::Bypass => return body(),
-                Turn::Compute(Begun { number, entered: _entered, .. }) => {
-                    let computation = Computation::begin(&self, number, None);
-                    return computation.land(body());
+                Turn::Compute(Begun { number, old, entered: _entered, .. }) => {
+                    let computation = Computation::begin(&self, number, old, None);
+                    return computation.conclude(caught_if(old == Old::Fallback, body));
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.wait());
@@ -356,16 +374,22 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             match self.turn(true) {
                 Turn::Return(value) => return after_drop(self, value),
                 Turn::Bypass => return body().await,
-                Turn::Compute(Begun { number, course, flight, entered }) => {
+                Turn::Compute(Begun { number, old, course, flight, entered }) => {
                     drop(entered);
                     let Some(flight) = flight else {
                         unreachable!("there is a flight, since it was asked for")
                     };
-                    let computation = Computation::begin(&self, number, Some(course.clone()));
+                    let computation = Computation::begin(&self, number, old, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
                     let mut body = pin!(body());
-                    let value = poll_fn(|context| flight.poll(&course, &waker, body.as_mut(), context)).await;
-                    return computation.land(value);
+                    let ended = poll_fn(|context| {
+                        let mut poll = || flight.poll(&course, &waker, body.as_mut(), context);
+                        match caught_if(old == Old::Fallback, &mut poll) {
+                            Ok(polled) => polled.map(Ok),
+                            Err(panic) => Poll::Ready(Err(panic)),
+                        }
+                    });
+                    return computation.conclude(ended.await);
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.ended().await);
@@ -392,9 +416,9 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             if let Some(number) = self.resumes.take()
                 && locked.writer.flights.resume(hash, number, target.is_key())
             {
-                return Turn::Compute(Self::leave(locked, hash, number, needs_flight));
+                return Turn::Compute(Self::leave(locked, hash, number, Old::Answered, needs_flight));
             }
-            let mut revalidates = false;
+            let mut old = Old::Nothing;
             // Whoever computed it may have stored it since the lookup.
             let stored = if self.refresh {
                 // What began earlier must not replace what is computed from here on.
@@ -402,12 +426,11 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 None
             } else if table.serves_ahead() {
                 let found = table.servable(hash, target.is_key(), now, &guard);
-                let flights = &mut locked.writer.flights;
-                let mut serves = |freshness| {
-                    service(freshness, flights.is_running(hash, target.is_key())) == Service::Serve
-                };
-                revalidates = found.is_some();
-                found.filter(|(_, freshness)| serves(*freshness))
+                old = found.map_or(Old::Nothing, |(_, freshness)| {
+                    if freshness.hides_errors() { Old::Fallback } else { Old::Served }
+                });
+                let mut service = |freshness| target.service(freshness, &mut locked.writer, now);
+                found.filter(|(_, freshness)| service(*freshness) == Service::Serve)
             } else {
                 let value = table.hit(&table.look(hash), hash, target.is_key(), now, &guard);
                 value.map(|value| (value, Freshness::Fresh))
@@ -441,14 +464,15 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 }
                 continue;
             }
-            let Some(key) = target.key.take() else { unreachable!("a call computes once") };
-            let number = cells.number_computation();
             let overtaken =
                 table.serves_ahead().then(|| locked.writer.flights.overtake(hash, target.is_key()));
+            let Some(key) = target.key.take() else { unreachable!("a call computes once") };
+            let number = cells.number_computation();
+
             locked.writer.flights.begin(hash, key, number, !self.alone);
-            let begun = Self::leave(locked, hash, number, needs_flight);
+            let begun = Self::leave(locked, hash, number, old, needs_flight);
             drop(guard);
-            if revalidates {
+            if old != Old::Nothing {
                 self.state.rare.revalidations.add(1);
             }
             if let Some(Finished { flight: Some(flight), .. }) = overtaken.flatten() {
@@ -459,13 +483,19 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 
     /// Leaves the lock to compute.
-    fn leave(mut locked: LockedOf<'_, O, K>, hash: u64, number: u64, needs_flight: bool) -> Begun<O> {
+    fn leave(
+        mut locked: LockedOf<'_, O, K>,
+        hash: u64,
+        number: u64,
+        old: Old,
+        needs_flight: bool,
+    ) -> Begun<O> {
         let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
         drop(locked);
         // What is dropped with the guard may call the function, and must not wait for what has only begun.
         let course = Course::begin(number);
         let entered = circle::enter(course.clone());
-        Begun { number, course, flight, entered }
+        Begun { number, old, course, flight, entered }
     }
 
     pub(crate) fn count_hit(&self, table: &TableOf<O, K>, freshness: Freshness, cells: &Cells) {

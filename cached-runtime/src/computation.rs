@@ -1,22 +1,23 @@
 //! A body that is running, and what becomes of the value that it returns.
 
 use std::hash::BuildHasher;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
+use sdd::Guard;
 
-use crate::call::{Call, DeliveryOf, FlightOf, Owned, Target, after_drop};
+use crate::call::{Call, FlightOf, Owned, Target, WriterOf, after_drop};
 use crate::circle::{self, Course};
-use crate::clock::{self, Moment};
+use crate::clock::{self, Moment, nanoseconds};
 use crate::epoch::with_guard;
 use crate::flight::{Ending, Finished, Flight};
 use crate::function::State;
 use crate::outcome::Outcome;
 use crate::store::janitor;
-use crate::store::table::{NewValue, Writer};
-
-type WriterOf<O, K> = Writer<K, DeliveryOf<O>>;
+use crate::store::table::NewValue;
 
 /// What waiting callers get.
 pub(crate) enum Delivery<S, D> {
@@ -42,10 +43,23 @@ impl<S> Rules<S> {
     pub(crate) const NONE: Self = Self { timeout: None, cache_if: None, weigh: None };
 }
 
+/// What is there of a key while it is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Old {
+    Nothing,
+    /// A value that others are served.
+    Served,
+    /// A value that is the answer to the call itself, if its body fails.
+    Fallback,
+    /// A value that has answered the call.
+    Answered,
+}
+
 /// A body that is running, on behalf of one call and those who wait.
 pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     call: &'a Call<O, K>,
     number: u64,
+    old: Old,
     /// Where the thread that runs it does not stay in it.
     course: Option<Course>,
     started: Moment,
@@ -57,10 +71,11 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
 }
 
 impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
-    pub(crate) fn begin(call: &'a Call<O, K>, number: u64, course: Option<Course>) -> Self {
+    pub(crate) fn begin(call: &'a Call<O, K>, number: u64, old: Old, course: Option<Course>) -> Self {
         Self {
             call,
             number,
+            old,
             course,
             started: clock::now(),
             took: None,
@@ -75,6 +90,52 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         self.stop();
         let admitted = self.admit(&returned);
         self.settle(returned, admitted, false).returned
+    }
+
+    /// Lands what the body has returned, or lets its panic go on; where it has failed and there is a value that
+    /// may be served, that is the answer.
+    pub(crate) fn conclude(mut self, ended: thread::Result<O::Returned>) -> O::Returned {
+        let failed = match ended {
+            Ok(returned) if self.old != Old::Fallback || !self.call.outcome.is_error(&returned) => {
+                return self.land(returned);
+            }
+            failed => failed,
+        };
+        if failed.is_ok() {
+            self.stop();
+        }
+        match (self.fall_back(), failed) {
+            (Some(value), failed) => {
+                if failed.is_err() {
+                    self.call.state.rare.abandoned.add(1);
+                }
+                after_drop((self, failed), value)
+            }
+            (None, Ok(returned)) => self.land(returned),
+            (None, Err(panic)) => resume_unwind(panic),
+        }
+    }
+
+    /// Ends the computation without a value of its own, if there is one of another that may be served.
+    fn fall_back(&mut self) -> Option<O::Returned> {
+        let Target { table, hash, .. } = self.call.target.as_ref()?;
+        let guard = Guard::new();
+        let mut locked = table.lock(*hash, &guard);
+        let now = table.now();
+        let key = locked.writer.flights.key(*hash, self.number)?;
+        // What was invalidated meanwhile is not there, and what was put is newer.
+        let found = table.servable(*hash, |it| table.same(it, key), now, &guard);
+        let (value, _) = found.filter(|(_, freshness)| freshness.hides_errors())?;
+        let finished = self.finish(*hash, &mut locked.writer, true);
+        drop(locked);
+        drop(finished);
+        let value = value.clone();
+        if let Some(flight) = self.flight.get().filter(|it| it.is_awaited()) {
+            flight.end(Ending::Landed(Some(Delivery::Stored(value.clone()))));
+        }
+        self.landed = true;
+        self.call.state.rare.errors_hidden.add(1);
+        Some(self.call.outcome.returned(value))
     }
 
     /// The body has returned.
@@ -99,7 +160,8 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     ) -> Settled<O::Returned> {
         let Call { state, outcome, .. } = self.call;
         let entered = self.course.clone().map(circle::enter);
-        let (stored, fenced) = self.store(admitted);
+        let failed = outcome.is_error(&returned);
+        let (stored, fenced) = self.store(admitted, failed);
         drop(entered);
         let stored = stored || is_shared;
         after_store(state, stored);
@@ -112,16 +174,21 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             flight.end(Ending::Landed(delivery));
         }
         self.landed = true;
+        if failed && self.old == Old::Answered {
+            state.rare.errors_hidden.add(1);
+        }
         after_drop(self, Settled { returned, fenced })
     }
 
     /// Ends the computation's time in the table, and stores a value; returns whether it was stored, and
     /// whether it must not be.
-    fn store(&self, admitted: Option<NewValue<O::Stored>>) -> (bool, bool) {
+    fn store(&self, admitted: Option<NewValue<O::Stored>>, failed: bool) -> (bool, bool) {
         let Some(Target { table, hash, .. }) = &self.call.target else { return (false, true) };
         let (stored, (_left, fenced)) = with_guard(|guard| {
             table.store(*hash, admitted, guard, |writer| {
-                let Some((key, fenced)) = self.finish(*hash, writer) else { return (None, (None, true)) };
+                let Some((key, fenced)) = self.finish(*hash, writer, failed) else {
+                    return (None, (None, true));
+                };
                 // A flight that was given up has been overtaken by another.
                 let is_overtaken = self.flight.get().is_some_and(|it| it.has_ended());
                 if fenced || is_overtaken || !self.call.state.store.is_enabled() {
@@ -134,7 +201,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     }
 
     /// Returns the key, and whether the computation was fenced.
-    fn finish(&self, hash: u64, writer: &mut WriterOf<O, K>) -> Option<(K, bool)> {
+    fn finish(&self, hash: u64, writer: &mut WriterOf<O, K>, failed: bool) -> Option<(K, bool)> {
         let Finished { key, flight, fenced } = writer.flights.finish(hash, self.number)?;
         if let Some(took) = self.took {
             writer.counts.computations += 1;
@@ -142,6 +209,15 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         }
         if let Some(flight) = flight {
             let _ = self.flight.set(flight);
+        }
+        if self.old != Old::Nothing {
+            if failed {
+                let now = self.call.state.store.clock.now();
+                let pause = nanoseconds(self.call.state.policy().error_backoff());
+                writer.retries.note(hash, now, now.saturating_add(pause));
+            } else {
+                writer.retries.forget(hash);
+            }
         }
         Some((key, fenced))
     }
@@ -187,8 +263,12 @@ impl<O: Outcome, K: Owned> Drop for Computation<'_, O, K> {
             return;
         };
         self.call.state.rare.abandoned.add(1);
+        let failed = thread::panicking();
+        if failed && self.old == Old::Answered {
+            self.call.state.rare.errors_hidden.add(1);
+        }
         let _entered = self.course.take().map(circle::enter);
-        let key = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer));
+        let key = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer, failed));
         let _lost = self.flight.get().map(|flight| Lost(flight));
         drop(key);
     }

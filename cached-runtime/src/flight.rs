@@ -325,6 +325,11 @@ impl<K, D> Flights<K, D> {
         self.add(Running { hash, key, number, flight: None, shared: true, fenced: false, queued: true });
     }
 
+    /// The key of a computation.
+    pub(crate) fn key(&mut self, hash: u64, number: u64) -> Option<&K> {
+        self.of_hash(hash).find(|it| it.number == number).map(|it| &it.key)
+    }
+
     /// Whether it is still to begin.
     pub(crate) fn is_queued(&mut self, hash: u64, number: u64) -> bool {
         self.of_hash(hash).any(|it| it.number == number && it.queued && !it.fenced)

@@ -360,6 +360,7 @@ impl State {
             misses: counts.misses,
             stale: rare.stale.get(),
             revalidations: rare.revalidations.get(),
+            errors_hidden: rare.errors_hidden.get(),
             coalesced: rare.coalesced.get(),
             computations: counts.computations,
             abandoned: rare.abandoned.get(),

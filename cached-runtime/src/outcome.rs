@@ -49,6 +49,11 @@ pub trait Outcome: Copy + Send + Sync {
         self.stored(returned).is_none()
     }
 
+    /// Whether this is an `Err` that is not stored: the body has failed.
+    fn is_error(self, _: &Self::Returned) -> bool {
+        false
+    }
+
     /// The type of this outcome as a value: it holds nothing.
     const NEW: Self;
 }
@@ -108,6 +113,9 @@ impl<T: Value, E: Value> Outcome for OfResult<T, E> {
     fn returned(self, stored: T) -> Result<T, E> {
         Ok(stored)
     }
+    fn is_error(self, returned: &Result<T, E>) -> bool {
+        returned.is_err()
+    }
     fn share(self, returned: &Result<T, E>) -> Option<Result<T, E>> {
         Some(returned.clone())
     }
@@ -127,6 +135,9 @@ impl<T: Value, E> Outcome for OfUnshared<T, E> {
     }
     fn returned(self, stored: T) -> Result<T, E> {
         Ok(stored)
+    }
+    fn is_error(self, returned: &Result<T, E>) -> bool {
+        returned.is_err()
     }
     fn share(self, returned: &Result<T, E>) -> Option<T> {
         returned.as_ref().ok().cloned()

@@ -35,11 +35,16 @@ pub struct Policy {
     weighed: bool,
     single_flight: bool,
     stale_while_revalidate: Option<Duration>,
+    stale_if_error: Option<Duration>,
+    error_backoff: Duration,
 }
 
 impl Policy {
     /// Entries a function may have where `capacity` does not say otherwise.
     pub const DEFAULT_CAPACITY: usize = 65_536;
+
+    /// For how long a body that failed is not tried again where `error_backoff` does not say otherwise.
+    pub const DEFAULT_ERROR_BACKOFF: Duration = Duration::from_secs(1);
 
     /// How long a value is fresh; `None` where nothing, or an expression, says so.
     #[must_use]
@@ -89,14 +94,29 @@ impl Policy {
         self.stale_while_revalidate
     }
 
+    /// For how long past its timeout a value is served where the body fails.
+    #[must_use]
+    pub const fn stale_if_error(&self) -> Option<Duration> {
+        self.stale_if_error
+    }
+
+    /// For how long a body that failed is not tried again, while there is a value to serve.
+    #[must_use]
+    pub const fn error_backoff(&self) -> Duration {
+        self.error_backoff
+    }
+
     /// For how long past its timeout a value may be served.
     pub(crate) fn windows(&self) -> Windows {
-        Windows { revalidate: self.stale_while_revalidate.map_or(0, window) }
+        Windows {
+            revalidate: self.stale_while_revalidate.map_or(0, window),
+            on_error: self.stale_if_error.map_or(0, window),
+        }
     }
 
     /// Whether a value may be served that is not simply fresh.
     pub(crate) const fn serves_ahead(&self) -> bool {
-        self.stale_while_revalidate.is_some()
+        self.stale_while_revalidate.is_some() || self.stale_if_error.is_some()
     }
 
     /// The moment at which a value stored now goes, or `None` if it would be expired at once: at the end of its
@@ -138,6 +158,8 @@ impl fmt::Display for Policy {
             ("idle_timeout", self.idle_timeout),
             ("negative_timeout", self.negative_timeout),
             ("stale_while_revalidate", self.stale_while_revalidate),
+            ("stale_if_error", self.stale_if_error),
+            ("error_backoff", Some(self.error_backoff).filter(|it| *it != Self::DEFAULT_ERROR_BACKOFF)),
         ];
         for (name, duration) in durations {
             if let Some(duration) = duration {
@@ -173,6 +195,8 @@ impl PolicyBuilder {
             weighed: false,
             single_flight: true,
             stale_while_revalidate: None,
+            stale_if_error: None,
+            error_backoff: Policy::DEFAULT_ERROR_BACKOFF,
         })
     }
 
@@ -236,6 +260,22 @@ impl PolicyBuilder {
         self
     }
 
+    /// # Panics
+    #[must_use]
+    pub const fn stale_if_error(mut self, window: Duration) -> Self {
+        assert!(!window.is_zero(), "`stale_if_error` must be longer than zero");
+        self.0.stale_if_error = Some(window);
+        self
+    }
+
+    /// # Panics
+    #[must_use]
+    pub const fn error_backoff(mut self, pause: Duration) -> Self {
+        assert!(!pause.is_zero(), "`error_backoff` must be longer than zero");
+        self.0.error_backoff = pause;
+        self
+    }
+
     pub(crate) const fn build(self) -> Policy {
         self.0
     }
@@ -246,11 +286,13 @@ impl PolicyBuilder {
 pub(crate) struct Windows {
     /// While it is computed anew.
     pub(crate) revalidate: u64,
+    /// If the body fails.
+    pub(crate) on_error: u64,
 }
 
 impl Windows {
-    pub(crate) const fn longest(self) -> u64 {
-        self.revalidate
+    pub(crate) fn longest(self) -> u64 {
+        self.revalidate.max(self.on_error)
     }
 }
 
@@ -266,9 +308,24 @@ pub(crate) struct Times {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     Fresh,
-    /// Past the timeout, within a window.
-    Stale,
+    /// Past the timeout, within these windows.
+    Stale {
+        revalidate: bool,
+        on_error: bool,
+    },
     Expired,
+}
+
+impl Freshness {
+    /// Whether it is served to a call whose body has failed.
+    pub(crate) const fn hides_errors(self) -> bool {
+        matches!(self, Self::Fresh | Self::Stale { on_error: true, .. })
+    }
+
+    /// Whether nobody need wait for its being computed anew.
+    pub(crate) const fn is_served_meanwhile(self) -> bool {
+        matches!(self, Self::Stale { revalidate: true, .. })
+    }
 }
 
 impl Times {
@@ -282,10 +339,12 @@ impl Times {
         if now >= self.expiry(idle) {
             return Freshness::Expired;
         }
-        if self.deadline == NEVER || now < self.deadline.saturating_sub(windows.longest()) {
+        let end = self.deadline.saturating_sub(windows.longest());
+        if self.deadline == NEVER || now < end {
             return Freshness::Fresh;
         }
-        Freshness::Stale
+        let past = now - end;
+        Freshness::Stale { revalidate: past < windows.revalidate, on_error: past < windows.on_error }
     }
 }
 
@@ -299,12 +358,14 @@ pub(crate) enum Service {
     Compute,
 }
 
-/// `is_running` if somebody computes the key.
-pub(crate) fn service(freshness: Freshness, is_running: bool) -> Service {
-    match (freshness, is_running) {
-        (Freshness::Fresh, _) | (Freshness::Stale, true) => Service::Serve,
-        (Freshness::Expired, true) => Service::Wait,
-        (Freshness::Stale | Freshness::Expired, false) => Service::Compute,
+/// `is_running` if somebody computes the key; `backs_off` if its body has failed and is not to be tried yet.
+pub(crate) fn service(freshness: Freshness, is_running: bool, backs_off: bool) -> Service {
+    match freshness {
+        Freshness::Fresh => Service::Serve,
+        Freshness::Stale { .. } if backs_off => Service::Serve,
+        Freshness::Stale { .. } if freshness.is_served_meanwhile() && is_running => Service::Serve,
+        Freshness::Stale { .. } | Freshness::Expired if is_running => Service::Wait,
+        Freshness::Stale { .. } | Freshness::Expired => Service::Compute,
     }
 }
 
@@ -334,24 +395,48 @@ mod tests {
     #[test]
     fn what_is_served_at_every_age() {
         use Service::{Compute, Serve, Wait};
-        let policy = PolicyBuilder::new()
-            .timeout(Duration::from_secs(60))
-            .stale_while_revalidate(Duration::from_secs(30))
-            .build();
-        let stored = 7 * SECOND;
-        let deadline = policy.deadline(stored, policy.timeout(), 0).expect("it has one");
-        let times = Times { deadline, touched: NEVER };
-        // The age in seconds, what a call does that finds nobody computing, and one that finds somebody.
-        for (age, alone, beside_others) in [
-            (0, Serve, Serve),
-            (59, Serve, Serve),
-            (60, Compute, Serve),
-            (89, Compute, Serve),
-            (90, Compute, Wait),
+        let build = |revalidate: u64, on_error: u64| {
+            let mut policy = PolicyBuilder::new().timeout(Duration::from_secs(60));
+            if revalidate > 0 {
+                policy = policy.stale_while_revalidate(Duration::from_secs(revalidate));
+            }
+            if on_error > 0 {
+                policy = policy.stale_if_error(Duration::from_secs(on_error));
+            }
+            policy.build()
+        };
+        let (none, meanwhile) = (build(0, 0), build(30, 0));
+        let (on_error, both, shorter) = (build(0, 30), build(30, 90), build(30, 10));
+        // The age in seconds; what a call does that finds nobody computing, one that finds somebody, and one
+        // whose body has just failed; whether an error of the body is hidden.
+        for (policy, age, alone, beside_others, after_failure, hides) in [
+            (none, 59, Serve, Serve, Serve, true),
+            (none, 60, Compute, Wait, Compute, false),
+            (meanwhile, 59, Serve, Serve, Serve, true),
+            (meanwhile, 60, Compute, Serve, Serve, false),
+            (meanwhile, 89, Compute, Serve, Serve, false),
+            (meanwhile, 90, Compute, Wait, Compute, false),
+            (on_error, 59, Serve, Serve, Serve, true),
+            (on_error, 60, Compute, Wait, Serve, true),
+            (on_error, 89, Compute, Wait, Serve, true),
+            (on_error, 90, Compute, Wait, Compute, false),
+            (both, 60, Compute, Serve, Serve, true),
+            (both, 89, Compute, Serve, Serve, true),
+            (both, 90, Compute, Wait, Serve, true),
+            (both, 149, Compute, Wait, Serve, true),
+            (both, 150, Compute, Wait, Compute, false),
+            (shorter, 69, Compute, Serve, Serve, true),
+            (shorter, 70, Compute, Serve, Serve, false),
+            (shorter, 90, Compute, Wait, Compute, false),
         ] {
+            let stored = 7 * SECOND;
+            let deadline = policy.deadline(stored, policy.timeout(), 0).expect("it has one");
+            let times = Times { deadline, touched: NEVER };
             let freshness = times.freshness(policy.windows(), None, stored + age * SECOND);
-            assert_eq!(service(freshness, false), alone, "at the age of {age} s");
-            assert_eq!(service(freshness, true), beside_others, "at the age of {age} s");
+            let does = [(false, false), (true, false), (false, true)]
+                .map(|(is_running, backs_off)| service(freshness, is_running, backs_off));
+            assert_eq!(does, [alone, beside_others, after_failure], "{policy}: at the age of {age} s");
+            assert_eq!(freshness.hides_errors(), hides, "{policy}: at the age of {age} s");
         }
     }
 

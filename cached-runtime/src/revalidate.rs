@@ -12,7 +12,7 @@ use crate::epoch::with_guard;
 use crate::flight::Ending;
 use crate::function::Function;
 use crate::outcome::Outcome;
-use crate::policy::{Freshness, Service, service};
+use crate::policy::Service;
 use crate::spawner::{spawn, spawn_blocking};
 use crate::stats::Cells;
 use crate::store::table::Table;
@@ -63,11 +63,11 @@ where
     }
 
     /// The same for a call that is awaited.
-    async fn run_async<F: Future>(self, call: F) {
+    fn run_async<F: Future>(self, call: F) -> impl Future<Output = ()> {
         let mut call = Box::pin(call);
         let mut begun = false;
         let surroundings = Surroundings::here();
-        poll_fn(|context| {
+        poll_fn(move |context| {
             let _entered = surroundings.enter();
             let first = !std::mem::replace(&mut begun, true);
             if first && !self.is_wanted() {
@@ -79,7 +79,6 @@ where
             }));
             polled.unwrap_or(Poll::Ready(()))
         })
-        .await;
     }
 }
 
@@ -136,12 +135,11 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let guard = Guard::new();
         let mut locked = table.lock(hash, &guard);
         let found = table.servable(hash, target.is_key(), now, &guard);
-        let Some((value, freshness)) = found.filter(|(_, freshness)| *freshness != Freshness::Fresh) else {
+        let Some((value, freshness)) = found.filter(|(_, freshness)| freshness.is_served_meanwhile()) else {
             drop(locked);
             return self;
         };
-        let flights = &mut locked.writer.flights;
-        let claim = match service(freshness, flights.is_running(hash, target.is_key())) {
+        let claim = match target.service(freshness, &mut locked.writer, now) {
             Service::Serve => None,
             Service::Wait => {
                 drop(locked);
@@ -149,7 +147,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             }
             Service::Compute => target.key.take().map(|key| {
                 let number = cells.number_computation();
-                flights.enqueue(hash, key, number);
+                locked.writer.flights.enqueue(hash, key, number);
                 Claim { function: self.function, table, hash, number }
             }),
         };

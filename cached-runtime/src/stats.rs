@@ -37,6 +37,8 @@ pub struct Stats {
     pub stale: u64,
     /// Times that a value was computed anew while the old one was served.
     pub revalidations: u64,
+    /// Times that the body failed, by an `Err` or a panic, and nobody heard of it, as a value was served.
+    pub errors_hidden: u64,
     /// Of the misses, those answered by a computation that another call had begun.
     pub coalesced: u64,
     /// Times the body ran to its end, for whatever reason.
@@ -120,6 +122,7 @@ impl Count {
 pub(crate) struct Rare {
     pub(crate) stale: Count,
     pub(crate) revalidations: Count,
+    pub(crate) errors_hidden: Count,
     pub(crate) coalesced: Count,
     pub(crate) abandoned: Count,
     pub(crate) not_stored: Count,

@@ -1,6 +1,7 @@
 //! What a caller sees at every age of an entry: values that are stale, or computed anew while they are served.
 
 use std::borrow::Cow;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
@@ -163,7 +164,7 @@ fn every_kind_of_argument_is_taken_along() {
 }
 
 #[test]
-fn a_panic_in_the_background_is_nobody_s_and_the_next_call_tries_again() {
+fn a_panic_in_the_background_is_nobody_s_and_it_is_tried_again() {
     static RUNS: Runs = Runs::new();
     #[cached(timeout = 60, stale_while_revalidate = 60)]
     fn f() -> u32 {
@@ -176,6 +177,9 @@ fn a_panic_in_the_background_is_nobody_s_and_the_next_call_tries_again() {
     own.advance(60 * SECOND);
     assert_eq!(f(), 1);
     until(|| f::stats().abandoned == 1);
+    assert_eq!(f(), 1);
+    assert_eq!((RUNS.get(), f::stats().errors_hidden), (2, 1));
+    own.advance(SECOND);
     assert_eq!(f(), 1);
     until(|| f::peek() == Some(3));
 }
@@ -194,8 +198,10 @@ fn an_error_in_the_background_leaves_the_stale_value_until_the_end_of_its_window
     for run in 2..5 {
         assert!(f().is_ok());
         until(|| RUNS.get() == run && f::stats().computations == u64::from(run));
+        assert!(f().is_ok() && RUNS.get() == run, "not again for a second");
+        own.advance(SECOND);
     }
-    own.advance(60 * SECOND);
+    own.advance(57 * SECOND);
     assert!(f().is_err());
 }
 
@@ -389,4 +395,139 @@ fn a_policy_says_what_is_served() {
     f();
     let function = cached_runtime::store().function("freshness").expect("it has been called");
     assert_eq!(function.policy().to_string(), "timeout 60s, stale_while_revalidate 30s, capacity 65536");
+}
+
+#[test]
+fn the_table_of_ages_where_the_body_fails() {
+    struct NotClone;
+    static FAILS: AtomicBool = AtomicBool::new(false);
+    #[cached(timeout = 60, stale_if_error = 30)]
+    fn returns(age: u32) -> Result<u32, NotClone> {
+        if FAILS.load(SeqCst) { Err(NotClone) } else { Ok(age) }
+    }
+    #[cached(timeout = 60, stale_if_error = 30)]
+    fn panics(age: u32) -> u32 {
+        assert!(!FAILS.load(SeqCst), "on purpose");
+        age
+    }
+    for (age, served, hidden) in [(0, true, 0), (59, true, 0), (60, true, 1), (89, true, 1), (90, false, 0)] {
+        let own = testing::isolated();
+        FAILS.store(false, SeqCst);
+        assert_eq!((returns(age).ok(), panics(age)), (Some(age), age));
+        FAILS.store(true, SeqCst);
+        own.advance(SECOND * age);
+        assert_eq!(returns(age).ok(), served.then_some(age), "at the age of {age} s");
+        assert_eq!(catch_unwind(|| panics(age)).ok(), served.then_some(age), "at the age of {age} s");
+        assert_eq!((returns::stats().errors_hidden, panics::stats().errors_hidden), (hidden, hidden));
+        assert_eq!(returns::peek(age).is_some(), age < 60, "it is not made fresh again: {age} s");
+        own.advance(SECOND * (90 - age));
+        assert!(returns(age).is_err(), "its end is where it was");
+    }
+}
+
+#[test]
+fn after_an_error_the_origin_is_left_alone_for_the_backoff() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_if_error = "1h", error_backoff = "10s")]
+    fn f() -> Result<u32, String> {
+        if RUNS.add() == 1 { Ok(1) } else { Err("down".to_owned()) }
+    }
+    let own = testing::isolated();
+    assert_eq!(f(), Ok(1));
+    own.advance(60 * SECOND);
+    for second in 0..40 {
+        assert_eq!(f(), Ok(1), "{second} s after its timeout");
+        assert_eq!(f(), Ok(1));
+        assert_eq!(RUNS.get(), 2 + second / 10, "{second} s after its timeout");
+        own.advance(SECOND);
+    }
+    let stats = f::stats();
+    assert_eq!((stats.errors_hidden, stats.misses, stats.stale, stats.computations), (4, 5, 76, 5));
+}
+
+#[test]
+fn those_who_wait_for_a_body_that_fails_get_the_stale_value_too() {
+    struct NotClone;
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_if_error = 60)]
+    fn f(n: u8) -> Result<u32, NotClone> {
+        let run = RUNS.add();
+        until(|| run == 1 || f::stats().misses == 9);
+        if run == 1 { Ok(u32::from(n)) } else { Err(NotClone) }
+    }
+    let own = testing::isolated();
+    assert!(f(7).is_ok());
+    own.advance(60 * SECOND);
+    let store = own.store();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let _entered = store.enter();
+                assert_eq!(f(7).ok(), Some(7));
+            });
+        }
+    });
+    assert_eq!((RUNS.get(), f::stats().errors_hidden), (2, 1));
+}
+
+#[test]
+fn a_failing_body_brings_back_nothing_that_was_invalidated_and_hides_nothing_newer() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_if_error = 60)]
+    fn f(n: u8) -> Result<u32, String> {
+        if RUNS.add() % 2 == 1 {
+            return Ok(1);
+        }
+        match n {
+            0 => drop(f::invalidate(0)),
+            1 => f::put(1, Ok(9)),
+            _ => testing::advance(60 * SECOND),
+        }
+        Err("late".to_owned())
+    }
+    let own = testing::isolated();
+    let late = Err("late".to_owned());
+    for (n, answer, stored) in [(0, late.clone(), None), (1, Ok(9), Some(Ok(9))), (2, late, None)] {
+        assert_eq!(f(n), Ok(1));
+        own.advance(60 * SECOND);
+        assert_eq!((f(n), f::peek(n)), (answer, stored), "{n}");
+    }
+}
+
+#[test]
+fn in_both_windows_an_error_of_the_background_is_hidden_and_backed_off_from() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 30, stale_if_error = 60, error_backoff = 10)]
+    fn f() -> Result<u32, String> {
+        if RUNS.add() == 1 { Ok(1) } else { Err("down".to_owned()) }
+    }
+    let own = testing::isolated();
+    assert_eq!(f(), Ok(1));
+    own.advance(60 * SECOND);
+    assert_eq!(f(), Ok(1));
+    until(|| f::stats().errors_hidden == 1);
+    (0..10).for_each(|_| assert_eq!(f(), Ok(1)));
+    assert_eq!(RUNS.get(), 2);
+    own.advance(10 * SECOND);
+    assert_eq!(f(), Ok(1));
+    until(|| f::stats().errors_hidden == 2);
+    own.advance(20 * SECOND);
+    assert_eq!(f(), Ok(1), "now in the call itself");
+    assert_eq!((RUNS.get(), f::stats().errors_hidden), (4, 3));
+    own.advance(30 * SECOND);
+    assert!(f().is_err());
+}
+
+#[test]
+fn a_refresh_says_what_the_body_says() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_if_error = 60)]
+    fn f() -> Result<u32, String> {
+        if RUNS.add() == 1 { Ok(1) } else { Err("down".to_owned()) }
+    }
+    let own = testing::isolated();
+    assert_eq!(f(), Ok(1));
+    own.advance(60 * SECOND);
+    assert!(f::refresh().is_err());
+    assert_eq!(f(), Ok(1));
 }

@@ -7,6 +7,7 @@ mod ghosts;
 mod index;
 pub(crate) mod janitor;
 mod places;
+mod retries;
 pub(crate) mod shard;
 mod sketch;
 pub(crate) mod table;

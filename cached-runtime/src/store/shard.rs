@@ -10,6 +10,7 @@ use super::eviction::{Entries, Eviction};
 use super::expiries::Expiries;
 use super::index::{Index, Writing};
 use super::places::Place;
+use super::retries::Retries;
 use super::table::{NewValue, Table};
 use crate::clock::{Moment, NEVER};
 use crate::flight::Flights;
@@ -40,6 +41,7 @@ pub(crate) struct Writer<K, D> {
     /// The first moment at which an entry may expire; [`NEVER`] if none can.
     next_expiry: Moment,
     pub(crate) flights: Flights<K, D>,
+    pub(crate) retries: Retries,
     pub(crate) counts: Counts,
 }
 
@@ -69,6 +71,7 @@ where
                 bytes: 0,
                 next_expiry: NEVER,
                 flights: Flights::default(),
+                retries: Retries::default(),
                 counts: Counts::default(),
             }),
             entries: AtomicUsize::new(0),
