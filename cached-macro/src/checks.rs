@@ -6,7 +6,7 @@ use syn::Type;
 
 use crate::borrows::{Depth, depth};
 use crate::errors::{Errors, nearest};
-use crate::options::{Given, Options, Time};
+use crate::options::{Given, Options, RefreshAhead, Time};
 use crate::signature::{self, Argument, Function};
 
 /// The names given to `skip`, each of which must be an argument.
@@ -127,9 +127,11 @@ pub(crate) fn combinations(options: &Options, errors: &mut Errors) {
 fn staleness(options: &Options, errors: &mut Errors) {
     let while_revalidate = options.stale_while_revalidate.as_ref().map(|it| &it.name);
     let if_error = options.stale_if_error.as_ref().map(|it| &it.name);
-    for option in [while_revalidate, if_error].into_iter().flatten() {
+    let ahead = options.refresh_ahead.as_ref().map(|it| &it.name);
+    for option in [while_revalidate, if_error, ahead].into_iter().flatten() {
         if options.timeout.is_none() {
-            errors.at(option, format!("`{option}` is about what is past its `timeout`: it needs one"));
+            let what = if Some(option) == ahead { "is before the end of" } else { "is past" };
+            errors.at(option, format!("`{option}` is about what {what} its `timeout`: it needs one"));
         }
         if options.backend.is_some() {
             errors.at(option, format!("`{option}` is not available yet together with `backend`"));
@@ -149,21 +151,31 @@ fn staleness(options: &Options, errors: &mut Errors) {
             "`stale_if_error` serves an old value in place of an `Err`, and `cache_err` makes an `Err` a value",
         );
     }
+    if let Some(Given { value: RefreshAhead::Part(part), .. }) = &options.refresh_ahead
+        && let Some(Given { value: Time::Closure(_), .. }) = &options.timeout
+    {
+        errors.at(
+            part,
+            "a part of the timeout cannot be told where each value has its own: `refresh_ahead = \"xfetch\"` goes by \
+             what the body costs",
+        );
+    }
     if let Some(Given { name, .. }) = &options.error_backoff
-        && while_revalidate.or(if_error).is_none()
+        && while_revalidate.or(if_error).or(ahead).is_none()
     {
         errors.at(
             name,
-            "`error_backoff` is for when the body fails and an old value is served: it needs `stale_if_error` or \
-             `stale_while_revalidate`",
+            "`error_backoff` is for when the body fails and an old value is served: it needs `stale_if_error`, \
+             `stale_while_revalidate` or `refresh_ahead`",
         );
     }
     if let Some(Given { name, .. }) = &options.revalidate
-        && while_revalidate.is_none()
+        && while_revalidate.or(ahead).is_none()
     {
         errors.at(
             name,
-            "`revalidate` is about who computes a value anew that is still served: it needs `stale_while_revalidate`",
+            "`revalidate` is about who computes a value anew that is still served: it needs `stale_while_revalidate` or \
+             `refresh_ahead`",
         );
     }
 }

@@ -6,7 +6,7 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Expr, ExprLit, ExprUnary, Lit, LitStr, Path, Token, UnOp, parenthesized};
+use syn::{Expr, ExprLit, ExprUnary, Lit, LitFloat, LitStr, Path, Token, UnOp, parenthesized};
 
 use crate::errors::{Errors, nearest};
 
@@ -32,6 +32,13 @@ pub(crate) enum Revalidate {
     Background,
     /// One of the callers.
     Inline,
+}
+
+/// When a value that is still fresh is computed anew.
+pub(crate) enum RefreshAhead {
+    /// From this part of the timeout on.
+    Part(LitFloat),
+    XFetch,
 }
 
 /// Where the backend of a function is.
@@ -61,6 +68,7 @@ pub(crate) struct Options {
     pub(crate) single_flight: Option<Given<bool>>,
     pub(crate) stale_while_revalidate: Option<Given<Time>>,
     pub(crate) revalidate: Option<Given<Revalidate>>,
+    pub(crate) refresh_ahead: Option<Given<RefreshAhead>>,
     pub(crate) stale_if_error: Option<Given<Time>>,
     pub(crate) error_backoff: Option<Given<Time>>,
     pub(crate) backend: Option<Given<Backend>>,
@@ -72,7 +80,7 @@ pub(crate) struct Options {
     pub(crate) krate: Option<Given<Path>>,
 }
 
-const AVAILABLE: [&str; 26] = [
+const AVAILABLE: [&str; 27] = [
     "timeout",
     "idle_timeout",
     "negative_timeout",
@@ -92,6 +100,7 @@ const AVAILABLE: [&str; 26] = [
     "revalidate",
     "stale_if_error",
     "error_backoff",
+    "refresh_ahead",
     "backend",
     "local_timeout",
     "version",
@@ -101,7 +110,7 @@ const AVAILABLE: [&str; 26] = [
     "crate",
 ];
 
-const NOT_YET_AVAILABLE: [&str; 3] = ["refresh_ahead", "tags", "max_wait"];
+const NOT_YET_AVAILABLE: [&str; 2] = ["tags", "max_wait"];
 
 impl Options {
     /// Reads the attribute's arguments; what cannot be read is noted and passed over.
@@ -130,7 +139,8 @@ impl Options {
     /// The option, if there is one, that has values computed in the background.
     pub(crate) fn in_background(&self) -> Option<&Ident> {
         let is_inline = self.revalidate.as_ref().is_some_and(|it| it.value == Revalidate::Inline);
-        self.stale_while_revalidate.as_ref().map(|it| &it.name).filter(|_| !is_inline)
+        let revalidated = self.stale_while_revalidate.as_ref().map(|it| &it.name);
+        revalidated.or(self.refresh_ahead.as_ref().map(|it| &it.name)).filter(|_| !is_inline)
     }
 
     fn parse_one(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
@@ -171,6 +181,7 @@ impl Options {
             "revalidate" => set(&mut self.revalidate, name, input, errors, revalidate),
             "stale_if_error" => set(&mut self.stale_if_error, name, input, errors, time_of_all),
             "error_backoff" => set(&mut self.error_backoff, name, input, errors, time_of_all),
+            "refresh_ahead" => set(&mut self.refresh_ahead, name, input, errors, refresh_ahead),
             "backend" => set(&mut self.backend, name, input, errors, backend),
             "local_timeout" => set(&mut self.local_timeout, name, input, errors, time_of_all),
             "version" => set(&mut self.version, name, input, errors, version),
@@ -312,6 +323,7 @@ fn example(name: &Ident) -> &'static str {
         "revalidate" => "\"inline\"",
         "stale_if_error" => "\"1h\"",
         "error_backoff" => "\"1s\"",
+        "refresh_ahead" => "0.8",
         "backend" => "PAGES",
         "version" => "2",
         "codec" => "json",
@@ -403,6 +415,26 @@ fn revalidate(name: &Ident, input: ParseStream<'_>) -> syn::Result<Revalidate> {
             "`revalidate` is \"background\", which is usual, or \"inline\", for one of the callers to compute",
         )),
     }
+}
+
+fn refresh_ahead(name: &Ident, input: ParseStream<'_>) -> syn::Result<RefreshAhead> {
+    let expression = expression(name, input)?;
+    match bare(&expression) {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) if text.value() == "xfetch" => {
+            return Ok(RefreshAhead::XFetch);
+        }
+        Expr::Lit(ExprLit { lit: Lit::Float(part), .. }) => {
+            let is_part = part.base10_parse::<f64>().is_ok_and(|part| (1e-6..1.0).contains(&part));
+            if is_part && matches!(part.suffix(), "" | "f64") {
+                return Ok(RefreshAhead::Part(part.clone()));
+            }
+        }
+        _ => {}
+    }
+    Err(syn::Error::new_spanned(
+        &expression,
+        "`refresh_ahead` is a part of the timeout between 0 and 1, such as `0.8`, or \"xfetch\"",
+    ))
 }
 
 fn percent(name: &Ident, input: ParseStream<'_>) -> syn::Result<u8> {
@@ -596,6 +628,11 @@ mod tests {
             ("stale_while_revalidate = |v| v", "is the same for all values"),
             ("stale_if_error = \"0s\"", "must be longer than zero"),
             ("error_backoff = 0", "must be longer than zero"),
+            ("refresh_ahead = 1.0", "between 0 and 1"),
+            ("refresh_ahead = 0.8s", "between 0 and 1"),
+            ("refresh_ahead = 80", "between 0 and 1"),
+            ("refresh_ahead = \"80%\"", "between 0 and 1"),
+            ("refresh_ahead", "`refresh_ahead = 0.8`"),
             ("revalidate = inline", "or \\\"inline\\\""),
             ("revalidate = \"later\"", "or \\\"inline\\\""),
             ("revalidate", r#"`revalidate = \"inline\"`"#),
@@ -628,7 +665,8 @@ mod tests {
             }
         }
         assert!(unknown("bakend").contains("did you mean `backend`"));
-        assert!(unknown("refresh_ahed").contains("`refresh_ahead` is not available yet"));
+        assert!(unknown("refresh_ahed").contains("did you mean `refresh_ahead`"));
+        assert!(unknown("tgs").contains("`tags` is not available yet"));
         assert!(unknown("tags").contains("not available yet"));
         assert!(unknown("banana").contains("the options are"));
     }

@@ -10,7 +10,7 @@ use syn::{Expr, GenericParam, Path, Type, TypeImplTrait, TypeParam, parse_quote}
 use crate::borrows::{Depth, depth, wrapper};
 use crate::checks;
 use crate::errors::Errors;
-use crate::options::{Backend, Given, Options, Time};
+use crate::options::{Backend, Given, Options, RefreshAhead, Time};
 use crate::owned::{self, Copied};
 use crate::signature::{self, Argument, Function, with_impl_traits};
 
@@ -222,6 +222,10 @@ fn policy(options: &Options) -> TokenStream {
             _ => TokenStream::new(),
         });
     }
+    policy.extend(options.refresh_ahead.as_ref().map(|given| match &given.value {
+        RefreshAhead::Part(part) => call("refresh_ahead", part),
+        RefreshAhead::XFetch => call("refresh_ahead_xfetch", TokenStream::new()),
+    }));
     if let Some(jitter) = &options.jitter {
         policy.extend(call("jitter", jitter.value));
     }

@@ -17,7 +17,7 @@ use crate::ask::Ask;
 use crate::backend::remote::Wanted;
 use crate::circle::{self, Course, Entered, Waiting};
 use crate::clock::Moment;
-use crate::computation::{Computation, Delivery, Old, Rules, Timeout, admit, after_store};
+use crate::computation::{Computation, Delivery, Old, Rules, Timeout, admit, after_store, ahead};
 use crate::epoch::{self, with_guard};
 use crate::flight::{Ending, Finished, Flight};
 use crate::function::{Function, State};
@@ -293,6 +293,9 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.rules.timeout = Some(Timeout::Fixed(timeout));
+        if let Some(target) = &self.target {
+            target.table.learn_timeout(timeout);
+        }
         self
     }
 
@@ -425,7 +428,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 locked.writer.flights.fence(hash, target.is_key());
                 None
             } else if table.serves_ahead() {
-                let found = table.servable(hash, target.is_key(), now, &guard);
+                let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, table.cost(), value);
+                let found = table.servable(hash, target.is_key(), ahead, now, &guard);
                 old = found.map_or(Old::Nothing, |(_, freshness)| {
                     if freshness.hides_errors() { Old::Fallback } else { Old::Served }
                 });
@@ -500,7 +504,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     pub(crate) fn count_hit(&self, table: &TableOf<O, K>, freshness: Freshness, cells: &Cells) {
         match freshness {
-            Freshness::Fresh => table.hits.add_one(cells),
+            Freshness::Fresh | Freshness::Early => table.hits.add_one(cells),
             _ => self.state.rare.stale.add(1),
         }
     }

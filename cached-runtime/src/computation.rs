@@ -63,6 +63,8 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     /// Where the thread that runs it does not stay in it.
     course: Option<Course>,
     started: Moment,
+    /// By the clock of its store.
+    began: Moment,
     /// How long the body took, once it has returned.
     took: Option<u64>,
     /// Once it is no longer known to the table: whoever waits must hear of the end, whatever panics.
@@ -78,6 +80,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             old,
             course,
             started: clock::now(),
+            began: call.state.store.clock.now(),
             took: None,
             flight: OnceCell::new(),
             landed: false,
@@ -124,7 +127,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         let now = table.now();
         let key = locked.writer.flights.key(*hash, self.number)?;
         // What was invalidated meanwhile is not there, and what was put is newer.
-        let found = table.servable(*hash, |it| table.same(it, key), now, &guard);
+        let found = table.servable(*hash, |it| table.same(it, key), |_| 0, now, &guard);
         let (value, _) = found.filter(|(_, freshness)| freshness.hides_errors())?;
         let finished = self.finish(*hash, &mut locked.writer, true);
         drop(locked);
@@ -205,6 +208,9 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         let Finished { key, flight, fenced } = writer.flights.finish(hash, self.number)?;
         if let Some(took) = self.took {
             writer.counts.computations += 1;
+            if let Some(Target { table, .. }) = &self.call.target {
+                table.learn_cost(table.now().saturating_sub(self.began));
+            }
             writer.counts.compute_nanoseconds = writer.counts.compute_nanoseconds.saturating_add(took);
         }
         if let Some(flight) = flight {
@@ -304,6 +310,26 @@ pub(crate) fn admit<O: Outcome>(
     let random = if state.policy().jitter_percent() > 0 { random() } else { 0 };
     let deadline = state.policy().deadline(state.store.clock.now(), timeout, random)?;
     Some(NewValue { value, deadline, weight })
+}
+
+/// How long before the end of its timeout a value is to be computed anew.
+pub(crate) fn ahead<O: Outcome>(
+    state: &State,
+    outcome: O,
+    rules: &Rules<O::Stored>,
+    cost: u64,
+    value: &O::Stored,
+) -> u64 {
+    let policy = state.policy();
+    if policy.refresh_ahead().is_none() {
+        return 0;
+    }
+    let fixed = match rules.timeout {
+        Some(Timeout::Fixed(timeout)) => Some(timeout),
+        _ => None,
+    };
+    let timeout = policy.timeout_of(fixed, outcome.is_stored_negative(value));
+    policy.ahead(timeout, cost, random())
 }
 
 /// Enough for jitter: a counter, hashed with a seed of this process.

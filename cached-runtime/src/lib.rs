@@ -94,7 +94,7 @@ pub use key::{Followed, SelfKey};
 pub use outcome::{Cloneable, IsOption, IsResult, Shareable};
 #[doc(hidden)]
 pub use own::{Ownable, OwnableReferent};
-pub use policy::Policy;
+pub use policy::{Policy, RefreshAhead};
 pub use report::Report;
 pub use spawner::set_spawner;
 pub use stats::Stats;

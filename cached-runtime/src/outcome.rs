@@ -54,6 +54,11 @@ pub trait Outcome: Copy + Send + Sync {
         false
     }
 
+    /// Whether what is stored is an `Err` or a `None`.
+    fn is_stored_negative(self, _: &Self::Stored) -> bool {
+        false
+    }
+
     /// The type of this outcome as a value: it holds nothing.
     const NEW: Self;
 }
@@ -198,6 +203,9 @@ impl<O: Outcome<Returned = R>, R: Value> Outcome for OfWhole<O, R> {
     }
     fn is_negative(self, returned: &R) -> bool {
         O::NEW.is_negative(returned)
+    }
+    fn is_stored_negative(self, stored: &R) -> bool {
+        O::NEW.is_negative(stored)
     }
     fn share(self, returned: &R) -> Option<R> {
         Some(returned.clone())

@@ -8,6 +8,7 @@ use std::task::Poll;
 use sdd::Guard;
 
 use crate::call::{Call, DeliveryOf, Lookup, Mode, Owned, force};
+use crate::computation::ahead;
 use crate::epoch::with_guard;
 use crate::flight::Ending;
 use crate::function::Function;
@@ -134,7 +135,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let now = table.now();
         let guard = Guard::new();
         let mut locked = table.lock(hash, &guard);
-        let found = table.servable(hash, target.is_key(), now, &guard);
+        let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, table.cost(), value);
+        let found = table.servable(hash, target.is_key(), ahead, now, &guard);
         let Some((value, freshness)) = found.filter(|(_, freshness)| freshness.is_served_meanwhile()) else {
             drop(locked);
             return self;

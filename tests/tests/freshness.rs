@@ -531,3 +531,119 @@ fn a_refresh_says_what_the_body_says() {
     assert!(f::refresh().is_err());
     assert_eq!(f(), Ok(1));
 }
+
+#[test]
+fn the_table_of_ages_where_a_value_is_computed_ahead() {
+    const TIMEOUT: Duration = Duration::from_secs(60);
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, refresh_ahead = 0.8)]
+    fn literal(age: u32) -> u32 {
+        let _ = age;
+        RUNS.add()
+    }
+    #[cached(timeout = TIMEOUT, refresh_ahead = 0.8)]
+    fn expression(age: u32) -> u32 {
+        let _ = age;
+        RUNS.add()
+    }
+    use Sees::{First, FirstForNow, Second};
+    for (age, sees) in [(0, First), (47, First), (48, FirstForNow), (59, FirstForNow), (60, Second)] {
+        for f in [literal, expression] {
+            let own = testing::isolated();
+            let first = f(age);
+            own.advance(SECOND * age);
+            let second = f(age);
+            let stats = || cached_runtime::store().functions()[0].stats();
+            until(|| stats().computations == stats().revalidations + stats().misses);
+            let seen = match (second == first, f(age) == first) {
+                (true, true) => First,
+                (true, false) => FirstForNow,
+                (false, _) => Second,
+            };
+            assert_eq!(seen, sees, "at the age of {age} s");
+            assert_eq!(stats().stale, 0, "what is early is fresh, and a hit");
+        }
+    }
+}
+
+#[test]
+fn a_hot_key_never_expires_and_a_cold_one_is_computed_for_nobody() {
+    #[cached(timeout = 60, refresh_ahead = 0.8)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let own = testing::isolated();
+    f(1);
+    f(2);
+    for _ in 0..1000 {
+        own.advance(SECOND);
+        f(1);
+        let stats = f::stats();
+        until(|| f::stats().computations == stats.revalidations + 2);
+    }
+    let stats = f::stats();
+    // One in 48 or 49 seconds.
+    assert_eq!((stats.misses, stats.hits, stats.revalidations), (2, 1000, 20));
+    assert_eq!(f::peek(2), None);
+}
+
+#[test]
+fn xfetch_computes_a_hot_key_ahead_by_what_its_body_costs() {
+    #[cached(timeout = 60, refresh_ahead = "xfetch", revalidate = "inline")]
+    fn dear(n: u32) -> u32 {
+        testing::advance(SECOND);
+        n
+    }
+    #[cached(timeout = |_| 60 * SECOND, refresh_ahead = "xfetch", revalidate = "inline")]
+    fn cheap(n: u32) -> u32 {
+        n
+    }
+    let own = testing::isolated();
+    for _ in 0..100_000 {
+        own.advance(SECOND / 100);
+        dear(1);
+        cheap(1);
+    }
+    let (dear, cheap) = (dear::stats(), cheap::stats());
+    assert_eq!(dear.computations, dear.revalidations + 1, "it has never expired: {dear:?}");
+    // A thousand seconds of calls, and one more for each computation.
+    assert!((17..25).contains(&dear.computations), "{dear:?}");
+    assert_eq!(
+        (cheap.revalidations, cheap.computations),
+        (0, 17),
+        "what costs nothing is not computed ahead"
+    );
+}
+
+#[test]
+fn a_negative_value_is_computed_ahead_by_its_own_timeout() {
+    #[cached(timeout = 600, cache_none, negative_timeout = 10, refresh_ahead = 0.5, revalidate = "inline")]
+    fn f(n: u32) -> Option<u32> {
+        (n > 0).then_some(n)
+    }
+    let own = testing::isolated();
+    f(0);
+    f(1);
+    own.advance(4 * SECOND);
+    assert_eq!((f(0), f(1), f::stats().revalidations, f::stats().hits), (None, Some(1), 0, 2));
+    own.advance(SECOND);
+    assert_eq!((f(0), f(1), f::stats().revalidations, f::stats().hits), (None, Some(1), 1, 3));
+}
+
+#[test]
+fn a_body_that_fails_ahead_of_time_takes_nothing_away() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, refresh_ahead = 0.5, revalidate = "inline", error_backoff = 5)]
+    fn f() -> Result<u32, String> {
+        if RUNS.add() == 1 { Ok(1) } else { Err("down".to_owned()) }
+    }
+    let own = testing::isolated();
+    assert_eq!(f(), Ok(1));
+    own.advance(30 * SECOND);
+    for _ in 0..30 {
+        assert_eq!(f(), Ok(1));
+        own.advance(SECOND);
+    }
+    assert_eq!((RUNS.get(), f::stats().errors_hidden), (7, 6));
+    assert!(f().is_err());
+}

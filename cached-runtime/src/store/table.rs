@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use once_cell::sync::Lazy;
@@ -22,7 +23,7 @@ use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::epoch::with_guard;
 use crate::function::State;
 use crate::key::Part;
-use crate::policy::{Freshness, Times, Windows};
+use crate::policy::{Freshness, RefreshAhead, Times, Windows};
 use crate::shim::{AtomicU64, AtomicUsize, yield_now};
 use crate::stats::{Counts, PerThread};
 
@@ -66,6 +67,8 @@ pub(crate) struct Table<K, S, D> {
     pub(super) windows: Windows,
     /// How long before it goes an entry stops being a hit without further ado.
     lead: AtomicU64,
+    /// Nanoseconds that the body takes, in the mean of the last few times, where something depends on it.
+    cost: AtomicU64,
     /// A power of two of them.
     shards: Box<[Shard<K, S, D>]>,
     /// The part of a shard, and the most that one can have.
@@ -126,7 +129,8 @@ where
             hits: PerThread::new(),
             idle: policy.idle_timeout().map(nanoseconds),
             windows: policy.windows(),
-            lead: AtomicU64::new(policy.windows().longest()),
+            lead: AtomicU64::new(policy.lead(None, 0)),
+            cost: AtomicU64::new(0),
             shards: (0..shards).map(|_| shard()).collect(),
             capacity_of_shard: part,
             most_of_shard,
@@ -209,6 +213,7 @@ where
         &'g self,
         hash: u64,
         is_key: impl Fn(&K) -> bool,
+        ahead: impl Fn(&S) -> u64,
         now: Moment,
         guard: &'g Guard,
     ) -> Option<(&'g S, Freshness)> {
@@ -219,8 +224,34 @@ where
         {
             return None;
         }
-        let freshness = self.freshness(times(index, place, entry), now);
+        let times = times(index, place, entry);
+        let freshness = times.freshness(self.windows, self.idle, ahead(&entry.value), now);
         entry.hit(now).then_some((&entry.value, freshness))
+    }
+
+    /// Values may be stored for so long.
+    pub(crate) fn learn_timeout(&self, timeout: Duration) {
+        let policy = self.state.policy();
+        if matches!(policy.refresh_ahead(), Some(RefreshAhead::Part(_))) {
+            self.lead.fetch_max(policy.lead(Some(timeout), 0), Relaxed);
+        }
+    }
+
+    /// The body took so many nanoseconds.
+    pub(crate) fn learn_cost(&self, took: u64) {
+        let policy = self.state.policy();
+        if policy.refresh_ahead() == Some(RefreshAhead::XFetch) {
+            let cost = match self.cost.load(Relaxed) {
+                0 => took,
+                cost => cost - cost / 8 + took / 8,
+            };
+            self.cost.store(cost, Relaxed);
+            self.lead.store(policy.lead(None, cost), Relaxed);
+        }
+    }
+
+    pub(crate) fn cost(&self) -> u64 {
+        self.cost.load(Relaxed)
     }
 
     /// Whether it has values to serve that are not simply fresh.
@@ -229,7 +260,7 @@ where
     }
 
     pub(super) fn freshness(&self, times: Times, now: Moment) -> Freshness {
-        times.freshness(self.windows, self.idle, now)
+        times.freshness(self.windows, self.idle, 0, now)
     }
 
     /// The value of a key, if it is fresh now, with no trace left.
@@ -778,7 +809,7 @@ mod tests {
         }
 
         fn is_fresh(&self, expected: &Expected) -> bool {
-            expected.times.freshness(self.idle, self.now()) == Freshness::Fresh
+            expected.times.freshness(Windows::default(), self.idle, 0, self.now()) == Freshness::Fresh
         }
 
         fn step(&mut self, step: &Step) {
@@ -795,8 +826,9 @@ mod tests {
                 Step::RemoveExpired(most) => {
                     let removed = self.table.table.remove_expired(most);
                     assert!(removed <= most * self.table.table.shards.len());
-                    let expired =
-                        |it: &&Expected| it.times.freshness(self.idle, self.now()) == Freshness::Expired;
+                    let expired = |it: &&Expected| {
+                        it.times.freshness(Windows::default(), self.idle, 0, self.now()) == Freshness::Expired
+                    };
                     if removed < most {
                         let left =
                             self.model.iter().filter(|(key, it)| self.table.holds(**key) && expired(it));
