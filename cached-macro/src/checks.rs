@@ -6,7 +6,7 @@ use syn::Type;
 
 use crate::borrows::{Depth, depth};
 use crate::errors::{Errors, nearest};
-use crate::options::{Given, Options, RefreshAhead, Time};
+use crate::options::{Given, Options, RefreshAhead, Revalidate, Time};
 use crate::signature::{self, Argument, Function};
 
 /// The names given to `skip`, each of which must be an argument.
@@ -136,7 +136,8 @@ fn staleness(options: &Options, errors: &mut Errors) {
         if options.backend.is_some() {
             errors.at(option, format!("`{option}` is not available yet together with `backend`"));
         }
-        if options.single_flight.as_ref().is_some_and(|it| !it.value) && Some(option) != if_error {
+        let lets_one = Some(option) != if_error || options.max_wait.is_some();
+        if options.single_flight.as_ref().is_some_and(|it| !it.value) && lets_one {
             errors.at(
                 option,
                 format!(
@@ -150,6 +151,21 @@ fn staleness(options: &Options, errors: &mut Errors) {
             option,
             "`stale_if_error` serves an old value in place of an `Err`, and `cache_err` makes an `Err` a value",
         );
+    }
+    if let Some(Given { name, .. }) = &options.max_wait {
+        if while_revalidate.or(if_error).is_none() {
+            errors.at(
+                name,
+                "`max_wait` is for how long a call waits that has a stale value: it needs `stale_while_revalidate` or \
+                 `stale_if_error`",
+            );
+        }
+        if options.revalidate.as_ref().is_some_and(|it| it.value == Revalidate::Inline) {
+            errors.at(
+                name,
+                "`max_wait` lets the body finish in the background, and `revalidate = \"inline\"` runs it in the call",
+            );
+        }
     }
     if let Some(Given { value: RefreshAhead::Part(part), .. }) = &options.refresh_ahead
         && let Some(Given { value: Time::Closure(_), .. }) = &options.timeout
@@ -248,6 +264,7 @@ pub(crate) fn constants(function: &Function, arguments: &[Argument], options: &O
         &options.stale_while_revalidate,
         &options.stale_if_error,
         &options.error_backoff,
+        &options.max_wait,
         &options.local_timeout,
         &options.lease,
     ];

@@ -69,6 +69,7 @@ pub(crate) struct Options {
     pub(crate) stale_while_revalidate: Option<Given<Time>>,
     pub(crate) revalidate: Option<Given<Revalidate>>,
     pub(crate) refresh_ahead: Option<Given<RefreshAhead>>,
+    pub(crate) max_wait: Option<Given<Time>>,
     pub(crate) stale_if_error: Option<Given<Time>>,
     pub(crate) error_backoff: Option<Given<Time>>,
     pub(crate) backend: Option<Given<Backend>>,
@@ -80,7 +81,7 @@ pub(crate) struct Options {
     pub(crate) krate: Option<Given<Path>>,
 }
 
-const AVAILABLE: [&str; 27] = [
+const AVAILABLE: [&str; 28] = [
     "timeout",
     "idle_timeout",
     "negative_timeout",
@@ -101,6 +102,7 @@ const AVAILABLE: [&str; 27] = [
     "stale_if_error",
     "error_backoff",
     "refresh_ahead",
+    "max_wait",
     "backend",
     "local_timeout",
     "version",
@@ -110,7 +112,7 @@ const AVAILABLE: [&str; 27] = [
     "crate",
 ];
 
-const NOT_YET_AVAILABLE: [&str; 2] = ["tags", "max_wait"];
+const NOT_YET_AVAILABLE: [&str; 1] = ["tags"];
 
 impl Options {
     /// Reads the attribute's arguments; what cannot be read is noted and passed over.
@@ -140,7 +142,9 @@ impl Options {
     pub(crate) fn in_background(&self) -> Option<&Ident> {
         let is_inline = self.revalidate.as_ref().is_some_and(|it| it.value == Revalidate::Inline);
         let revalidated = self.stale_while_revalidate.as_ref().map(|it| &it.name);
-        revalidated.or(self.refresh_ahead.as_ref().map(|it| &it.name)).filter(|_| !is_inline)
+        let ahead = self.refresh_ahead.as_ref().map(|it| &it.name);
+        let waits = self.max_wait.as_ref().map(|it| &it.name);
+        revalidated.or(ahead).or(waits).filter(|_| !is_inline)
     }
 
     fn parse_one(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
@@ -182,6 +186,7 @@ impl Options {
             "stale_if_error" => set(&mut self.stale_if_error, name, input, errors, time_of_all),
             "error_backoff" => set(&mut self.error_backoff, name, input, errors, time_of_all),
             "refresh_ahead" => set(&mut self.refresh_ahead, name, input, errors, refresh_ahead),
+            "max_wait" => set(&mut self.max_wait, name, input, errors, time_of_all),
             "backend" => set(&mut self.backend, name, input, errors, backend),
             "local_timeout" => set(&mut self.local_timeout, name, input, errors, time_of_all),
             "version" => set(&mut self.version, name, input, errors, version),
@@ -281,7 +286,10 @@ fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
 fn takes_time(name: &Ident) -> bool {
     let name = name.to_string();
     name.ends_with("timeout")
-        || matches!(name.as_str(), "lease" | "stale_while_revalidate" | "stale_if_error" | "error_backoff")
+        || matches!(
+            name.as_str(),
+            "lease" | "stale_while_revalidate" | "stale_if_error" | "error_backoff" | "max_wait"
+        )
 }
 
 /// Whether something stands behind a literal that is no type of Rust's, as in `5m`.
@@ -324,6 +332,7 @@ fn example(name: &Ident) -> &'static str {
         "stale_if_error" => "\"1h\"",
         "error_backoff" => "\"1s\"",
         "refresh_ahead" => "0.8",
+        "max_wait" => "\"50ms\"",
         "backend" => "PAGES",
         "version" => "2",
         "codec" => "json",
@@ -633,6 +642,8 @@ mod tests {
             ("refresh_ahead = 80", "between 0 and 1"),
             ("refresh_ahead = \"80%\"", "between 0 and 1"),
             ("refresh_ahead", "`refresh_ahead = 0.8`"),
+            ("max_wait = 50ms", r#"write `max_wait = \"50ms\"`"#),
+            ("max_wait = 0", "must be longer than zero"),
             ("revalidate = inline", "or \\\"inline\\\""),
             ("revalidate = \"later\"", "or \\\"inline\\\""),
             ("revalidate", r#"`revalidate = \"inline\"`"#),

@@ -211,6 +211,7 @@ fn policy(options: &Options) -> TokenStream {
         ("stale_while_revalidate", &options.stale_while_revalidate),
         ("stale_if_error", &options.stale_if_error),
         ("error_backoff", &options.error_backoff),
+        ("max_wait", &options.max_wait),
     ];
     for (name, given) in times {
         policy.extend(match given {

@@ -25,6 +25,7 @@ use crate::handle::{AsyncHandle, Handle};
 use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service, service};
+use crate::revalidate::Answer;
 use crate::stats::Cells;
 use crate::store::janitor;
 use crate::store::shard::Locked;
@@ -205,7 +206,7 @@ pub struct Call<O: Outcome, K: Owned> {
     /// The registered computation that it is to begin.
     pub(crate) resumes: Option<u64>,
     /// What was found to answer it with.
-    pub(crate) answer: Option<O::Stored>,
+    pub(crate) answer: Option<Answer<O>>,
     /// Compute without waiting for anybody.
     alone: bool,
     /// Whether its miss has been counted.
@@ -345,8 +346,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     #[cold]
     #[inline(never)]
     fn run_once(mut self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
-        if let Some(value) = self.answer.take() {
-            let value = self.outcome.returned(value);
+        if let Some(answer) = self.answer.take() {
+            let value = self.given(answer);
             return after_drop(self, value);
         }
         loop {
@@ -369,8 +370,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     /// The same for a body that is awaited.
     pub async fn run_async(mut self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
-        if let Some(value) = self.answer.take() {
-            let value = self.outcome.returned(value);
+        if let Some(answer) = self.answer.take() {
+            let value = self.given_async(answer).await;
             return after_drop(self, value);
         }
         loop {

@@ -55,6 +55,13 @@ pub(crate) enum Old {
     Answered,
 }
 
+impl Old {
+    /// Whether somebody may get it if the body fails: the call itself, or those who wait.
+    fn may_be_served(self) -> bool {
+        matches!(self, Self::Fallback | Self::Answered)
+    }
+}
+
 /// A body that is running, on behalf of one call and those who wait.
 pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     call: &'a Call<O, K>,
@@ -99,7 +106,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     /// may be served, that is the answer.
     pub(crate) fn conclude(mut self, ended: thread::Result<O::Returned>) -> O::Returned {
         let failed = match ended {
-            Ok(returned) if self.old != Old::Fallback || !self.call.outcome.is_error(&returned) => {
+            Ok(returned) if !self.old.may_be_served() || !self.call.outcome.is_error(&returned) => {
                 return self.land(returned);
             }
             failed => failed,

@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
@@ -106,7 +106,16 @@ impl<D> Flight<D> {
         }
     }
 
-    /// The same for a task.
+    /// The same until a moment.
+    pub(crate) fn wait_until(&self, moment: Instant) -> Option<&Ending<D>> {
+        let mut tasks = self.tasks.lock();
+        while self.ending.get().is_none() && Instant::now() < moment {
+            let _ = self.landed.wait_until(&mut tasks, moment);
+        }
+        self.ending.get()
+    }
+
+    /// The same as [`wait`](Self::wait) for a task.
     pub(crate) fn ended(self: &Arc<Self>) -> Ended<'_, D> {
         Ended { flight: self, number: None }
     }
@@ -274,6 +283,12 @@ impl<K, D> Running<K, D> {
         self.shared && !self.fenced && !has_ended
     }
 
+    fn join(&mut self) -> (Arc<Flight<D>>, u64) {
+        let flight = self.flight.get_or_insert_with(Flight::new);
+        flight.is_awaited.store(true, Release);
+        (Arc::clone(flight), self.number)
+    }
+
     /// Nobody waits for what may never begin: if it did not, for want of threads, all that wait might be those
     /// whose threads it would need.
     fn can_be_joined(&self) -> bool {
@@ -304,10 +319,21 @@ impl<K, D> Flights<K, D> {
 
     /// The computation of this key that can be waited for, and its number; it will be waited for.
     pub(crate) fn join(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Arc<Flight<D>>, u64)> {
-        let running = self.of_hash(hash).find(|it| it.can_be_joined() && is_key(&it.key))?;
-        let flight = running.flight.get_or_insert_with(Flight::new);
-        flight.is_awaited.store(true, Release);
-        Some((Arc::clone(flight), running.number))
+        Some(self.of_hash(hash).find(|it| it.can_be_joined() && is_key(&it.key))?.join())
+    }
+
+    /// The same for who does not wait for long, also if it has not begun.
+    pub(crate) fn join_for_now(
+        &mut self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<(Arc<Flight<D>>, u64)> {
+        Some(self.of_hash(hash).find(|it| it.is_shared() && is_key(&it.key))?.join())
+    }
+
+    /// The same of the computation of this number.
+    pub(crate) fn join_number(&mut self, hash: u64, number: u64) -> Option<(Arc<Flight<D>>, u64)> {
+        Some(self.of_hash(hash).find(|it| it.number == number)?.join())
     }
 
     /// Whether somebody computes this key for others too, or is going to.

@@ -74,7 +74,6 @@ mod stats;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(feature = "backend")]
 mod timer;
 
 #[cfg(feature = "backend")]

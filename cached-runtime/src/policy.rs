@@ -38,6 +38,7 @@ pub struct Policy {
     stale_if_error: Option<Duration>,
     error_backoff: Duration,
     refresh_ahead: Option<RefreshAhead>,
+    max_wait: Option<Duration>,
 }
 
 /// When a value that is still fresh is computed anew, for who asks for it then.
@@ -131,6 +132,12 @@ impl Policy {
         self.refresh_ahead
     }
 
+    /// For how long a call waits for a new value that has a stale one.
+    #[must_use]
+    pub const fn max_wait(&self) -> Option<Duration> {
+        self.max_wait
+    }
+
     /// How long before the end of its timeout a value is computed anew, if it is asked for. `cost` is what the
     /// body takes; `random` is any number.
     pub(crate) fn ahead(&self, timeout: Option<Duration>, cost: u64, random: u64) -> u64 {
@@ -218,6 +225,7 @@ impl fmt::Display for Policy {
             ("negative_timeout", self.negative_timeout),
             ("stale_while_revalidate", self.stale_while_revalidate),
             ("stale_if_error", self.stale_if_error),
+            ("max_wait", self.max_wait),
             ("error_backoff", Some(self.error_backoff).filter(|it| *it != Self::DEFAULT_ERROR_BACKOFF)),
         ];
         for (name, duration) in durations {
@@ -264,6 +272,7 @@ impl PolicyBuilder {
             stale_if_error: None,
             error_backoff: Policy::DEFAULT_ERROR_BACKOFF,
             refresh_ahead: None,
+            max_wait: None,
         })
     }
 
@@ -358,6 +367,14 @@ impl PolicyBuilder {
         self
     }
 
+    /// # Panics
+    #[must_use]
+    pub const fn max_wait(mut self, most: Duration) -> Self {
+        assert!(!most.is_zero(), "`max_wait` must be longer than zero");
+        self.0.max_wait = Some(most);
+        self
+    }
+
     pub(crate) const fn build(self) -> Policy {
         self.0
     }
@@ -404,6 +421,10 @@ impl Freshness {
     /// Whether it is served to a call whose body has failed.
     pub(crate) const fn hides_errors(self) -> bool {
         matches!(self, Self::Fresh | Self::Early | Self::Stale { on_error: true, .. })
+    }
+
+    pub(crate) const fn is_stale(self) -> bool {
+        matches!(self, Self::Stale { .. })
     }
 
     /// Whether nobody need wait for its being computed anew.

@@ -647,3 +647,55 @@ fn a_body_that_fails_ahead_of_time_takes_nothing_away() {
     assert_eq!((RUNS.get(), f::stats().errors_hidden), (7, 6));
     assert!(f().is_err());
 }
+
+#[test]
+fn a_call_waits_no_longer_than_it_says_and_the_body_finishes_in_the_background() {
+    static RUNS: Runs = Runs::new();
+    static RELEASED: AtomicBool = AtomicBool::new(false);
+    #[cached(timeout = 60, stale_if_error = 60, max_wait = "1ms")]
+    fn f(n: u8) -> u32 {
+        let _ = n;
+        let run = RUNS.add();
+        until(|| run == 1 || RELEASED.load(SeqCst));
+        run
+    }
+    let own = testing::isolated();
+    assert_eq!(f(1), 1);
+    own.advance(60 * SECOND);
+    assert_eq!((f(1), f(1)), (1, 1));
+    RELEASED.store(true, SeqCst);
+    until(|| f::peek(1).is_some());
+    let stats = f::stats();
+    assert_eq!((f(1), stats.stale, stats.revalidations, stats.misses), (2, 2, 1, 1));
+}
+
+#[test]
+fn a_call_that_waits_gets_the_new_value_or_in_place_of_an_error_the_stale_one() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 60, max_wait = "1h", error_backoff = 1)]
+    fn f(n: u32) -> Result<u32, String> {
+        let run = RUNS.add();
+        if run == 2 { Err("down".to_owned()) } else { Ok(run * 10 + n) }
+    }
+    let own = testing::isolated();
+    assert_eq!(f(1), Ok(11));
+    own.advance(60 * SECOND);
+    assert_eq!(f(1), Ok(11), "in place of an error");
+    assert_eq!((f(1), RUNS.get()), (Ok(11), 2), "nobody waits while it is not tried");
+    own.advance(SECOND);
+    assert_eq!(f(1), Ok(31));
+    let stats = f::stats();
+    assert_eq!((stats.stale, stats.coalesced, stats.errors_hidden, stats.misses), (2, 1, 1, 2));
+}
+
+#[test]
+fn a_body_that_waits_for_its_own_key_gets_the_stale_value() {
+    #[cached(timeout = 60, stale_while_revalidate = 60, max_wait = "1h", skip(depth))]
+    fn f(depth: u32) -> u32 {
+        if depth == 0 { 1 } else { f(depth - 1) + 1 }
+    }
+    let own = testing::isolated();
+    assert_eq!(f(0), 1);
+    own.advance(60 * SECOND);
+    assert_eq!(f(5), 2);
+}

@@ -514,3 +514,29 @@ fn a_stale_value_stands_in_for_an_error_or_a_panic() {
         assert_eq!(f::stats().await.errors_hidden, 2);
     });
 }
+
+#[test]
+fn a_task_waits_for_a_new_value_no_longer_than_it_says() {
+    static RUNS: Runs = Runs::new();
+    static RELEASED: AtomicBool = AtomicBool::new(false);
+    #[cached(timeout = 60, stale_while_revalidate = 60, max_wait = "1ms")]
+    async fn impatient() -> u32 {
+        let run = RUNS.add();
+        until(|| run == 1 || RELEASED.load(SeqCst)).await;
+        run
+    }
+    #[cached(timeout = 60, stale_while_revalidate = 60, max_wait = "1h")]
+    async fn patient(n: u32) -> u32 {
+        yield_now().await;
+        n + patient::stats().await.misses as u32
+    }
+    let own = testing::isolated();
+    smol::block_on(async {
+        assert_eq!((impatient().await, patient(0).await), (1, 1));
+        own.advance(std::time::Duration::from_secs(60));
+        assert_eq!((impatient().await, impatient().await, patient(0).await), (1, 1, 1));
+        RELEASED.store(true, SeqCst);
+        until_async(|| async { impatient::peek().await == Some(2) }).await;
+        assert_eq!((patient::stats().await.coalesced, patient::stats().await.stale), (1, 0));
+    });
+}

@@ -1,5 +1,7 @@
 //! Where `async` functions compute anew, as one spawner for the whole process says; by itself, since it does.
 
+mod schedules;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -137,6 +139,7 @@ fn a_panic_of_the_body_does_not_reach_the_executor() {
     done(f());
     done(KEPT.take().remove(0));
     assert_eq!(done(f::stats()).abandoned, 1);
+    own.advance(Duration::from_secs(1));
     done(f());
     done(KEPT.take().remove(0));
     assert_eq!(done(f::peek()), Some(3));
