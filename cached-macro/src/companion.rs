@@ -210,7 +210,7 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
 
 /// The function as it is called from the background, where an argument may not be named like it. Of an `async`
 /// one the future must be `Send`, which the function itself cannot ask of its own future.
-fn recompute(plan: &Plan, name: &Ident, receiver: Option<TokenStream>, path: &TokenStream) -> TokenStream {
+fn recompute(plan: &Plan, name: &Ident, receiver: Option<&TokenStream>, path: &TokenStream) -> TokenStream {
     let all = Keyed::all(plan).renamed();
     let turbofish = all.turbofish();
     let Keyed { parameters, bindings, generics, .. } = &all;
@@ -247,7 +247,7 @@ pub(crate) fn recompute_of_method(plan: &Plan) -> TokenStream {
         },
     );
     let receiver = receiver.map(|receiver| quote!(#receiver,));
-    let method = recompute(plan, &name_of_recompute(plan), receiver, &path);
+    let method = recompute(plan, &name_of_recompute(plan), receiver.as_ref(), &path);
     quote! {
         #(#attributes)*
         #[doc(hidden)]

@@ -102,17 +102,17 @@ fn by(ty: &Type) -> Option<&'static str> {
 pub(crate) fn background(plan: &Plan, copies: &[Copied], recompute: &TokenStream) -> TokenStream {
     let names: Vec<_> =
         (0..copies.len()).map(|number| Ident::new(&format!("copy{number}"), Span::mixed_site())).collect();
-    let make = copies.iter().map(|Copied { argument, place, by }| {
+    let copies = copies.iter().map(|Copied { argument, place, by }| {
         let (first, last) = ends(place);
         let private = at(first, plan.private());
         let by = Ident::new(by, first);
-        let argument = at_last(argument, last);
+        let argument = reference(argument, first, last);
         quote_spanned!(first=> #private::own::#by(#argument))
     });
     let allow = plan.has_underscored_arguments().then(|| quote!(#[allow(clippy::used_underscore_binding)]));
     let deprecated = plan.is_deprecated().then(|| quote!(#[allow(deprecated)]));
     let call = quote!(#recompute(#(#names.lend().pass()),*));
-    let made = quote!(#(#allow let mut #names = #make;)*);
+    let made = quote!(#(#allow let mut #names = #copies;)*);
     if plan.function.is_async() {
         quote!(.background_async(|| { #made async move { #deprecated let value = #call.await; value } }))
     } else {
@@ -120,9 +120,20 @@ pub(crate) fn background(plan: &Plan, copies: &[Copied], recompute: &TokenStream
     }
 }
 
-/// A reference to an argument.
-fn at_last(argument: &TokenStream, last: Span) -> TokenStream {
-    quote_spanned!(last=> &#argument)
+/// A reference to an argument, as an expression from one place to another.
+fn reference(argument: &TokenStream, first: Span, last: Span) -> TokenStream {
+    let argument: TokenStream = argument
+        .clone()
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(token.span().located_at(last));
+            token
+        })
+        .collect();
+    // Its context is the argument's, without which the two would not be one place.
+    let span = argument.clone().into_iter().next().map_or(first, |token| token.span().located_at(first));
+    let reference = quote_spanned!(span=> &);
+    quote!(#reference #argument)
 }
 
 #[cfg(test)]

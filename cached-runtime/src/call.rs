@@ -206,7 +206,7 @@ pub struct Call<O: Outcome, K: Owned> {
     /// The registered computation that it is to begin.
     pub(crate) resumes: Option<u64>,
     /// What was found to answer it with.
-    pub(crate) answer: Option<Answer<O>>,
+    pub(crate) answer: Option<Box<Answer<O>>>,
     /// Compute without waiting for anybody.
     alone: bool,
     /// Whether its miss has been counted.
@@ -347,7 +347,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     #[inline(never)]
     fn run_once(mut self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
         if let Some(answer) = self.answer.take() {
-            let value = self.given(answer);
+            let value = self.given(*answer);
             return after_drop(self, value);
         }
         loop {
@@ -371,7 +371,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     /// The same for a body that is awaited.
     pub async fn run_async(mut self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
         if let Some(answer) = self.answer.take() {
-            let value = self.given_async(answer).await;
+            let value = self.given_async(*answer).await;
             return after_drop(self, value);
         }
         loop {

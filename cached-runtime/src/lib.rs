@@ -22,7 +22,8 @@
 //!
 //! - Every argument is in the key unless it is skipped; keys are compared in full, by type. Hashing is
 //!   seeded at random.
-//! - What has expired is never served, and its memory is released within about a second, by itself.
+//! - What is past its timeout is not served, unless the function says so; what has expired never is, and its
+//!   memory is released within about a second, by itself.
 //!   Time is monotonic and told in steps of about two milliseconds while there are very many calls. It may
 //!   stand still while the machine sleeps; after the process was stopped, up to 256 calls of a thread may
 //!   be answered by the time of before.
@@ -62,7 +63,7 @@ mod key;
 mod model;
 #[expect(missing_docs, clippy::unused_self, reason = "seen by the expansion alone")]
 mod outcome;
-#[expect(missing_docs, clippy::must_use_candidate, reason = "seen by the expansion alone")]
+#[expect(missing_docs, reason = "seen by the expansion alone")]
 mod own;
 mod policy;
 mod pool;

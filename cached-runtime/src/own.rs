@@ -47,33 +47,45 @@ impl<T> Value<T> {
     }
 }
 
-/// `&T`
-pub struct Reference<T: ?Sized + OwnableReferent>(T::Owned);
-
-pub fn reference<T: ?Sized + OwnableReferent>(argument: &&T) -> Reference<T> {
-    Reference((*argument).to_owned())
+/// The owned form of a `T`, whatever its type. It is not spelled, so that what is no owned form of anything is one
+/// error, where the copy is made.
+trait Lends<T: ?Sized>: Send + Sync {
+    fn lent(&self) -> &T;
 }
 
-impl<T: ?Sized + OwnableReferent> Reference<T> {
+impl<T: ?Sized, O: Borrow<T> + Send + Sync> Lends<T> for O {
+    fn lent(&self) -> &T {
+        self.borrow()
+    }
+}
+
+/// `&T`
+pub struct Reference<T: ?Sized>(Box<dyn Lends<T>>);
+
+pub fn reference<T: ?Sized + OwnableReferent>(argument: &&T) -> Reference<T> {
+    Reference(Box::new((*argument).to_owned()))
+}
+
+impl<T: ?Sized> Reference<T> {
     pub fn lend(&self) -> &Self {
         self
     }
 
     pub fn pass(&self) -> &T {
-        self.0.borrow()
+        (*self.0).lent()
     }
 }
 
 /// `&&T`
-pub struct Twice<T: ?Sized + OwnableReferent>(T::Owned);
+pub struct Twice<T: ?Sized>(Reference<T>);
 
 pub fn twice<T: ?Sized + OwnableReferent>(argument: &&&T) -> Twice<T> {
-    Twice((**argument).to_owned())
+    Twice(reference(argument))
 }
 
-impl<T: ?Sized + OwnableReferent> Twice<T> {
+impl<T: ?Sized> Twice<T> {
     pub fn lend(&self) -> LentTwice<'_, T> {
-        LentTwice(self.0.borrow())
+        LentTwice(self.0.pass())
     }
 }
 
@@ -86,49 +98,51 @@ impl<'a, T: ?Sized> LentTwice<'a, T> {
 }
 
 /// `Option<&T>`
-pub struct Optional<T: ?Sized + OwnableReferent>(Option<T::Owned>);
+pub struct Optional<T: ?Sized>(Option<Reference<T>>);
 
+#[expect(clippy::ref_option_ref, reason = "as the expansion has it")]
 pub fn optional<T: ?Sized + OwnableReferent>(argument: &Option<&T>) -> Optional<T> {
-    Optional(argument.map(ToOwned::to_owned))
+    Optional(argument.as_ref().map(reference))
 }
 
-impl<T: ?Sized + OwnableReferent> Optional<T> {
+impl<T: ?Sized> Optional<T> {
     pub fn lend(&self) -> &Self {
         self
     }
 
     pub fn pass(&self) -> Option<&T> {
-        self.0.as_ref().map(Borrow::borrow)
+        self.0.as_ref().map(Reference::pass)
     }
 }
 
 /// `Cow<T>`
-pub struct Either<T: ?Sized + OwnableReferent>(T::Owned);
+pub struct Either<T: ?Sized>(Reference<T>);
 
+#[expect(clippy::ptr_arg, reason = "as the expansion has it")]
 pub fn cow<T: ?Sized + OwnableReferent>(argument: &Cow<'_, T>) -> Either<T> {
-    Either((**argument).to_owned())
+    Either(reference(&&**argument))
 }
 
-impl<T: ?Sized + OwnableReferent> Either<T> {
+impl<T: ?Sized + ToOwned> Either<T> {
     pub fn lend(&self) -> &Self {
         self
     }
 
     pub fn pass(&self) -> Cow<'_, T> {
-        Cow::Borrowed(self.0.borrow())
+        Cow::Borrowed(self.0.pass())
     }
 }
 
 /// `&[&T]`
-pub struct Slice<T: ?Sized + OwnableReferent>(Vec<T::Owned>);
+pub struct Slice<T: ?Sized>(List<T>);
 
 pub fn slice<T: ?Sized + OwnableReferent>(argument: &&[&T]) -> Slice<T> {
-    Slice(argument.iter().map(|item| (*item).to_owned()).collect())
+    Slice(list(argument))
 }
 
-impl<T: ?Sized + OwnableReferent> Slice<T> {
+impl<T: ?Sized> Slice<T> {
     pub fn lend(&self) -> LentSlice<'_, T> {
-        LentSlice(self.0.iter().map(Borrow::borrow).collect())
+        LentSlice(self.0.pass())
     }
 }
 
@@ -141,36 +155,36 @@ impl<'a, T: ?Sized> LentSlice<'a, T> {
 }
 
 /// `Vec<&T>`
-pub struct List<T: ?Sized + OwnableReferent>(Vec<T::Owned>);
+pub struct List<T: ?Sized>(Vec<Reference<T>>);
 
 pub fn list<T: ?Sized + OwnableReferent>(argument: &[&T]) -> List<T> {
-    List(argument.iter().map(|item| (*item).to_owned()).collect())
+    List(argument.iter().map(reference).collect())
 }
 
-impl<T: ?Sized + OwnableReferent> List<T> {
+impl<T: ?Sized> List<T> {
     pub fn lend(&self) -> &Self {
         self
     }
 
     pub fn pass(&self) -> Vec<&T> {
-        self.0.iter().map(Borrow::borrow).collect()
+        self.0.iter().map(Reference::pass).collect()
     }
 }
 
 /// `[&T; N]`
-pub struct Array<T: ?Sized + OwnableReferent, const N: usize>([T::Owned; N]);
+pub struct Array<T: ?Sized, const N: usize>([Reference<T>; N]);
 
 pub fn array<T: ?Sized + OwnableReferent, const N: usize>(argument: &[&T; N]) -> Array<T, N> {
-    Array(argument.map(ToOwned::to_owned))
+    Array(argument.each_ref().map(reference))
 }
 
-impl<T: ?Sized + OwnableReferent, const N: usize> Array<T, N> {
+impl<T: ?Sized, const N: usize> Array<T, N> {
     pub fn lend(&self) -> &Self {
         self
     }
 
     pub fn pass(&self) -> [&T; N] {
-        self.0.each_ref().map(Borrow::borrow)
+        self.0.each_ref().map(Reference::pass)
     }
 }
 

@@ -224,7 +224,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         if awaited.is_none() {
             self.count_hit(table, freshness, cells);
         }
-        self.answer = Some(Answer { value, awaited });
+        self.answer = Some(Box::new(Answer { value, awaited }));
         if let Some(claim) = claim {
             self.state.rare.revalidations.add(1);
             compute(claim);

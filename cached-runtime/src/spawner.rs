@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
 
 use parking_lot::RwLock;
@@ -13,7 +13,9 @@ use crate::pool::BACKGROUND;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-static OWN: RwLock<Option<Arc<dyn Fn(Task) + Send + Sync>>> = RwLock::new(None);
+type Spawner = Arc<dyn Fn(Task) + Send + Sync>;
+
+static OWN: RwLock<Option<Spawner>> = RwLock::new(None);
 
 /// Says where `async` functions compute a value anew that is still served, as with
 /// `stale_while_revalidate`. Without it, that is tokio's runtime, where the call is made on one and the feature
@@ -64,7 +66,7 @@ impl Wake for Unpark {
 fn block_on(task: Task) {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut task = pin!(task);
-    while let Poll::Pending = task.as_mut().poll(&mut Context::from_waker(&waker)) {
+    while task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
         thread::park();
     }
 }
@@ -72,6 +74,7 @@ fn block_on(task: Task) {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::task::Poll;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 use cached_runtime::cached;
 
-#[cached(stale_if_eror = "1h")]
+#[cached(tag("user:{id}"))]
 fn f(id: u64) -> u64 {
     id
 }

@@ -1,6 +1,6 @@
 use cached_runtime::cached;
 
-#[cached(stale_if_error = "1h")]
+#[cached(tags("user:{id}"))]
 fn f(id: u64) -> u64 {
     id
 }
