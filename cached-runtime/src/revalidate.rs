@@ -254,5 +254,7 @@ impl Surroundings {
 
     #[cfg(not(feature = "testing"))]
     #[expect(clippy::unused_self, reason = "there is something in tests")]
-    fn enter(&self) {}
+    fn enter(&self) -> Option<std::convert::Infallible> {
+        None
+    }
 }

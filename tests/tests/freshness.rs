@@ -28,7 +28,7 @@ enum Sees {
 fn the_table_of_ages_where_a_caller_computes() {
     static RUNS: Runs = Runs::new();
     #[cached(timeout = 60, stale_while_revalidate = 30, revalidate = "inline")]
-    fn f(age: u64) -> u32 {
+    fn f(age: u32) -> u32 {
         let _ = age;
         RUNS.add()
     }
@@ -36,7 +36,7 @@ fn the_table_of_ages_where_a_caller_computes() {
     for (age, sees) in [(0, First), (59, First), (60, Second), (89, Second), (90, Second)] {
         let own = testing::isolated();
         let first = f(age);
-        own.advance(SECOND * age as u32);
+        own.advance(SECOND * age);
         let peeked = f::peek(age);
         let second = f(age);
         let seen = if second == first { First } else { Second };
@@ -119,6 +119,7 @@ fn every_kind_of_argument_is_taken_along() {
         }
     }
     #[cached(timeout = 60, stale_while_revalidate = 60, skip(db))]
+    #[expect(clippy::too_many_arguments, reason = "one of each kind")]
     fn f<T: Clone + Send + Sync + 'static, const N: usize>(
         a: &str,
         b: Option<&str>,

@@ -526,9 +526,9 @@ fn a_task_waits_for_a_new_value_no_longer_than_it_says() {
         run
     }
     #[cached(timeout = 60, stale_while_revalidate = 60, max_wait = "1h")]
-    async fn patient(n: u32) -> u32 {
+    async fn patient(n: u64) -> u64 {
         yield_now().await;
-        n + patient::stats().await.misses as u32
+        n + patient::stats().await.misses
     }
     let own = testing::isolated();
     smol::block_on(async {
