@@ -76,7 +76,7 @@ fn is_plain(ty: &Type) -> bool {
     }
 }
 
-fn referent(ty: &Type) -> Option<&Type> {
+pub(crate) fn referent(ty: &Type) -> Option<&Type> {
     match bare(ty) {
         Type::Reference(reference) => Some(&reference.elem),
         _ => None,
@@ -84,7 +84,7 @@ fn referent(ty: &Type) -> Option<&Type> {
 }
 
 /// A type without the groups and parentheses around it.
-fn bare(ty: &Type) -> &Type {
+pub(crate) fn bare(ty: &Type) -> &Type {
     match ty {
         Type::Paren(inner) => bare(&inner.elem),
         Type::Group(inner) => bare(&inner.elem),

@@ -6,7 +6,7 @@ use syn::{Expr, ExprLit, Lit, Type};
 
 use crate::borrows::{Depth, depth};
 use crate::errors::{Errors, nearest};
-use crate::options::{Given, Options, Time};
+use crate::options::{Given, Options, RefreshAhead, Revalidate, Time};
 use crate::signature::{self, Argument, Function};
 
 /// The names given to `skip`, each of which must be an argument.
@@ -119,7 +119,81 @@ pub(crate) fn combinations(options: &Options, errors: &mut Errors) {
     {
         errors.at(&jitter.name, "`jitter` shortens the `timeout`: it needs one");
     }
+    staleness(options, errors);
     with_backend(options, errors);
+}
+
+/// Notes what the options about values that are no longer fresh need, and what contradicts them.
+fn staleness(options: &Options, errors: &mut Errors) {
+    let while_revalidate = options.stale_while_revalidate.as_ref().map(|it| &it.name);
+    let if_error = options.stale_if_error.as_ref().map(|it| &it.name);
+    let ahead = options.refresh_ahead.as_ref().map(|it| &it.name);
+    for option in [while_revalidate, if_error, ahead].into_iter().flatten() {
+        if options.timeout.is_none() {
+            let what = if Some(option) == ahead { "is before the end of" } else { "is past" };
+            errors.at(option, format!("`{option}` is about what {what} its `timeout`: it needs one"));
+        }
+        if options.backend.is_some() {
+            errors.at(option, format!("`{option}` is not available yet together with `backend`"));
+        }
+        let lets_one = Some(option) != if_error || options.max_wait.is_some();
+        if options.single_flight.as_ref().is_some_and(|it| !it.value) && lets_one {
+            errors.at(
+                option,
+                format!(
+                    "`{option}` lets one call at a time compute anew, and `single_flight = false` all of them"
+                ),
+            );
+        }
+    }
+    if let (Some(option), Some(Given { value: true, .. })) = (if_error, &options.cache_err) {
+        errors.at(
+            option,
+            "`stale_if_error` serves an old value in place of an `Err`, and `cache_err` makes an `Err` a value",
+        );
+    }
+    if let Some(Given { name, .. }) = &options.max_wait {
+        if while_revalidate.or(if_error).is_none() {
+            errors.at(
+                name,
+                "`max_wait` is for how long a call waits that has a stale value: it needs `stale_while_revalidate` or \
+                 `stale_if_error`",
+            );
+        }
+        if options.revalidate.as_ref().is_some_and(|it| it.value == Revalidate::Inline) {
+            errors.at(
+                name,
+                "`max_wait` lets the body finish in the background, and `revalidate = \"inline\"` runs it in the call",
+            );
+        }
+    }
+    if let Some(Given { value: RefreshAhead::Part(part), .. }) = &options.refresh_ahead
+        && let Some(Given { value: Time::Closure(_), .. }) = &options.timeout
+    {
+        errors.at(
+            part,
+            "a part of the timeout cannot be told where each value has its own: `refresh_ahead = \"xfetch\"` goes by \
+             what the body costs",
+        );
+    }
+    if let Some(Given { name, .. }) = &options.error_backoff
+        && while_revalidate.or(if_error).or(ahead).is_none()
+    {
+        errors.at(
+            name,
+            "`error_backoff` is for when the body fails and an old value is served: it needs `stale_if_error`, \
+             `stale_while_revalidate` or `refresh_ahead`",
+        );
+    }
+    if let Some(Given { name, .. }) = &options.revalidate
+        && while_revalidate.or(ahead).is_none()
+    {
+        errors.at(
+            name,
+            "`revalidate` is about who computes a value anew that is still served: it needs `stale_while_revalidate` or \
+             `refresh_ahead`",
+        );
+    }
 }
 
 /// Notes what a backend needs, and what needs a backend.
@@ -168,13 +242,35 @@ fn with_backend(options: &Options, errors: &mut Errors) {
     }
 }
 
+/// Notes a function that may not be called at another time.
+pub(crate) fn safety(function: &Function, option: &Ident, errors: &mut Errors) {
+    if function.is_unsafe() {
+        errors.at(
+            option,
+            format!(
+                "`{option}` calls the function again later, when what its callers promise for an `unsafe` one may \
+                 not hold: let one of them compute with `revalidate = \"inline\"`"
+            ),
+        );
+    }
+}
+
 /// Notes what is to hold for all calls and mentions an argument of one.
 pub(crate) fn constants(function: &Function, arguments: &[Argument], options: &Options, errors: &mut Errors) {
     let mut names: Vec<Ident> = arguments.iter().flat_map(Argument::names).collect();
     names.extend(function.receiver().map(|receiver| Ident::from(receiver.self_token)));
     let capacity = options.capacity.as_ref().map(|capacity| (&capacity.name, &capacity.value));
     let version = options.version.as_ref().map(|version| (&version.name, &version.value));
-    let times = [&options.idle_timeout, &options.negative_timeout, &options.local_timeout, &options.lease];
+    let times = [
+        &options.idle_timeout,
+        &options.negative_timeout,
+        &options.stale_while_revalidate,
+        &options.stale_if_error,
+        &options.error_backoff,
+        &options.max_wait,
+        &options.local_timeout,
+        &options.lease,
+    ];
     let times = times.into_iter().flatten();
     let times = times.filter_map(|given| match &given.value {
         Time::Expression(expression) => Some((&given.name, expression)),

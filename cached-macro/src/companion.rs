@@ -1,7 +1,7 @@
 //! What is emitted beside a function: the companion of a free function, the handle of a method.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Attribute, GenericParam, Generics, Type};
 
 use crate::expand::{of_its_own, outcome, type_identity, with_patterns_by_reference};
@@ -30,6 +30,7 @@ pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
     let summary = format!("Controls what [`{0}()`]({0}()) has cached.", plan.function.signature.ident);
     let of_its_own = of_its_own(plan);
     let methods = methods(plan);
+    let recompute = plan.background.is_some().then(|| recompute_of_function(plan));
     let (asyncness, suffix, wait) = twins(plan);
     let (clear, stats) = (format_ident!("clear{suffix}"), format_ident!("stats{suffix}"));
     quote! {
@@ -43,6 +44,8 @@ pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
         impl #name {
             #[doc(hidden)]
             #visibility fn __function() -> &'static #private::Function #of_its_own
+
+            #recompute
 
             #methods
 
@@ -188,6 +191,71 @@ pub(crate) fn of_method(plan: &Plan, name: &Ident) -> TokenStream {
             #entry.#into_handle(#call)
         }
     }
+}
+
+/// The function as it is called from the background, where an argument may not be named like it. Of an `async`
+/// one the future must be `Send`, which the function itself cannot ask of its own future.
+fn recompute(plan: &Plan, name: &Ident, receiver: Option<&TokenStream>, path: &TokenStream) -> TokenStream {
+    let all = Keyed::all(plan).renamed();
+    let turbofish = all.turbofish();
+    let Keyed { parameters, bindings, generics, .. } = &all;
+    let (parameter_list, _, bounds) = generics.split_for_impl();
+    let returned = plan.function.returned();
+    let function = &plan.function.signature.ident;
+    let returned = if plan.function.is_async() {
+        let span = function.span().resolved_at(Span::mixed_site());
+        quote_spanned!(span=> impl ::core::future::Future<Output = #returned> + ::core::marker::Send)
+    } else {
+        returned.to_token_stream()
+    };
+    quote! {
+        fn #name #parameter_list(#receiver #(#parameters),*) -> #returned #bounds {
+            #path #function #turbofish(#(#bindings),*)
+        }
+    }
+}
+
+fn recompute_of_function(plan: &Plan) -> TokenStream {
+    recompute(plan, &Ident::new("__recompute", Span::mixed_site()), None, &TokenStream::new())
+}
+
+// Output: `fn __load_recompute(&self, id: u64) -> R { self.load(id) }`
+pub(crate) fn recompute_of_method(plan: &Plan) -> TokenStream {
+    let attributes: Vec<_> = plan.function.attributes.iter().filter(|it| concerns_companion(it)).collect();
+    let quiet = quiet(plan);
+    let receiver = plan.function.receiver();
+    let path = receiver.map_or_else(
+        || quote!(Self::),
+        |receiver| {
+            let this = receiver.self_token;
+            quote!(#this.)
+        },
+    );
+    let receiver = receiver.map(|receiver| quote!(#receiver,));
+    let method = recompute(plan, &name_of_recompute(plan), receiver.as_ref(), &path);
+    quote! {
+        #(#attributes)*
+        #[doc(hidden)]
+        #quiet
+        #method
+    }
+}
+
+fn name_of_recompute(plan: &Plan) -> Ident {
+    format_ident!("__{}_recompute", plan.function.signature.ident, span = Span::mixed_site())
+}
+
+/// How the function calls it.
+pub(crate) fn path_of_recompute(plan: &Plan) -> TokenStream {
+    let path = match &plan.companion {
+        Companion::Type(name) => quote!(#name::__recompute),
+        Companion::Handle(_) | Companion::Nothing => {
+            let name = name_of_recompute(plan);
+            quote!(Self::#name)
+        }
+    };
+    let turbofish = Keyed::all(plan).turbofish();
+    quote!(#path #turbofish)
 }
 
 /// The hidden function that has the static of a method with a handle.

@@ -6,6 +6,7 @@ use syn::spanned::Spanned;
 
 use crate::companion;
 use crate::options::Backend;
+use crate::owned;
 use crate::plan::{Companion, ImplTraits, Key, Plan, Shared, at, ends, type_parameters};
 use crate::signature::{Argument, Function, by_reference};
 
@@ -16,7 +17,9 @@ pub(crate) fn expand(plan: &Plan) -> TokenStream {
         Companion::Handle(name) => companion::of_method(plan, name),
         Companion::Nothing => TokenStream::new(),
     };
-    quote!(#function #beside)
+    let recompute =
+        (plan.is_method && plan.background.is_some()).then(|| companion::recompute_of_method(plan));
+    quote!(#function #beside #recompute)
 }
 
 // Input:                            Output:
@@ -59,6 +62,10 @@ fn function(plan: &Plan) -> TokenStream {
     let allow =
         (underscored.is_some() || deprecated.is_some()).then(|| quote!(#[allow(#underscored #deprecated)]));
     let rules = &plan.rules;
+    let background = plan
+        .background
+        .as_ref()
+        .map(|copies| owned::background(plan, copies, &companion::path_of_recompute(plan)));
     let run = run(plan);
     // Names made here are not the user's, whatever those are.
     quote_spanned! {Span::mixed_site()=>
@@ -68,7 +75,7 @@ fn function(plan: &Plan) -> TokenStream {
             let step = #step;
             match step {
                 #private::#found::Return(value) => value,
-                #private::#found::Run(call) => call #rules #run,
+                #private::#found::Run(call) => call #rules #background #run,
             }
         }
     }

@@ -10,6 +10,7 @@ mod enclosing;
 mod errors;
 mod expand;
 mod options;
+mod owned;
 mod plan;
 mod signature;
 #[cfg(test)]
@@ -84,12 +85,22 @@ fn attribute(arguments: &TokenStream, item: &TokenStream, place: fn() -> Option<
     {
         errors.at(&handle.name, NO_HANDLE);
     }
+    if let Some(option) = options.in_background()
+        && is_method
+        && place() == Some(Place::Trait)
+    {
+        errors.at(option, NO_BACKGROUND);
+    }
     let plan = Plan::new(function, options, is_method, &mut errors);
     if errors.is_empty() { expand::expand(&plan) } else { with_errors(errors, item) }
 }
 
 const NO_HANDLE: &str = "a trait's method can have no `handle`, as that is one more method: \
      put the body into a method of the type itself, with `#[cached(handle = ...)]`, and call it from here";
+
+const NO_BACKGROUND: &str = "a trait's method cannot be called from the background, as it has no name of its own there: \
+     let one of the callers compute with `revalidate = \"inline\"`, or put the body into a method of the type itself, \
+     with the attribute, and call it from here";
 
 /// The item as it was, so that nothing else in the crate breaks, and what is wrong with it.
 fn with_errors(errors: Errors, item: &TokenStream) -> TokenStream {

@@ -6,7 +6,7 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
-use syn::{Expr, ExprLit, ExprUnary, Lit, LitStr, Path, Token, UnOp, parenthesized};
+use syn::{Expr, ExprLit, ExprUnary, Lit, LitFloat, LitStr, Path, Token, UnOp, parenthesized};
 
 use crate::errors::{Errors, nearest};
 
@@ -24,6 +24,21 @@ pub(crate) enum Time {
     Closure(Expr),
     /// Any other expression.
     Expression(Expr),
+}
+
+/// Who computes a value anew that is still served.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revalidate {
+    Background,
+    /// One of the callers.
+    Inline,
+}
+
+/// When a value that is still fresh is computed anew.
+pub(crate) enum RefreshAhead {
+    /// From this part of the timeout on.
+    Part(LitFloat),
+    XFetch,
 }
 
 /// Where the backend of a function is.
@@ -51,6 +66,12 @@ pub(crate) struct Options {
     pub(crate) bypass_if: Option<Given<Expr>>,
     pub(crate) refresh_if: Option<Given<Expr>>,
     pub(crate) single_flight: Option<Given<bool>>,
+    pub(crate) stale_while_revalidate: Option<Given<Time>>,
+    pub(crate) revalidate: Option<Given<Revalidate>>,
+    pub(crate) refresh_ahead: Option<Given<RefreshAhead>>,
+    pub(crate) max_wait: Option<Given<Time>>,
+    pub(crate) stale_if_error: Option<Given<Time>>,
+    pub(crate) error_backoff: Option<Given<Time>>,
     pub(crate) backend: Option<Given<Backend>>,
     pub(crate) local_timeout: Option<Given<Time>>,
     pub(crate) version: Option<Given<Expr>>,
@@ -61,7 +82,7 @@ pub(crate) struct Options {
     pub(crate) krate: Option<Given<Path>>,
 }
 
-const AVAILABLE: [&str; 23] = [
+const AVAILABLE: [&str; 29] = [
     "timeout",
     "idle_timeout",
     "negative_timeout",
@@ -77,6 +98,12 @@ const AVAILABLE: [&str; 23] = [
     "bypass_if",
     "refresh_if",
     "single_flight",
+    "stale_while_revalidate",
+    "revalidate",
+    "stale_if_error",
+    "error_backoff",
+    "refresh_ahead",
+    "max_wait",
     "backend",
     "local_timeout",
     "version",
@@ -87,8 +114,6 @@ const AVAILABLE: [&str; 23] = [
     "crate",
 ];
 
-const NOT_YET_AVAILABLE: [&str; 6] =
-    ["stale_while_revalidate", "stale_if_error", "error_backoff", "refresh_ahead", "max_wait", "revalidate"];
 
 impl Options {
     /// Reads the attribute's arguments; what cannot be read is noted and passed over.
@@ -112,6 +137,15 @@ impl Options {
             errors.add(error);
         }
         options
+    }
+
+    /// The option, if there is one, that has values computed in the background.
+    pub(crate) fn in_background(&self) -> Option<&Ident> {
+        let is_inline = self.revalidate.as_ref().is_some_and(|it| it.value == Revalidate::Inline);
+        let revalidated = self.stale_while_revalidate.as_ref().map(|it| &it.name);
+        let ahead = self.refresh_ahead.as_ref().map(|it| &it.name);
+        let waits = self.max_wait.as_ref().map(|it| &it.name);
+        revalidated.or(ahead).or(waits).filter(|_| !is_inline)
     }
 
     fn parse_one(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
@@ -146,6 +180,14 @@ impl Options {
             "bypass_if" => set(&mut self.bypass_if, name, input, errors, expression),
             "refresh_if" => set(&mut self.refresh_if, name, input, errors, expression),
             "single_flight" => set(&mut self.single_flight, name, input, errors, flag),
+            "stale_while_revalidate" => {
+                set(&mut self.stale_while_revalidate, name, input, errors, time_of_all)
+            }
+            "revalidate" => set(&mut self.revalidate, name, input, errors, revalidate),
+            "stale_if_error" => set(&mut self.stale_if_error, name, input, errors, time_of_all),
+            "error_backoff" => set(&mut self.error_backoff, name, input, errors, time_of_all),
+            "refresh_ahead" => set(&mut self.refresh_ahead, name, input, errors, refresh_ahead),
+            "max_wait" => set(&mut self.max_wait, name, input, errors, time_of_all),
             "backend" => set(&mut self.backend, name, input, errors, backend),
             "local_timeout" => set(&mut self.local_timeout, name, input, errors, time_of_all),
             "version" => set(&mut self.version, name, input, errors, version),
@@ -165,22 +207,12 @@ impl Options {
 }
 
 fn unknown(name: &str) -> String {
-    if NOT_YET_AVAILABLE.contains(&name) {
-        return format!("`{name}` is not available yet in this version of cached-runtime");
-    }
     let lower = name.to_lowercase();
     if let Some(near) = meant(&lower) {
         return format!("unknown option `{name}`; did you mean `{near}`?");
     }
-    match nearest(&lower, NOT_YET_AVAILABLE) {
-        Some(near) => format!(
-            "unknown option `{name}`; `{near}` is not available yet in this version of cached-runtime"
-        ),
-        None => format!(
-            "unknown option `{name}`; the options are {}",
-            AVAILABLE.map(|it| format!("`{it}`")).join(", ")
-        ),
-    }
+    let options = AVAILABLE.map(|it| format!("`{it}`")).join(", ");
+    format!("unknown option `{name}`; the options are {options}")
 }
 
 /// The option that others call by this name, or that is spelled nearly so.
@@ -233,7 +265,7 @@ fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
     if let Expr::Lit(ExprLit { lit, .. }) = bare(&expression)
         && has_unit(lit)
     {
-        let is_time = name == "lease" || name.to_string().ends_with("timeout");
+        let is_time = takes_time(name);
         let time = as_time(lit).filter(|_| is_time);
         let example = time.map_or_else(|| example(name).to_owned(), |time| format!("\"{time}\""));
         let what = if matches!(lit, Lit::Str(_)) { "a string has no suffix" } else { "a number has no unit" };
@@ -241,6 +273,15 @@ fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
         return Err(syn::Error::new_spanned(expression, message));
     }
     Ok(expression)
+}
+
+fn takes_time(name: &Ident) -> bool {
+    let name = name.to_string();
+    name.ends_with("timeout")
+        || matches!(
+            name.as_str(),
+            "lease" | "stale_while_revalidate" | "stale_if_error" | "error_backoff" | "max_wait"
+        )
 }
 
 /// Whether something stands behind a literal that is no type of Rust's, as in `5m`.
@@ -278,6 +319,12 @@ fn example(name: &Ident) -> &'static str {
         "timeout" | "idle_timeout" | "negative_timeout" => "\"5m\"",
         "local_timeout" => "\"5s\"",
         "lease" => "\"10s\"",
+        "stale_while_revalidate" => "\"1m\"",
+        "revalidate" => "\"inline\"",
+        "stale_if_error" => "\"1h\"",
+        "error_backoff" => "\"1s\"",
+        "refresh_ahead" => "0.8",
+        "max_wait" => "\"50ms\"",
         "backend" => "PAGES",
         "version" => "2",
         "codec" => "json",
@@ -307,18 +354,25 @@ fn bare(expression: &Expr) -> &Expr {
 const ZERO: &str = "a timeout of 0 means \"never cached\" to some systems and \"cached for ever\" to others; \
      leave the option out for no timeout, or use `bypass_if` not to cache";
 
+fn zero(name: &Ident) -> String {
+    if name.to_string().ends_with("timeout") || name == "lease" {
+        return ZERO.to_owned();
+    }
+    format!("`{name}` must be longer than zero; leave the option out if there is to be none")
+}
+
 fn time(name: &Ident, input: ParseStream<'_>) -> syn::Result<Time> {
     let expression = expression(name, input)?;
     let error = |message: String| Err(syn::Error::new_spanned(&expression, message));
     match bare(&expression) {
         Expr::Closure(_) => Ok(Time::Closure(expression)),
         Expr::Lit(ExprLit { lit: Lit::Int(seconds), .. }) => match seconds.base10_parse::<u64>() {
-            Ok(0) => error(ZERO.to_owned()),
+            Ok(0) => error(zero(name)),
             Ok(seconds) => Ok(Time::Literal(Duration::from_secs(seconds))),
             Err(_) => error(format!("`{name}` is a number of seconds that fits into a `u64`")),
         },
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => match humantime::parse_duration(&text.value()) {
-            Ok(Duration::ZERO) => error(ZERO.to_owned()),
+            Ok(Duration::ZERO) => error(zero(name)),
             Ok(duration) => Ok(Time::Literal(duration)),
             Err(_) => error(format!(
                 "{} is not a length of time; write one as \"300ms\", \"90s\", \"5m\", \"1h 30m\" or \"2 days\"",
@@ -346,6 +400,42 @@ fn time_of_all(name: &Ident, input: ParseStream<'_>) -> syn::Result<Time> {
         }
         time => Ok(time),
     }
+}
+
+fn revalidate(name: &Ident, input: ParseStream<'_>) -> syn::Result<Revalidate> {
+    let expression = expression(name, input)?;
+    let text = match bare(&expression) {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => text.value(),
+        _ => String::new(),
+    };
+    match text.as_str() {
+        "background" => Ok(Revalidate::Background),
+        "inline" => Ok(Revalidate::Inline),
+        _ => Err(syn::Error::new_spanned(
+            &expression,
+            "`revalidate` is \"background\", which is usual, or \"inline\", for one of the callers to compute",
+        )),
+    }
+}
+
+fn refresh_ahead(name: &Ident, input: ParseStream<'_>) -> syn::Result<RefreshAhead> {
+    let expression = expression(name, input)?;
+    match bare(&expression) {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) if text.value() == "xfetch" => {
+            return Ok(RefreshAhead::XFetch);
+        }
+        Expr::Lit(ExprLit { lit: Lit::Float(part), .. }) => {
+            let is_part = part.base10_parse::<f64>().is_ok_and(|part| (1e-6..1.0).contains(&part));
+            if is_part && matches!(part.suffix(), "" | "f64") {
+                return Ok(RefreshAhead::Part(part.clone()));
+            }
+        }
+        _ => {}
+    }
+    Err(syn::Error::new_spanned(
+        &expression,
+        "`refresh_ahead` is a part of the timeout between 0 and 1, such as `0.8`, or \"xfetch\"",
+    ))
 }
 
 fn percent(name: &Ident, input: ParseStream<'_>) -> syn::Result<u8> {
@@ -557,6 +647,21 @@ mod tests {
             ("tags(7)", "`tags` lists texts"),
             ("lease = 10s", r#"write `lease = \"10s\"`"#),
             ("lease = 0", "a timeout of 0"),
+            ("stale_while_revalidate = 0", "must be longer than zero"),
+            ("stale_while_revalidate = 5m", r#"write `stale_while_revalidate = \"5m\"`"#),
+            ("stale_while_revalidate = |v| v", "is the same for all values"),
+            ("stale_if_error = \"0s\"", "must be longer than zero"),
+            ("error_backoff = 0", "must be longer than zero"),
+            ("refresh_ahead = 1.0", "between 0 and 1"),
+            ("refresh_ahead = 0.8s", "between 0 and 1"),
+            ("refresh_ahead = 80", "between 0 and 1"),
+            ("refresh_ahead = \"80%\"", "between 0 and 1"),
+            ("refresh_ahead", "`refresh_ahead = 0.8`"),
+            ("max_wait = 50ms", r#"write `max_wait = \"50ms\"`"#),
+            ("max_wait = 0", "must be longer than zero"),
+            ("revalidate = inline", "or \\\"inline\\\""),
+            ("revalidate = \"later\"", "or \\\"inline\\\""),
+            ("revalidate", r#"`revalidate = \"inline\"`"#),
             ("local_timeout = |v| v", "is the same for all values"),
         ] {
             let errors = errors_of(attribute);
@@ -586,8 +691,8 @@ mod tests {
             }
         }
         assert!(unknown("bakend").contains("did you mean `backend`"));
-        assert!(unknown("refresh_ahed").contains("`refresh_ahead` is not available yet"));
-        assert!(unknown("stale_if_error").contains("not available yet"));
+        assert!(unknown("refresh_ahed").contains("did you mean `refresh_ahead`"));
+        assert!(unknown("tgs").contains("did you mean `tags`?"));
         assert!(unknown("banana").contains("the options are"));
     }
 }

@@ -11,7 +11,8 @@ use syn::{Expr, ExprLit, GenericParam, Lit, Path, Type, TypeImplTrait, TypeParam
 use crate::borrows::{Depth, depth, wrapper};
 use crate::checks;
 use crate::errors::Errors;
-use crate::options::{Backend, Given, Options, Time};
+use crate::options::{Backend, Given, Options, RefreshAhead, Time};
+use crate::owned::{self, Copied};
 use crate::signature::{self, Argument, Function, with_impl_traits};
 
 pub(crate) struct Plan {
@@ -39,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) shared: Option<Shared>,
     /// The texts of the tags; none if there are none.
     pub(crate) tags: Vec<TokenStream>,
+    /// Copies of the arguments, where values are computed in the background.
+    pub(crate) background: Option<Vec<Copied>>,
 }
 
 /// What a function with a backend has beside others.
@@ -89,6 +92,10 @@ impl Plan {
             checks::put(&skipped, &options, errors);
             checks::tags(&skipped, &options, errors);
         }
+        let background = options.in_background().map(|option| {
+            checks::safety(&function, option, errors);
+            owned::copies(function.receiver(), &arguments, errors)
+        });
         let companion = match (&options.handle, is_method) {
             (Some(handle), false) => Companion::Type(handle.value.clone()),
             (None, false) => Companion::Type(function.signature.ident.clone()),
@@ -121,6 +128,7 @@ impl Plan {
                 .flat_map(|tags| &tags.value)
                 .map(|tag| text(slice::from_ref(tag)))
                 .collect(),
+            background,
             key: options.key.map_or(Key::Arguments, |key| Key::Expression(key.value)),
             function,
         }
@@ -142,6 +150,10 @@ impl Plan {
         let mut mentioned =
             self.arguments.iter().filter(|argument| !self.is_skipped(argument)).chain(identifying);
         mentioned.any(|argument| argument.binding.to_string().starts_with('_'))
+    }
+
+    pub(crate) fn has_underscored_arguments(&self) -> bool {
+        self.arguments.iter().any(|argument| argument.binding.to_string().starts_with('_'))
     }
 
     pub(crate) fn is_deprecated(&self) -> bool {
@@ -206,6 +218,10 @@ fn policy(options: &Options) -> TokenStream {
         ("timeout", &options.timeout),
         ("idle_timeout", &options.idle_timeout),
         ("negative_timeout", &options.negative_timeout),
+        ("stale_while_revalidate", &options.stale_while_revalidate),
+        ("stale_if_error", &options.stale_if_error),
+        ("error_backoff", &options.error_backoff),
+        ("max_wait", &options.max_wait),
     ];
     for (name, given) in times {
         policy.extend(match given {
@@ -217,6 +233,10 @@ fn policy(options: &Options) -> TokenStream {
             _ => TokenStream::new(),
         });
     }
+    policy.extend(options.refresh_ahead.as_ref().map(|given| match &given.value {
+        RefreshAhead::Part(part) => call("refresh_ahead", part),
+        RefreshAhead::XFetch => call("refresh_ahead_xfetch", TokenStream::new()),
+    }));
     if let Some(jitter) = &options.jitter {
         policy.extend(call("jitter", jitter.value));
     }

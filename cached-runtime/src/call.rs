@@ -3,9 +3,11 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn, ready};
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
+use std::thread;
 use std::time::Duration;
 
 use sdd::Guard;
@@ -13,16 +15,20 @@ use sdd::Guard;
 #[cfg(feature = "backend")]
 use crate::backend::remote::Wanted;
 use crate::circle::{self, Course, Entered, Waiting};
-use crate::computation::{Computation, Delivery, Rules, Timeout, admit, after_store};
+use crate::clock::Moment;
+use crate::computation::{Computation, Delivery, Old, Rules, Timeout, admit, after_store, ahead};
 use crate::epoch::{self, with_guard};
-use crate::flight::{Ending, Flight};
+use crate::flight::{Ending, Finished, Flight};
 use crate::function::{Function, State};
 use crate::handle::{AsyncHandle, Handle};
 use crate::key::Part;
 use crate::outcome::Outcome;
+use crate::policy::{Freshness, Service, service};
+use crate::revalidate::Answer;
 use crate::stats::Cells;
 use crate::store::janitor;
-use crate::store::table::{NewValue, Table};
+use crate::store::shard::Locked;
+use crate::store::table::{NewValue, Table, Writer};
 
 /// What to do with what may be stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,8 @@ pub(crate) enum Mode {
     Cached,
     /// Compute and store it.
     Refresh,
+    /// Begin the computation of this number, which is registered.
+    Resume(u64),
     /// Just compute.
     Bypass,
 }
@@ -72,18 +80,18 @@ thread_local! {
 /// Forces the conditions of the next call until the guard is dropped.
 pub(crate) fn force(function: &'static Function, lookup: Lookup) -> Forced {
     function.exceptions.begin();
-    Forced { function, outer: FORCED.replace(Some((function, lookup))) }
+    Forced { outer: FORCED.replace(Some((function, lookup))) }
 }
 
 pub(crate) struct Forced {
-    function: &'static Function,
     outer: Option<(&'static Function, Lookup)>,
 }
 
 impl Drop for Forced {
     fn drop(&mut self) {
-        FORCED.set(self.outer.take());
-        self.function.exceptions.end();
+        if let Some((function, _)) = FORCED.replace(self.outer.take()) {
+            function.exceptions.end();
+        }
     }
 }
 
@@ -103,6 +111,7 @@ fn take_forced(function: &'static Function) -> Option<Lookup> {
     let (forced, lookup) = FORCED.get()?;
     std::ptr::eq(forced, function).then(|| {
         FORCED.set(None);
+        forced.exceptions.end();
         lookup
     })
 }
@@ -133,6 +142,8 @@ impl<K: Send + Sync + 'static> Owned for K {}
 
 pub(crate) type DeliveryOf<O> = Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>;
 pub(crate) type TableOf<O, K> = Table<K, <O as Outcome>::Stored, DeliveryOf<O>>;
+pub(crate) type WriterOf<O, K> = Writer<K, DeliveryOf<O>>;
+type LockedOf<'a, O, K> = Locked<'a, K, <O as Outcome>::Stored, DeliveryOf<O>>;
 pub(crate) type FlightOf<O> = Flight<DeliveryOf<O>>;
 
 /// The part of a call that is made every time: looks it up.
@@ -185,12 +196,16 @@ pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(state: &'static State, key: &P
 
 /// A call that was not answered from the store, or one that the companion asks about.
 pub struct Call<O: Outcome, K: Owned> {
-    function: &'static Function,
+    pub(crate) function: &'static Function,
     pub(crate) state: &'static State,
     /// Absent if the call is to be no more than its body.
     pub(crate) target: Option<Target<O, K>>,
     /// Compute, whatever is stored or being computed.
-    refresh: bool,
+    pub(crate) refresh: bool,
+    /// The registered computation that it is to begin.
+    pub(crate) resumes: Option<u64>,
+    /// What was found to answer it with.
+    pub(crate) answer: Option<Box<Answer<O>>>,
     /// Compute without waiting for anybody.
     alone: bool,
     /// Whether its miss has been counted.
@@ -204,11 +219,11 @@ pub(crate) struct Target<O: Outcome, K: Owned> {
     pub(crate) table: &'static TableOf<O, K>,
     pub(crate) hash: u64,
     /// Until the call computes.
-    key: Option<K>,
+    pub(crate) key: Option<K>,
 }
 
 impl<O: Outcome, K: Owned> Target<O, K> {
-    fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
+    pub(crate) fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
         |owned| self.key.as_ref().is_some_and(|key| self.table.same(owned, key))
     }
 
@@ -217,6 +232,19 @@ impl<O: Outcome, K: Owned> Target<O, K> {
         let is_key = self.is_key();
         move |owned| is_key(owned) && self.table.is_live(owned)
     }
+}
+
+impl<O: Outcome, K: Owned> Target<O, K> {
+    /// What a call does about what it has found.
+    pub(crate) fn service(&self, freshness: Freshness, writer: &mut WriterOf<O, K>, now: Moment) -> Service {
+        let is_running = writer.flights.is_running(self.hash, self.is_live_key());
+        service(freshness, is_running, writer.retries.backs_off(self.hash, now))
+    }
+}
+
+/// What a body has come to; its panic where that is wanted.
+fn caught_if<R>(wanted: bool, body: &mut (impl FnMut() -> R + ?Sized)) -> thread::Result<R> {
+    if wanted { catch_unwind(AssertUnwindSafe(body)) } else { Ok(body()) }
 }
 
 /// What a call is to do next.
@@ -232,6 +260,7 @@ pub(crate) enum Turn<O: Outcome> {
 /// A computation that is known to others.
 pub(crate) struct Begun<O: Outcome> {
     pub(crate) number: u64,
+    pub(crate) old: Old,
     pub(crate) course: Course,
     /// There if it was asked for.
     pub(crate) flight: Option<Arc<FlightOf<O>>>,
@@ -258,6 +287,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             state,
             target,
             refresh: lookup.0 == Mode::Refresh,
+            resumes: if let Mode::Resume(number) = lookup.0 { Some(number) } else { None },
+            answer: None,
             alone: !state.policy().single_flight(),
             counted: false,
             outcome,
@@ -268,6 +299,9 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.rules.timeout = Some(Timeout::Fixed(timeout));
+        if let Some(target) = &self.target {
+            target.table.learn_timeout(timeout);
+        }
         self
     }
 
@@ -312,13 +346,17 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     #[cold]
     #[inline(never)]
     fn run_once(mut self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
+        if let Some(answer) = self.answer.take() {
+            let value = self.given(*answer);
+            return after_drop(self, value);
+        }
         loop {
             match self.turn(false) {
                 Turn::Return(value) => return after_drop(self, value),
                 Turn::Bypass => return body(),
-                Turn::Compute(Begun { number, entered: _entered, .. }) => {
-                    let computation = Computation::begin(&self, number, None);
-                    return computation.land(body());
+                Turn::Compute(Begun { number, old, entered: _entered, .. }) => {
+                    let computation = Computation::begin(&self, number, old, None);
+                    return computation.conclude(caught_if(old == Old::Fallback, body));
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.wait());
@@ -332,20 +370,30 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     /// The same for a body that is awaited.
     pub async fn run_async(mut self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
+        if let Some(answer) = self.answer.take() {
+            let value = self.given_async(*answer).await;
+            return after_drop(self, value);
+        }
         loop {
             match self.turn(true) {
                 Turn::Return(value) => return after_drop(self, value),
                 Turn::Bypass => return body().await,
-                Turn::Compute(Begun { number, course, flight, entered }) => {
+                Turn::Compute(Begun { number, old, course, flight, entered }) => {
                     drop(entered);
                     let Some(flight) = flight else {
                         unreachable!("there is a flight, since it was asked for")
                     };
-                    let computation = Computation::begin(&self, number, Some(course.clone()));
+                    let computation = Computation::begin(&self, number, old, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
                     let mut body = pin!(body());
-                    let value = poll_fn(|context| flight.poll(&course, &waker, body.as_mut(), context)).await;
-                    return computation.land(value);
+                    let ended = poll_fn(|context| {
+                        let mut poll = || flight.poll(&course, &waker, body.as_mut(), context);
+                        match caught_if(old == Old::Fallback, &mut poll) {
+                            Ok(polled) => polled.map(Ok),
+                            Err(panic) => Poll::Ready(Err(panic)),
+                        }
+                    });
+                    return computation.conclude(ended.await);
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.ended().await);
@@ -369,13 +417,28 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             let now = table.now();
             let guard = Guard::new();
             let mut locked = table.lock(hash, &guard);
+            if let Some(number) = self.resumes.take()
+                && locked.writer.flights.resume(hash, number, target.is_key())
+            {
+                return Turn::Compute(Self::leave(locked, hash, number, Old::Answered, needs_flight));
+            }
+            let mut old = Old::Nothing;
             // Whoever computed it may have stored it since the lookup.
             let stored = if self.refresh {
                 // What began earlier must not replace what is computed from here on.
                 locked.writer.flights.fence(hash, target.is_key());
                 None
+            } else if table.serves_ahead() {
+                let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, table.cost(), value);
+                let found = table.servable(hash, target.is_live_key(), ahead, now, &guard);
+                old = found.map_or(Old::Nothing, |(_, freshness)| {
+                    if freshness.hides_errors() { Old::Fallback } else { Old::Served }
+                });
+                let mut service = |freshness| target.service(freshness, &mut locked.writer, now);
+                found.filter(|(_, freshness)| service(*freshness) == Service::Serve)
             } else {
-                table.hit(&table.look(hash), target.is_live_key(), now, &guard)
+                let value = table.hit(&table.look(hash), target.is_live_key(), now, &guard);
+                value.map(|value| (value, Freshness::Fresh))
             };
             let joined = if self.refresh || self.alone || stored.is_some() {
                 None
@@ -384,12 +447,17 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             };
             // Counted once, and no earlier than when it has its flight: whoever sees so many misses knows
             // that so many calls wait or compute.
-            if !self.refresh && !std::mem::replace(&mut self.counted, true) {
+            let is_hit = stored.is_some() && table.serves_ahead() && !self.counted;
+            if !self.refresh && !is_hit && !std::mem::replace(&mut self.counted, true) {
                 locked.writer.counts.misses += 1;
             }
-            if let Some(value) = stored {
+            if let Some((value, freshness)) = stored {
                 drop(locked);
-                self.state.rare.coalesced.add(1);
+                if is_hit {
+                    self.count_hit(table, freshness, cells);
+                } else {
+                    self.state.rare.coalesced.add(1);
+                }
                 return Turn::Return(self.outcome.returned(value.clone()));
             }
             if let Some((flight, number)) = joined {
@@ -401,18 +469,45 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 }
                 continue;
             }
+            let overtaken =
+                table.serves_ahead().then(|| locked.writer.flights.overtake(hash, target.is_key()));
             let Some(mut key) = target.key.take() else { unreachable!("a call computes once") };
             table.renew(&mut key);
             let number = cells.number_computation();
+
             locked.writer.flights.begin(hash, key, number, !self.alone);
-            let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
-            drop(locked);
-            // What is dropped with the guard may call the function, and must not wait for what has only
-            // begun.
-            let course = Course::begin(number);
-            let entered = circle::enter(course.clone());
+            let begun = Self::leave(locked, hash, number, old, needs_flight);
             drop(guard);
-            return Turn::Compute(Begun { number, course, flight, entered });
+            if old != Old::Nothing {
+                self.state.rare.revalidations.add(1);
+            }
+            if let Some(Finished { flight: Some(flight), .. }) = overtaken.flatten() {
+                flight.end(Ending::Lost);
+            }
+            return Turn::Compute(begun);
+        }
+    }
+
+    /// Leaves the lock to compute.
+    fn leave(
+        mut locked: LockedOf<'_, O, K>,
+        hash: u64,
+        number: u64,
+        old: Old,
+        needs_flight: bool,
+    ) -> Begun<O> {
+        let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
+        drop(locked);
+        // What is dropped with the guard may call the function, and must not wait for what has only begun.
+        let course = Course::begin(number);
+        let entered = circle::enter(course.clone());
+        Begun { number, old, course, flight, entered }
+    }
+
+    pub(crate) fn count_hit(&self, table: &TableOf<O, K>, freshness: Freshness, cells: &Cells) {
+        match freshness {
+            Freshness::Fresh | Freshness::Early => table.hits.add_one(cells),
+            _ => self.state.rare.stale.add(1),
         }
     }
 

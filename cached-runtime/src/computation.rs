@@ -1,22 +1,23 @@
 //! A body that is running, and what becomes of the value that it returns.
 
 use std::hash::BuildHasher;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
+use sdd::Guard;
 
-use crate::call::{Call, DeliveryOf, FlightOf, Owned, Target, after_drop};
+use crate::call::{Call, FlightOf, Owned, Target, WriterOf, after_drop};
 use crate::circle::{self, Course};
-use crate::clock::{self, Moment};
+use crate::clock::{self, Moment, nanoseconds};
 use crate::epoch::with_guard;
 use crate::flight::{Ending, Finished, Flight};
 use crate::function::State;
 use crate::outcome::Outcome;
 use crate::store::janitor;
-use crate::store::table::{NewValue, Writer};
-
-type WriterOf<O, K> = Writer<K, DeliveryOf<O>>;
+use crate::store::table::NewValue;
 
 /// What waiting callers get.
 pub(crate) enum Delivery<S, D> {
@@ -42,13 +43,35 @@ impl<S> Rules<S> {
     pub(crate) const NONE: Self = Self { timeout: None, cache_if: None, weigh: None };
 }
 
+/// What is there of a key while it is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Old {
+    Nothing,
+    /// A value that others are served.
+    Served,
+    /// A value that is the answer to the call itself, if its body fails.
+    Fallback,
+    /// A value that has answered the call.
+    Answered,
+}
+
+impl Old {
+    /// Whether somebody may get it if the body fails: the call itself, or those who wait.
+    fn may_be_served(self) -> bool {
+        matches!(self, Self::Fallback | Self::Answered)
+    }
+}
+
 /// A body that is running, on behalf of one call and those who wait.
 pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     call: &'a Call<O, K>,
     number: u64,
+    old: Old,
     /// Where the thread that runs it does not stay in it.
     course: Option<Course>,
     started: Moment,
+    /// By the clock of its store.
+    began: Moment,
     /// How long the body took, once it has returned.
     took: Option<u64>,
     /// Once it is no longer known to the table: whoever waits must hear of the end, whatever panics.
@@ -57,12 +80,14 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
 }
 
 impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
-    pub(crate) fn begin(call: &'a Call<O, K>, number: u64, course: Option<Course>) -> Self {
+    pub(crate) fn begin(call: &'a Call<O, K>, number: u64, old: Old, course: Option<Course>) -> Self {
         Self {
             call,
             number,
+            old,
             course,
             started: clock::now(),
+            began: call.state.store.clock.now(),
             took: None,
             flight: OnceCell::new(),
             landed: false,
@@ -75,6 +100,52 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         self.stop();
         let admitted = self.admit(&returned);
         self.settle(returned, admitted, false).returned
+    }
+
+    /// Lands what the body has returned, or lets its panic go on; where it has failed and there is a value that
+    /// may be served, that is the answer.
+    pub(crate) fn conclude(mut self, ended: thread::Result<O::Returned>) -> O::Returned {
+        let failed = match ended {
+            Ok(returned) if !self.old.may_be_served() || !self.call.outcome.is_error(&returned) => {
+                return self.land(returned);
+            }
+            failed => failed,
+        };
+        if failed.is_ok() {
+            self.stop();
+        }
+        match (self.fall_back(), failed) {
+            (Some(value), failed) => {
+                if failed.is_err() {
+                    self.call.state.rare.abandoned.add(1);
+                }
+                after_drop((self, failed), value)
+            }
+            (None, Ok(returned)) => self.land(returned),
+            (None, Err(panic)) => resume_unwind(panic),
+        }
+    }
+
+    /// Ends the computation without a value of its own, if there is one of another that may be served.
+    fn fall_back(&mut self) -> Option<O::Returned> {
+        let Target { table, hash, .. } = self.call.target.as_ref()?;
+        let guard = Guard::new();
+        let mut locked = table.lock(*hash, &guard);
+        let now = table.now();
+        let key = locked.writer.flights.key(*hash, self.number)?;
+        // What was invalidated meanwhile is not there, and what was put is newer.
+        let found = table.servable(*hash, |it| table.same(it, key), |_| 0, now, &guard);
+        let (value, _) = found.filter(|(_, freshness)| freshness.hides_errors())?;
+        let finished = self.finish(*hash, &mut locked.writer, true);
+        drop(locked);
+        drop(finished);
+        let value = value.clone();
+        if let Some(flight) = self.flight.get().filter(|it| it.is_awaited()) {
+            flight.end(Ending::Landed(Some(Delivery::Stored(value.clone()))));
+        }
+        self.landed = true;
+        self.call.state.rare.errors_hidden.add(1);
+        Some(self.call.outcome.returned(value))
     }
 
     /// The body has returned.
@@ -99,7 +170,8 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     ) -> Settled<O::Returned> {
         let Call { state, outcome, .. } = self.call;
         let entered = self.course.clone().map(circle::enter);
-        let (stored, fenced) = self.store(admitted);
+        let failed = outcome.is_error(&returned);
+        let (stored, fenced) = self.store(admitted, failed);
         drop(entered);
         let stored = stored || is_shared;
         after_store(state, stored);
@@ -112,16 +184,21 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             flight.end(Ending::Landed(delivery));
         }
         self.landed = true;
+        if failed && self.old == Old::Answered {
+            state.rare.errors_hidden.add(1);
+        }
         after_drop(self, Settled { returned, fenced })
     }
 
     /// Ends the computation's time in the table, and stores a value; returns whether it was stored, and
     /// whether it must not be.
-    fn store(&self, admitted: Option<NewValue<O::Stored>>) -> (bool, bool) {
+    fn store(&self, admitted: Option<NewValue<O::Stored>>, failed: bool) -> (bool, bool) {
         let Some(Target { table, hash, .. }) = &self.call.target else { return (false, true) };
         let (stored, (_left, fenced)) = with_guard(|guard| {
             table.store(*hash, admitted, guard, |writer| {
-                let Some((key, fenced)) = self.finish(*hash, writer) else { return (None, (None, true)) };
+                let Some((key, fenced)) = self.finish(*hash, writer, failed) else {
+                    return (None, (None, true));
+                };
                 // A flight that was given up has been overtaken by another.
                 let is_overtaken = self.flight.get().is_some_and(|it| it.has_ended());
                 let fenced = fenced || !table.is_live(&key);
@@ -135,14 +212,26 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     }
 
     /// Returns the key, and whether the computation was fenced.
-    fn finish(&self, hash: u64, writer: &mut WriterOf<O, K>) -> Option<(K, bool)> {
+    fn finish(&self, hash: u64, writer: &mut WriterOf<O, K>, failed: bool) -> Option<(K, bool)> {
         let Finished { key, flight, fenced } = writer.flights.finish(hash, self.number)?;
         if let Some(took) = self.took {
             writer.counts.computations += 1;
+            if let Some(Target { table, .. }) = &self.call.target {
+                table.learn_cost(table.now().saturating_sub(self.began));
+            }
             writer.counts.compute_nanoseconds = writer.counts.compute_nanoseconds.saturating_add(took);
         }
         if let Some(flight) = flight {
             let _ = self.flight.set(flight);
+        }
+        if self.old != Old::Nothing {
+            if failed {
+                let now = self.call.state.store.clock.now();
+                let pause = nanoseconds(self.call.state.policy().error_backoff());
+                writer.retries.note(hash, now, now.saturating_add(pause));
+            } else {
+                writer.retries.forget(hash);
+            }
         }
         Some((key, fenced))
     }
@@ -188,8 +277,12 @@ impl<O: Outcome, K: Owned> Drop for Computation<'_, O, K> {
             return;
         };
         self.call.state.rare.abandoned.add(1);
+        let failed = thread::panicking();
+        if failed && self.old == Old::Answered {
+            self.call.state.rare.errors_hidden.add(1);
+        }
         let _entered = self.course.take().map(circle::enter);
-        let key = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer));
+        let key = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer, failed));
         let _lost = self.flight.get().map(|flight| Lost(flight));
         drop(key);
     }
@@ -225,6 +318,26 @@ pub(crate) fn admit<O: Outcome>(
     let random = if state.policy().jitter_percent() > 0 { random() } else { 0 };
     let deadline = state.policy().deadline(state.store.clock.now(), timeout, random)?;
     Some(NewValue { value, deadline, weight })
+}
+
+/// How long before the end of its timeout a value is to be computed anew.
+pub(crate) fn ahead<O: Outcome>(
+    state: &State,
+    outcome: O,
+    rules: &Rules<O::Stored>,
+    cost: u64,
+    value: &O::Stored,
+) -> u64 {
+    let policy = state.policy();
+    if policy.refresh_ahead().is_none() {
+        return 0;
+    }
+    let fixed = match rules.timeout {
+        Some(Timeout::Fixed(timeout)) => Some(timeout),
+        _ => None,
+    };
+    let timeout = policy.timeout_of(fixed, outcome.is_stored_negative(value));
+    policy.ahead(timeout, cost, random())
 }
 
 /// Enough for jitter: a counter, hashed with a seed of this process.

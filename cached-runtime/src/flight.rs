@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
@@ -106,7 +106,16 @@ impl<D> Flight<D> {
         }
     }
 
-    /// The same for a task.
+    /// The same until a moment.
+    pub(crate) fn wait_until(&self, moment: Instant) -> Option<&Ending<D>> {
+        let mut tasks = self.tasks.lock();
+        while self.ending.get().is_none() && Instant::now() < moment {
+            let _ = self.landed.wait_until(&mut tasks, moment);
+        }
+        self.ending.get()
+    }
+
+    /// The same as [`wait`](Self::wait) for a task.
     pub(crate) fn ended(self: &Arc<Self>) -> Ended<'_, D> {
         Ended { flight: self, number: None }
     }
@@ -262,6 +271,29 @@ struct Running<K, D> {
     /// Whether others may wait for it.
     shared: bool,
     fenced: bool,
+    /// Whether it is yet to begin, in the background.
+    queued: bool,
+}
+
+impl<K, D> Running<K, D> {
+    /// Whether it is for others too.
+    fn is_shared(&self) -> bool {
+        // A flight that was given up is the first caller's alone.
+        let has_ended = self.flight.as_ref().is_some_and(|flight| flight.has_ended());
+        self.shared && !self.fenced && !has_ended
+    }
+
+    fn join(&mut self) -> (Arc<Flight<D>>, u64) {
+        let flight = self.flight.get_or_insert_with(Flight::new);
+        flight.is_awaited.store(true, Release);
+        (Arc::clone(flight), self.number)
+    }
+
+    /// Nobody waits for what may never begin: if it did not, for want of threads, all that wait might be those
+    /// whose threads it would need.
+    fn can_be_joined(&self) -> bool {
+        self.is_shared() && !self.queued
+    }
 }
 
 impl<K, D> Default for Flights<K, D> {
@@ -287,27 +319,70 @@ impl<K, D> Flights<K, D> {
 
     /// The computation of this key that can be waited for, and its number; it will be waited for.
     pub(crate) fn join(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Arc<Flight<D>>, u64)> {
-        let can_be_joined = |it: &&mut Running<K, D>| {
-            // A flight that was given up is the first caller's alone.
-            let has_ended = it.flight.as_ref().is_some_and(|flight| flight.has_ended());
-            it.shared && !it.fenced && !has_ended && is_key(&it.key)
-        };
-        let running = self.of_hash(hash).find(can_be_joined)?;
-        let flight = running.flight.get_or_insert_with(Flight::new);
-        flight.is_awaited.store(true, Release);
-        Some((Arc::clone(flight), running.number))
+        Some(self.of_hash(hash).find(|it| it.can_be_joined() && is_key(&it.key))?.join())
+    }
+
+    /// The same for who does not wait for long, also if it has not begun.
+    pub(crate) fn join_for_now(
+        &mut self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<(Arc<Flight<D>>, u64)> {
+        Some(self.of_hash(hash).find(|it| it.is_shared() && is_key(&it.key))?.join())
+    }
+
+    /// The same of the computation of this number.
+    pub(crate) fn join_number(&mut self, hash: u64, number: u64) -> Option<(Arc<Flight<D>>, u64)> {
+        Some(self.of_hash(hash).find(|it| it.number == number)?.join())
+    }
+
+    /// Whether somebody computes this key for others too, or is going to.
+    pub(crate) fn is_running(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
+        self.of_hash(hash).any(|it| it.is_shared() && is_key(&it.key))
     }
 
     /// Begins the computation of this number.
     pub(crate) fn begin(&mut self, hash: u64, key: K, number: u64, shared: bool) {
-        let running = Running { hash, key, number, flight: None, shared, fenced: false };
+        self.add(Running { hash, key, number, flight: None, shared, fenced: false, queued: false });
+    }
+
+    /// Registers one that somebody else will begin.
+    pub(crate) fn enqueue(&mut self, hash: u64, key: K, number: u64) {
+        self.add(Running { hash, key, number, flight: None, shared: true, fenced: false, queued: true });
+    }
+
+    /// The key of a computation.
+    pub(crate) fn key(&mut self, hash: u64, number: u64) -> Option<&K> {
+        self.of_hash(hash).find(|it| it.number == number).map(|it| &it.key)
+    }
+
+    /// Whether it is still to begin.
+    pub(crate) fn is_queued(&mut self, hash: u64, number: u64) -> bool {
+        self.of_hash(hash).any(|it| it.number == number && it.queued && !it.fenced)
+    }
+
+    /// Begins the one that was registered, unless it is not to begin any more.
+    pub(crate) fn resume(&mut self, hash: u64, number: u64, is_key: impl Fn(&K) -> bool) -> bool {
+        let is_it = |it: &&mut Running<K, D>| it.number == number && it.queued && !it.fenced;
+        let Some(running) = self.of_hash(hash).find(is_it).filter(|it| is_key(&it.key)) else { return false };
+        running.queued = false;
+        true
+    }
+
+    /// Takes away the one that is registered for this key and has not begun.
+    pub(crate) fn overtake(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<Finished<K, D>> {
+        let number = self.of_hash(hash).find(|it| it.queued && is_key(&it.key))?.number;
+        self.finish(hash, number)
+    }
+
+    fn add(&mut self, running: Running<K, D>) {
         if self.few.len() < FEW {
             if self.few.capacity() == 0 {
                 self.few.reserve_exact(1);
             }
             self.few.push(running);
         } else {
-            self.more.entry(hash).or_default().push(running);
+            self.more.entry(running.hash).or_default().push(running);
         }
     }
 

@@ -358,6 +358,9 @@ impl State {
         Stats {
             hits: tables.iter().map(|table| table.hits()).sum(),
             misses: counts.misses,
+            stale: rare.stale.get(),
+            revalidations: rare.revalidations.get(),
+            errors_hidden: rare.errors_hidden.get(),
             coalesced: rare.coalesced.get(),
             computations: counts.computations,
             abandoned: rare.abandoned.get(),

@@ -23,7 +23,8 @@
 //!
 //! - Every argument is in the key unless it is skipped; keys are compared in full, by type. Hashing is
 //!   seeded at random.
-//! - What has expired is never served, and its memory is released within about a second, by itself.
+//! - What is past its timeout is not served, unless the function says so; what has expired never is, and its
+//!   memory is released within about a second, by itself.
 //!   Time is monotonic and told in steps of about two milliseconds while there are very many calls. It may
 //!   stand still while the machine sleeps; after the process was stopped, up to 256 calls of a thread may
 //!   be answered by the time of before.
@@ -63,14 +64,20 @@ mod key;
 mod model;
 #[expect(missing_docs, clippy::unused_self, reason = "seen by the expansion alone")]
 mod outcome;
+#[expect(missing_docs, reason = "seen by the expansion alone")]
+mod own;
 mod policy;
+mod pool;
 mod report;
+mod revalidate;
 mod shim;
+mod spawner;
 mod stats;
 mod store;
 mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timer;
 #[expect(
     missing_docs,
     clippy::missing_errors_doc,
@@ -100,8 +107,11 @@ pub use key::Key;
 pub use key::{Followed, SelfKey};
 #[doc(hidden)]
 pub use outcome::{Cloneable, IsOption, IsResult, Shareable};
-pub use policy::Policy;
+#[doc(hidden)]
+pub use own::{Ownable, OwnableReferent};
+pub use policy::{Policy, RefreshAhead};
 pub use report::Report;
+pub use spawner::set_spawner;
 pub use stats::Stats;
 pub use store::{Store, store};
 
@@ -124,4 +134,8 @@ pub mod __rt {
     pub use crate::writer::{
         Place, Returned, Success, cleared, finished, forget, forget_async, join, run, run_async, split,
     };
+
+    pub mod own {
+        pub use crate::own::{array, cow, list, optional, reference, slice, twice, value};
+    }
 }

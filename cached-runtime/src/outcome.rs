@@ -49,6 +49,16 @@ pub trait Outcome: Copy + Send + Sync {
         self.stored(returned).is_none()
     }
 
+    /// Whether this is an `Err` that is not stored: the body has failed.
+    fn is_error(self, _: &Self::Returned) -> bool {
+        false
+    }
+
+    /// Whether what is stored is an `Err` or a `None`.
+    fn is_stored_negative(self, _: &Self::Stored) -> bool {
+        false
+    }
+
     /// The type of this outcome as a value: it holds nothing.
     const NEW: Self;
 }
@@ -108,6 +118,9 @@ impl<T: Value, E: Value> Outcome for OfResult<T, E> {
     fn returned(self, stored: T) -> Result<T, E> {
         Ok(stored)
     }
+    fn is_error(self, returned: &Result<T, E>) -> bool {
+        returned.is_err()
+    }
     fn share(self, returned: &Result<T, E>) -> Option<Result<T, E>> {
         Some(returned.clone())
     }
@@ -127,6 +140,9 @@ impl<T: Value, E> Outcome for OfUnshared<T, E> {
     }
     fn returned(self, stored: T) -> Result<T, E> {
         Ok(stored)
+    }
+    fn is_error(self, returned: &Result<T, E>) -> bool {
+        returned.is_err()
     }
     fn share(self, returned: &Result<T, E>) -> Option<T> {
         returned.as_ref().ok().cloned()
@@ -187,6 +203,9 @@ impl<O: Outcome<Returned = R>, R: Value> Outcome for OfWhole<O, R> {
     }
     fn is_negative(self, returned: &R) -> bool {
         O::NEW.is_negative(returned)
+    }
+    fn is_stored_negative(self, stored: &R) -> bool {
+        O::NEW.is_negative(stored)
     }
     fn share(self, returned: &R) -> Option<R> {
         Some(returned.clone())

@@ -34,11 +34,37 @@ pub struct Policy {
     capacity: usize,
     weighed: bool,
     single_flight: bool,
+    stale_while_revalidate: Option<Duration>,
+    stale_if_error: Option<Duration>,
+    error_backoff: Duration,
+    refresh_ahead: Option<RefreshAhead>,
+    max_wait: Option<Duration>,
 }
+
+/// When a value that is still fresh is computed anew, for who asks for it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefreshAhead {
+    /// From this part of its timeout on, in millionths.
+    Part(u32),
+    /// The likelier the nearer the end of its timeout, and the earlier the longer the body takes: probabilistic
+    /// early expiration (Vattani, Chierichetti, Lowenstein, VLDB 2015).
+    XFetch,
+}
+
+const MILLION: u32 = 1_000_000;
+
+/// No value is computed anew earlier than so many times its cost before the end of its timeout, since any hit
+/// from there on may be the one that does so. A key that is asked for a thousand times within its cost is computed
+/// anew at about seven times that; here it is within the next few hundred hits.
+const FURTHEST: u64 = 6;
 
 impl Policy {
     /// Entries a function may have where `capacity` does not say otherwise.
     pub const DEFAULT_CAPACITY: usize = 65_536;
+
+    /// For how long a body that failed is not tried again where `error_backoff` does not say otherwise.
+    pub const DEFAULT_ERROR_BACKOFF: Duration = Duration::from_secs(1);
 
     /// How long a value is fresh; `None` where nothing, or an expression, says so.
     #[must_use]
@@ -82,14 +108,77 @@ impl Policy {
         self.single_flight
     }
 
-    /// The moment at which a value stored now expires, or `None` if it would be expired at once.
-    /// `random` is any number; it picks the jitter.
+    /// For how long past its timeout a value is served while it is computed anew.
+    #[must_use]
+    pub const fn stale_while_revalidate(&self) -> Option<Duration> {
+        self.stale_while_revalidate
+    }
+
+    /// For how long past its timeout a value is served where the body fails.
+    #[must_use]
+    pub const fn stale_if_error(&self) -> Option<Duration> {
+        self.stale_if_error
+    }
+
+    /// For how long a body that failed is not tried again, while there is a value to serve.
+    #[must_use]
+    pub const fn error_backoff(&self) -> Duration {
+        self.error_backoff
+    }
+
+    /// When a value that is still fresh is computed anew.
+    #[must_use]
+    pub const fn refresh_ahead(&self) -> Option<RefreshAhead> {
+        self.refresh_ahead
+    }
+
+    /// For how long a call waits for a new value that has a stale one.
+    #[must_use]
+    pub const fn max_wait(&self) -> Option<Duration> {
+        self.max_wait
+    }
+
+    /// How long before the end of its timeout a value is computed anew, if it is asked for. `cost` is what the
+    /// body takes; `random` is any number.
+    pub(crate) fn ahead(&self, timeout: Option<Duration>, cost: u64, random: u64) -> u64 {
+        match self.refresh_ahead {
+            None => 0,
+            Some(RefreshAhead::Part(part)) => {
+                let rest = u128::from(timeout.map_or(0, nanoseconds)) * u128::from(MILLION - part);
+                u64::try_from(rest / u128::from(MILLION)).map_or(LONGEST, |ahead| ahead.min(LONGEST))
+            }
+            Some(RefreshAhead::XFetch) => early(cost, random),
+        }
+    }
+
+    /// How long before an entry goes it is no hit without further ado, for all entries whose timeout is no longer
+    /// than this, or than those of the policy.
+    pub(crate) fn lead(&self, timeout: Option<Duration>, cost: u64) -> u64 {
+        let timeout = timeout.max(self.timeout).max(self.negative_timeout);
+        self.windows().longest().saturating_add(self.ahead(timeout, cost, 0)).min(LONGEST)
+    }
+
+    /// For how long past its timeout a value may be served.
+    pub(crate) fn windows(&self) -> Windows {
+        Windows {
+            revalidate: self.stale_while_revalidate.map_or(0, window),
+            on_error: self.stale_if_error.map_or(0, window),
+        }
+    }
+
+    /// Whether a value may be served that is not simply fresh.
+    pub(crate) const fn serves_ahead(&self) -> bool {
+        self.stale_while_revalidate.is_some() || self.stale_if_error.is_some() || self.refresh_ahead.is_some()
+    }
+
+    /// The moment at which a value stored now goes, or `None` if it would be expired at once: at the end of its
+    /// timeout and of the windows. `random` is any number; it picks the jitter.
     pub(crate) fn deadline(&self, now: Moment, timeout: Option<Duration>, random: u64) -> Option<Moment> {
         let Some(timeout) = timeout.map(nanoseconds) else {
             return Some(NEVER);
         };
         let shortened = timeout - jitter(timeout, self.jitter_percent, random);
-        (shortened > 0).then(|| now.saturating_add(shortened))
+        (shortened > 0).then(|| now.saturating_add(shortened).saturating_add(self.windows().longest()))
     }
 
     /// The timeout of a value for which a rule of the function may have computed one.
@@ -99,6 +188,26 @@ impl Policy {
             _ => computed.or(self.timeout),
         }
     }
+}
+
+/// The length of a window, which is added to moments.
+fn window(duration: Duration) -> u64 {
+    nanoseconds(duration).min(LONGEST)
+}
+
+const LONGEST: u64 = NEVER / 4;
+
+/// The cost times the negative logarithm of a number between 0 and 1.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a random length of time"
+)]
+fn early(cost: u64, random: u64) -> u64 {
+    let uniform = (random as f64 + 1.0) / (u64::MAX as f64 + 1.0);
+    let times = (-uniform.ln()).min(FURTHEST as f64);
+    (cost.min(LONGEST / FURTHEST / 2) as f64 * times) as u64
 }
 
 /// A part of `timeout` between nothing and `percent` of it.
@@ -114,11 +223,22 @@ impl fmt::Display for Policy {
             ("timeout", self.timeout),
             ("idle_timeout", self.idle_timeout),
             ("negative_timeout", self.negative_timeout),
+            ("stale_while_revalidate", self.stale_while_revalidate),
+            ("stale_if_error", self.stale_if_error),
+            ("max_wait", self.max_wait),
+            ("error_backoff", Some(self.error_backoff).filter(|it| *it != Self::DEFAULT_ERROR_BACKOFF)),
         ];
         for (name, duration) in durations {
             if let Some(duration) = duration {
                 write!(f, "{name} {duration:?}, ")?;
             }
+        }
+        match self.refresh_ahead {
+            Some(RefreshAhead::Part(part)) => {
+                write!(f, "refresh_ahead {}, ", f64::from(part) / f64::from(MILLION))?;
+            }
+            Some(RefreshAhead::XFetch) => f.write_str("refresh_ahead xfetch, ")?,
+            None => {}
         }
         if self.jitter_percent > 0 {
             write!(f, "jitter {}%, ", self.jitter_percent)?;
@@ -148,6 +268,11 @@ impl PolicyBuilder {
             capacity: Policy::DEFAULT_CAPACITY,
             weighed: false,
             single_flight: true,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            error_backoff: Policy::DEFAULT_ERROR_BACKOFF,
+            refresh_ahead: None,
+            max_wait: None,
         })
     }
 
@@ -203,15 +328,77 @@ impl PolicyBuilder {
         self
     }
 
+    /// # Panics
+    #[must_use]
+    pub const fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        assert!(!window.is_zero(), "`stale_while_revalidate` must be longer than zero");
+        self.0.stale_while_revalidate = Some(window);
+        self
+    }
+
+    /// # Panics
+    #[must_use]
+    pub const fn stale_if_error(mut self, window: Duration) -> Self {
+        assert!(!window.is_zero(), "`stale_if_error` must be longer than zero");
+        self.0.stale_if_error = Some(window);
+        self
+    }
+
+    /// # Panics
+    #[must_use]
+    pub const fn error_backoff(mut self, pause: Duration) -> Self {
+        assert!(!pause.is_zero(), "`error_backoff` must be longer than zero");
+        self.0.error_backoff = pause;
+        self
+    }
+
+    /// # Panics
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 1")]
+    #[must_use]
+    pub const fn refresh_ahead(mut self, part: f64) -> Self {
+        assert!(part > 0.0 && part < 1.0, "`refresh_ahead` is between 0 and 1");
+        self.0.refresh_ahead = Some(RefreshAhead::Part((part * MILLION as f64) as u32));
+        self
+    }
+
+    #[must_use]
+    pub const fn refresh_ahead_xfetch(mut self) -> Self {
+        self.0.refresh_ahead = Some(RefreshAhead::XFetch);
+        self
+    }
+
+    /// # Panics
+    #[must_use]
+    pub const fn max_wait(mut self, most: Duration) -> Self {
+        assert!(!most.is_zero(), "`max_wait` must be longer than zero");
+        self.0.max_wait = Some(most);
+        self
+    }
+
     pub(crate) const fn build(self) -> Policy {
         self.0
+    }
+}
+
+/// How long past its timeout a value may be served, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Windows {
+    /// While it is computed anew.
+    pub(crate) revalidate: u64,
+    /// If the body fails.
+    pub(crate) on_error: u64,
+}
+
+impl Windows {
+    pub(crate) fn longest(self) -> u64 {
+        self.revalidate.max(self.on_error)
     }
 }
 
 /// The times of one entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    /// When the value stops being fresh.
+    /// When it goes: at the end of the longest window after its timeout.
     pub(crate) deadline: Moment,
     /// When it was last stored or hit; kept only where there is an `idle_timeout`.
     pub(crate) touched: Moment,
@@ -220,7 +407,30 @@ pub(crate) struct Times {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     Fresh,
+    /// Fresh, and to be computed anew already.
+    Early,
+    /// Past the timeout, within these windows.
+    Stale {
+        revalidate: bool,
+        on_error: bool,
+    },
     Expired,
+}
+
+impl Freshness {
+    /// Whether it is served to a call whose body has failed.
+    pub(crate) const fn hides_errors(self) -> bool {
+        matches!(self, Self::Fresh | Self::Early | Self::Stale { on_error: true, .. })
+    }
+
+    pub(crate) const fn is_stale(self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+
+    /// Whether nobody need wait for its being computed anew.
+    pub(crate) const fn is_served_meanwhile(self) -> bool {
+        matches!(self, Self::Early | Self::Stale { revalidate: true, .. })
+    }
 }
 
 impl Times {
@@ -229,9 +439,44 @@ impl Times {
         idle.map_or(self.deadline, |idle| self.deadline.min(self.touched.saturating_add(idle)))
     }
 
-    /// An entry is fresh before its expiry, and expired from that moment on.
-    pub(crate) fn freshness(self, idle: Option<u64>, now: Moment) -> Freshness {
-        if now < self.expiry(idle) { Freshness::Fresh } else { Freshness::Expired }
+    /// An entry is fresh before the end of its timeout, and stale from that moment on, until it is expired. It is
+    /// to be computed anew so long `ahead` of that end.
+    pub(crate) fn freshness(self, windows: Windows, idle: Option<u64>, ahead: u64, now: Moment) -> Freshness {
+        if now >= self.expiry(idle) {
+            return Freshness::Expired;
+        }
+        let end = self.deadline.saturating_sub(windows.longest());
+        if self.deadline == NEVER || now < end.saturating_sub(ahead) {
+            return Freshness::Fresh;
+        }
+        if now < end {
+            return Freshness::Early;
+        }
+        let past = now - end;
+        Freshness::Stale { revalidate: past < windows.revalidate, on_error: past < windows.on_error }
+    }
+}
+
+/// What a call does about the key that it looks up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// It returns what is there.
+    Serve,
+    /// It waits for who computes the key.
+    Wait,
+    Compute,
+}
+
+/// `is_running` if somebody computes the key; `backs_off` if its body has failed and is not to be tried yet.
+pub(crate) fn service(freshness: Freshness, is_running: bool, backs_off: bool) -> Service {
+    match freshness {
+        Freshness::Fresh => Service::Serve,
+        Freshness::Early | Freshness::Stale { .. } if backs_off => Service::Serve,
+        Freshness::Early | Freshness::Stale { .. } if is_running && freshness.is_served_meanwhile() => {
+            Service::Serve
+        }
+        _ if is_running => Service::Wait,
+        _ => Service::Compute,
     }
 }
 
@@ -253,7 +498,151 @@ mod tests {
             (NEVER, 5, Some(u64::MAX), NEVER - 1, Freshness::Fresh),
         ] {
             let times = Times { deadline, touched };
-            assert_eq!(times.freshness(idle, now), expected, "{times:?} {idle:?} at {now}");
+            let freshness = times.freshness(Windows::default(), idle, 0, now);
+            assert_eq!(freshness, expected, "{times:?} {idle:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn what_is_served_at_every_age() {
+        use Service::{Compute, Serve, Wait};
+        let build = |revalidate: u64, on_error: u64| {
+            let mut policy = PolicyBuilder::new().timeout(Duration::from_secs(60));
+            if revalidate > 0 {
+                policy = policy.stale_while_revalidate(Duration::from_secs(revalidate));
+            }
+            if on_error > 0 {
+                policy = policy.stale_if_error(Duration::from_secs(on_error));
+            }
+            policy.build()
+        };
+        let (none, meanwhile) = (build(0, 0), build(30, 0));
+        let ahead = PolicyBuilder::new().timeout(Duration::from_secs(60)).refresh_ahead(0.8).build();
+        let (on_error, both, shorter) = (build(0, 30), build(30, 90), build(30, 10));
+        // The age in seconds; what a call does that finds nobody computing, one that finds somebody, and one
+        // whose body has just failed; whether an error of the body is hidden.
+        for (policy, age, alone, beside_others, after_failure, hides) in [
+            (none, 59, Serve, Serve, Serve, true),
+            (none, 60, Compute, Wait, Compute, false),
+            (meanwhile, 59, Serve, Serve, Serve, true),
+            (meanwhile, 60, Compute, Serve, Serve, false),
+            (meanwhile, 89, Compute, Serve, Serve, false),
+            (meanwhile, 90, Compute, Wait, Compute, false),
+            (on_error, 59, Serve, Serve, Serve, true),
+            (on_error, 60, Compute, Wait, Serve, true),
+            (on_error, 89, Compute, Wait, Serve, true),
+            (on_error, 90, Compute, Wait, Compute, false),
+            (both, 60, Compute, Serve, Serve, true),
+            (both, 89, Compute, Serve, Serve, true),
+            (both, 90, Compute, Wait, Serve, true),
+            (both, 149, Compute, Wait, Serve, true),
+            (both, 150, Compute, Wait, Compute, false),
+            (shorter, 69, Compute, Serve, Serve, true),
+            (shorter, 70, Compute, Serve, Serve, false),
+            (shorter, 90, Compute, Wait, Compute, false),
+            (ahead, 47, Serve, Serve, Serve, true),
+            (ahead, 48, Compute, Serve, Serve, true),
+            (ahead, 59, Compute, Serve, Serve, true),
+            (ahead, 60, Compute, Wait, Compute, false),
+        ] {
+            let stored = 7 * SECOND;
+            let deadline = policy.deadline(stored, policy.timeout(), 0).expect("it has one");
+            let times = Times { deadline, touched: NEVER };
+            let ahead = policy.ahead(policy.timeout(), 0, 0);
+            let freshness = times.freshness(policy.windows(), None, ahead, stored + age * SECOND);
+            let does = [(false, false), (true, false), (false, true)]
+                .map(|(is_running, backs_off)| service(freshness, is_running, backs_off));
+            assert_eq!(does, [alone, beside_others, after_failure], "{policy}: at the age of {age} s");
+            assert_eq!(freshness.hides_errors(), hides, "{policy}: at the age of {age} s");
+        }
+    }
+
+    #[test]
+    fn early_is_likelier_the_nearer_the_end_and_the_longer_the_body_takes() {
+        let policy = PolicyBuilder::new().refresh_ahead_xfetch().build();
+        for (random, cost, expected) in [
+            (u64::MAX, 1000, 0),
+            (u64::MAX / 2, 1000, 693),
+            (u64::MAX / 100, 1000, 4605),
+            (u64::MAX / 100, 2000, 9210),
+            (0, 1000, 6000),
+            (0, u64::MAX, LONGEST / FURTHEST / 2 * FURTHEST),
+        ] {
+            let ahead = policy.ahead(None, cost, random);
+            assert!(ahead.abs_diff(expected) <= 1 + expected / 1000, "{ahead} for {random}");
+            assert!(policy.lead(None, cost) >= ahead);
+        }
+    }
+
+    /// What came of a run of [`simulate`].
+    #[derive(Debug, Default)]
+    struct Came {
+        loads: usize,
+        /// The most computations at once.
+        stampede: usize,
+        /// Callers that found nothing to serve.
+        late: usize,
+    }
+
+    /// Calls of one key, so many in each cost of its body, for so many timeouts of fifty costs. Where they know of
+    /// one another, one computes at a time.
+    fn simulate(policy: Policy, calls: u64, timeouts: u64, know_of_one_another: bool) -> Came {
+        const COST: u64 = SECOND;
+        let timeout = Some(Duration::from_nanos(50 * COST));
+        let mut came = Came::default();
+        let mut times: Option<Times> = None;
+        let mut running = std::collections::VecDeque::new();
+        let mut random = 1_u64;
+        for now in (0..timeouts * 50 * COST).step_by(usize::try_from(COST / calls).expect("it is small")) {
+            while running.pop_front_if(|ends| *ends <= now).is_some() {
+                let deadline = policy.deadline(now, timeout, 0).expect("it has one");
+                times = Some(Times { deadline, touched: NEVER });
+            }
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let ahead = policy.ahead(timeout, COST, random);
+            let freshness =
+                times.map_or(Freshness::Expired, |it| it.freshness(policy.windows(), None, ahead, now));
+            came.late += usize::from(freshness == Freshness::Expired);
+            let is_running = know_of_one_another && !running.is_empty();
+            if service(freshness, is_running, false) == Service::Compute {
+                came.loads += 1;
+                running.push_back(now + COST);
+                came.stampede = came.stampede.max(running.len());
+            }
+        }
+        came
+    }
+
+    #[test]
+    fn a_hot_key_that_is_computed_ahead_never_expires_and_costs_the_origin_little_more() {
+        let policy = |build: fn(PolicyBuilder) -> PolicyBuilder| build(PolicyBuilder::new()).build();
+        let (none, part, xfetch) = (
+            policy(|it| it),
+            policy(|it| it.refresh_ahead(0.8)),
+            policy(PolicyBuilder::refresh_ahead_xfetch),
+        );
+        // A hundred calls during each computation, a hundred timeouts.
+        let [without, with_part, with_xfetch] =
+            [none, part, xfetch].map(|policy| simulate(policy, 100, 100, true));
+        // Without it, everybody who comes while the key is computed waits: the first of each timeout, and
+        // ninety-nine more.
+        assert!(without.late >= 9_500 && without.loads >= 95, "{without:?}");
+        // With it, those of the first time.
+        assert!(with_part.late <= 100 && with_xfetch.late <= 100, "{with_part:?} {with_xfetch:?}");
+        assert!(with_part.loads * 4 <= without.loads * 5 + 4, "a quarter more: {with_part:?}");
+        assert!(with_xfetch.loads * 8 <= without.loads * 9, "an eighth more: {with_xfetch:?}");
+        // Where callers do not know of one another, as in processes without a lease.
+        let [without, with_xfetch] = [none, xfetch].map(|policy| simulate(policy, 100, 100, false));
+        assert_eq!(without.stampede, 100, "{without:?}");
+        // The first time nothing is there to be computed ahead.
+        let later = with_xfetch.loads - 100;
+        assert!(later * 8 <= without.loads, "{with_xfetch:?} {without:?}");
+        // A key that is asked for once in three timeouts is computed for who asks.
+        for policy in [none, part, xfetch] {
+            let times = Times { deadline: 50 * SECOND, touched: NEVER };
+            let ahead = policy.ahead(Some(Duration::from_secs(50)), SECOND, u64::MAX);
+            let freshness = times.freshness(policy.windows(), None, ahead, 150 * SECOND);
+            assert_eq!(service(freshness, false, false), Service::Compute);
         }
     }
 

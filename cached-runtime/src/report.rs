@@ -9,7 +9,8 @@ use crate::function::FunctionInfo;
 #[derive(Clone, Debug)]
 pub struct Report(Vec<FunctionInfo>);
 
-const HEADINGS: [&str; 7] = ["function", "hits", "misses", "hit ratio", "entries", "evicted", "time saved"];
+const HEADINGS: [&str; 8] =
+    ["function", "hits", "stale", "misses", "hit ratio", "entries", "evicted", "time saved"];
 
 impl Report {
     pub(crate) fn new(functions: Vec<FunctionInfo>) -> Self {
@@ -24,6 +25,7 @@ fn row(function: FunctionInfo) -> [String; HEADINGS.len()] {
     [
         function.name().to_owned(),
         hits.to_string(),
+        stats.stale.to_string(),
         misses.to_string(),
         format!("{:.1}%", stats.hit_ratio() * 100.0),
         stats.entries.to_string(),

@@ -92,6 +92,11 @@ mod checked {
             guard.0 = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
         }
 
+        /// Time does not pass in a model.
+        pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: std::time::Instant) {
+            self.wait(guard);
+        }
+
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }

@@ -33,6 +33,12 @@ pub struct Stats {
     pub hits: u64,
     /// Calls that found nothing fresh in the store.
     pub misses: u64,
+    /// Calls answered with a value past its timeout. They are neither hits nor misses.
+    pub stale: u64,
+    /// Times that a value was computed anew while the old one was served.
+    pub revalidations: u64,
+    /// Times that the body failed, by an `Err` or a panic, and nobody heard of it, as a value was served.
+    pub errors_hidden: u64,
     /// Of the misses, those answered by a computation that another call had begun.
     pub coalesced: u64,
     /// Times the body ran to its end, for whatever reason.
@@ -73,23 +79,25 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// The part of the lookups that was answered from the store or the backend, from 0 to 1; 0 if there were
-    /// none.
+    /// The part of the lookups that was answered from the store or the backend, with a stale value or a fresh
+    /// one, from 0 to 1; 0 if there were none.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     pub fn hit_ratio(&self) -> f64 {
-        let lookups = self.hits + self.misses;
-        if lookups == 0 { 0.0 } else { (self.hits + self.backend_hits) as f64 / lookups as f64 }
+        let lookups = self.hits + self.stale + self.misses;
+        let answered = self.hits + self.stale + self.backend_hits;
+        if lookups == 0 { 0.0 } else { answered as f64 / lookups as f64 }
     }
 
-    /// The time that callers did not have to wait: hits, also of the backend, and coalesced calls times the mean time of a
-    /// computation.
+    /// The time that callers did not have to wait: hits, also stale ones and those of the backend, and coalesced
+    /// calls times the mean time of a computation.
     #[must_use]
     pub fn time_saved(&self) -> Duration {
         if self.computations == 0 {
             return Duration::ZERO;
         }
-        let saved = u128::from(self.hits + self.coalesced + self.backend_hits) * self.compute_time.as_nanos();
+        let answered = self.hits + self.stale + self.coalesced + self.backend_hits;
+        let saved = u128::from(answered) * self.compute_time.as_nanos();
         let nanoseconds = saved / u128::from(self.computations);
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
@@ -112,6 +120,9 @@ impl Count {
 /// The counters of one function for what is rare.
 #[derive(Default)]
 pub(crate) struct Rare {
+    pub(crate) stale: Count,
+    pub(crate) revalidations: Count,
+    pub(crate) errors_hidden: Count,
     pub(crate) coalesced: Count,
     pub(crate) abandoned: Count,
     pub(crate) not_stored: Count,
@@ -325,7 +336,8 @@ mod tests {
     #[test]
     fn time_saved_is_what_the_hits_would_have_cost() {
         let stats = Stats {
-            hits: 9,
+            hits: 8,
+            stale: 1,
             coalesced: 1,
             computations: 2,
             compute_time: Duration::from_secs(4),

@@ -131,6 +131,11 @@ impl Drop for Own {
 }
 
 impl Isolated {
+    /// The one that this thread has entered.
+    pub(crate) fn here() -> Option<Self> {
+        ENTERED.try_with(|entered| entered.borrow().clone()).ok().flatten()
+    }
+
     /// Lets the calls of the current thread use this store until the guard is dropped.
     ///
     /// ```
@@ -253,7 +258,7 @@ pub(crate) fn entered() -> Option<&'static Inner> {
 
 /// The state of a function in the store that this thread has entered.
 pub(crate) fn state_of(function: &'static Function) -> Option<&'static State> {
-    let own = ENTERED.try_with(|entered| entered.borrow().clone()).ok().flatten()?;
+    let own = Isolated::here()?;
     let address = std::ptr::from_ref(function) as usize;
     let mut states = own.0.states.lock();
     Some(*states.entry(address).or_insert_with(|| {

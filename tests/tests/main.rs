@@ -5,6 +5,7 @@ mod companion;
 mod drops;
 mod expiry;
 mod flights;
+mod freshness;
 mod limits;
 mod panics;
 mod reentry;

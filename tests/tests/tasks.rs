@@ -465,3 +465,78 @@ fn a_panic_in_a_task_is_that_task_s_alone() {
     });
     assert_eq!((panicked, RUNS.get()), (1, 2));
 }
+
+#[test]
+fn a_stale_value_is_served_at_once_and_computed_anew_elsewhere() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 60)]
+    async fn f(n: &str) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
+        let _ = n;
+        yield_now().await;
+        Ok(RUNS.add())
+    }
+    everywhere(|store, spawn| async move {
+        let first = f("a").await.unwrap();
+        testing::advance(std::time::Duration::from_secs(60));
+        together(&store, spawn, 64, move |_| {
+            Box::pin(async move { assert!(f("a").await.unwrap() <= first + 1) })
+        })
+        .await;
+        until_async(|| async { matches!(f::peek("a").await, Some(Ok(it)) if it == first + 1) }).await;
+        assert_eq!((RUNS.get(), f::stats().await.revalidations), (first + 1, 1));
+    });
+}
+
+async fn until_async<F: Future<Output = bool>>(condition: impl Fn() -> F) {
+    while !condition().await {
+        yield_now().await;
+    }
+}
+
+#[test]
+fn a_stale_value_stands_in_for_an_error_or_a_panic() {
+    static FAILS: AtomicBool = AtomicBool::new(false);
+    #[cached(timeout = 60, stale_if_error = 60)]
+    async fn f(panics: bool) -> Result<bool, Rc<()>> {
+        yield_now().await;
+        match (FAILS.load(SeqCst), panics) {
+            (false, _) => Ok(panics),
+            (true, false) => Err(Rc::new(())),
+            (true, true) => panic!("on purpose"),
+        }
+    }
+    let own = testing::isolated();
+    smol::block_on(async {
+        assert_eq!((f(true).await, f(false).await), (Ok(true), Ok(false)));
+        FAILS.store(true, SeqCst);
+        own.advance(std::time::Duration::from_secs(60));
+        assert_eq!((f(true).await, f(false).await), (Ok(true), Ok(false)));
+        assert_eq!(f::stats().await.errors_hidden, 2);
+    });
+}
+
+#[test]
+fn a_task_waits_for_a_new_value_no_longer_than_it_says() {
+    static RUNS: Runs = Runs::new();
+    static RELEASED: AtomicBool = AtomicBool::new(false);
+    #[cached(timeout = 60, stale_while_revalidate = 60, max_wait = "1ms")]
+    async fn impatient() -> u32 {
+        let run = RUNS.add();
+        until(|| run == 1 || RELEASED.load(SeqCst)).await;
+        run
+    }
+    #[cached(timeout = 60, stale_while_revalidate = 60, max_wait = "1h")]
+    async fn patient(n: u64) -> u64 {
+        yield_now().await;
+        n + patient::stats().await.misses
+    }
+    let own = testing::isolated();
+    smol::block_on(async {
+        assert_eq!((impatient().await, patient(0).await), (1, 1));
+        own.advance(std::time::Duration::from_secs(60));
+        assert_eq!((impatient().await, impatient().await, patient(0).await), (1, 1, 1));
+        RELEASED.store(true, SeqCst);
+        until_async(|| async { impatient::peek().await == Some(2) }).await;
+        assert_eq!((patient::stats().await.coalesced, patient::stats().await.stale), (1, 0));
+    });
+}

@@ -15,6 +15,8 @@ const ATTRIBUTES: &[&str] = &[
     "key = (self.id, name.to_lowercase()), handle = item_cache",
     "cache_err, cache_none = false, negative_timeout = 5, cache_if = |v| *v > 3",
     "bypass_if = id == 0, refresh_if = force, crate = crate::reexport, tags(\"user:{id}\", lang)",
+    "timeout = 60, stale_while_revalidate = \"1m\", stale_if_error = 60, error_backoff = \"1s\", max_wait = \"50ms\"",
+    "timeout = 60, refresh_ahead = 0.8, revalidate = \"inline\", skip(self)",
 ];
 
 const WRITERS: &[&str] = &[

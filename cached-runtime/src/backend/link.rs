@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 use super::breaker::{Breaker, Change, Kind, State};
 use super::driver::{Answer, Awaited, Driver, DriverError, Expected, Found};
 use super::event::{Event, emit, one_line};
-use super::timer::{Sleep, Timer};
 use super::url::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, Secret, Url};
 use crate::clock::{Clock, Moment};
 use crate::stats::Count;
+use crate::timer::{Sleep, Timer};
 
 /// How operations are done. All decisions are the same in both ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -43,7 +43,6 @@ pub(crate) mod remote;
 pub(crate) mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-mod timer;
 pub mod url;
 mod verdict;
 

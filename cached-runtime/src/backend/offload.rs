@@ -1,36 +1,21 @@
-//! Blocking work for those who must not block: a few threads, started when there is work.
+//! Blocking work for those who must not block, on threads of its own.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::driver::{Answer, Awaited, DriverError};
-use super::timer::Timer;
+use crate::pool::{Job, Pool};
+use crate::timer::Timer;
 
 /// The most threads; each is blocked by one operation at a time, for no longer than until its deadline.
 const MOST_THREADS: usize = 32;
-/// The most work that waits for a thread. What is more would not be begun in time.
-const MOST_WAITING: usize = 4096;
-/// A thread without work ends after this time.
-const IDLE: Duration = Duration::from_secs(10);
-
-pub(crate) type Job = Box<dyn FnOnce() + Send>;
-
-struct Pool {
-    jobs: VecDeque<Job>,
-    threads: usize,
-    idle: usize,
-}
-
-static POOL: Mutex<Pool> = Mutex::new(Pool { jobs: VecDeque::new(), threads: 0, idle: 0 });
-static HAS_WORK: Condvar = Condvar::new();
+static THREADS: Pool = Pool::new("cached-backend", MOST_THREADS);
 
 /// Does the work on a thread that may block. Whoever waits gets [`DriverError::TimedOut`] if it was not done
 /// by the deadline; work that nobody waits for any more is not begun.
@@ -77,40 +62,7 @@ impl Wake for Alarm {
 
 /// Does something on one of these threads, if there is room for it.
 pub(crate) fn submit(job: Job) -> bool {
-    let mut pool = POOL.lock();
-    if pool.jobs.len() >= MOST_WAITING {
-        return false;
-    }
-    if pool.idle <= pool.jobs.len() && pool.threads < MOST_THREADS {
-        let thread = thread::Builder::new().name("cached-backend".to_owned());
-        if thread.spawn(work).is_ok() {
-            pool.threads += 1;
-        } else if pool.threads == 0 {
-            return false;
-        }
-    }
-    pool.jobs.push_back(job);
-    HAS_WORK.notify_one();
-    true
-}
-
-fn work() {
-    let mut pool = POOL.lock();
-    loop {
-        if let Some(job) = pool.jobs.pop_front() {
-            drop(pool);
-            job();
-            pool = POOL.lock();
-            continue;
-        }
-        pool.idle += 1;
-        let timed_out = HAS_WORK.wait_for(&mut pool, IDLE).timed_out();
-        pool.idle -= 1;
-        if timed_out && pool.jobs.is_empty() {
-            pool.threads -= 1;
-            return;
-        }
-    }
+    THREADS.submit(job)
 }
 
 /// Where an answer arrives.
@@ -173,6 +125,8 @@ impl<T> Drop for Offloaded<T> {
 mod tests {
     use std::sync::mpsc;
     use std::task::Wake;
+    use std::thread;
+    use std::time::Duration;
 
     use super::*;
 

@@ -274,8 +274,8 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             match call.turn(false) {
                 Turn::Return(value) => return value,
                 Turn::Bypass => return body(),
-                Turn::Compute(Begun { number, entered: _entered, .. }) => {
-                    let computation = Computation::begin(&call, number, None);
+                Turn::Compute(Begun { number, old, entered: _entered, .. }) => {
+                    let computation = Computation::begin(&call, number, old, None);
                     let body = async || body();
                     return blocking(through(computation, coding, remote.as_ref(), Way::Blocking, body));
                 }
@@ -295,12 +295,12 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             match call.turn(true) {
                 Turn::Return(value) => return value,
                 Turn::Bypass => return body().await,
-                Turn::Compute(Begun { number, course, flight, entered }) => {
+                Turn::Compute(Begun { number, old, course, flight, entered }) => {
                     drop(entered);
                     let Some(flight) = flight else {
                         unreachable!("there is a flight, since it was asked for")
                     };
-                    let computation = Computation::begin(&call, number, Some(course.clone()));
+                    let computation = Computation::begin(&call, number, old, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
                     let through = through(computation, coding, remote.as_ref(), Way::Awaited, body);
                     let mut through = pin!(through);

@@ -43,7 +43,7 @@ impl<K, S> Entry<K, S> {
         let _ = self.state.compare_exchange_weak(state, state + 1, Relaxed, Relaxed);
     }
 
-    /// When the value stops being fresh.
+    /// When it goes.
     pub(super) fn deadline(&self) -> Moment {
         let deadline = self.state.load(Relaxed) & !FREQUENCY;
         if deadline == NEVER & !FREQUENCY { NEVER } else { deadline }

@@ -7,7 +7,8 @@ mod ghosts;
 mod index;
 pub(crate) mod janitor;
 mod places;
-mod shard;
+mod retries;
+pub(crate) mod shard;
 mod sketch;
 pub(crate) mod table;
 

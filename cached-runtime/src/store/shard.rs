@@ -10,6 +10,7 @@ use super::eviction::{Entries, Eviction};
 use super::expiries::Expiries;
 use super::index::{Index, SPLITS, Writing};
 use super::places::Place;
+use super::retries::Retries;
 use super::table::{NewValue, Table};
 use crate::clock::{Moment, NEVER};
 use crate::flight::Flights;
@@ -40,6 +41,7 @@ pub(crate) struct Writer<K, D> {
     /// The first moment at which an entry may expire; [`NEVER`] if none can.
     next_expiry: Moment,
     pub(crate) flights: Flights<K, D>,
+    pub(crate) retries: Retries,
     pub(crate) counts: Counts,
 }
 
@@ -69,6 +71,7 @@ where
                 bytes: 0,
                 next_expiry: NEVER,
                 flights: Flights::default(),
+                retries: Retries::default(),
                 counts: Counts::default(),
             }),
             entries: AtomicUsize::new(0),
@@ -380,7 +383,7 @@ where
     pub(super) fn invalidate(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
         self.writer.flights.fence(hash, &is_key);
         let Some((place, times, _)) = self.find(hash, is_key) else { return false };
-        let fresh = times.freshness(self.table.idle, self.table.now()) == Freshness::Fresh;
+        let fresh = self.table.freshness(times, self.table.now()) == Freshness::Fresh;
         let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
         let fresh = fresh && self.is_live(place);
         self.remove(place, Some(hash), cause);

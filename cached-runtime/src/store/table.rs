@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use once_cell::sync::Lazy;
@@ -21,7 +22,7 @@ use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::epoch::with_guard;
 use crate::function::State;
 use crate::key::Part;
-use crate::policy::Freshness;
+use crate::policy::{Freshness, RefreshAhead, Times, Windows};
 use crate::shim::{AtomicU64, AtomicUsize, yield_now};
 use crate::stats::{Counts, PerThread};
 
@@ -65,6 +66,12 @@ pub(crate) struct Table<K, S, D> {
     /// Nanoseconds of `idle_timeout`. Where there is one, the index has marks: when an entry was stored
     /// or last hit.
     pub(super) idle: Option<u64>,
+    /// For how long past its timeout a value may be served.
+    pub(super) windows: Windows,
+    /// How long before it goes an entry stops being a hit without further ado.
+    lead: AtomicU64,
+    /// Nanoseconds that the body takes, in the mean of the last few times, where something depends on it.
+    cost: AtomicU64,
     /// A power of two of them.
     shards: Box<[Shard<K, S, D>]>,
     /// The part of a shard, and the most that one can have.
@@ -124,6 +131,9 @@ where
             hash_seed: RandomState::default(),
             hits: PerThread::new(),
             idle: policy.idle_timeout().map(nanoseconds),
+            windows: policy.windows(),
+            lead: AtomicU64::new(policy.lead(None, 0)),
+            cost: AtomicU64::new(0),
             shards: (0..shards).map(|_| shard()).collect(),
             capacity_of_shard: part,
             most_of_shard,
@@ -205,7 +215,64 @@ where
         {
             return None;
         }
-        found.entry.hit(now).then_some(&found.entry.value)
+        let ahead = now.saturating_add(self.lead.load(Relaxed));
+        found.entry.hit(ahead).then_some(&found.entry.value)
+    }
+
+    /// What is there of a key and has not expired, counted as used, for those who hold the lock.
+    pub(crate) fn servable<'g>(
+        &'g self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        ahead: impl Fn(&S) -> u64,
+        now: Moment,
+        guard: &'g Guard,
+    ) -> Option<(&'g S, Freshness)> {
+        let index = &self.shard(hash).index;
+        let found = index.look(hash).find(|entry| is_key(&entry.key), guard)?;
+        if let Some(idle) = self.idle
+            && !touch(index, idle, &found, now)
+        {
+            return None;
+        }
+        let Found { entry, .. } = found;
+        let times = times(index, found.place(), entry);
+        let freshness = times.freshness(self.windows, self.idle, ahead(&entry.value), now);
+        entry.hit(now).then_some((&entry.value, freshness))
+    }
+
+    /// Values may be stored for so long.
+    pub(crate) fn learn_timeout(&self, timeout: Duration) {
+        let policy = self.state.policy();
+        if matches!(policy.refresh_ahead(), Some(RefreshAhead::Part(_))) {
+            self.lead.fetch_max(policy.lead(Some(timeout), 0), Relaxed);
+        }
+    }
+
+    /// The body took so many nanoseconds.
+    pub(crate) fn learn_cost(&self, took: u64) {
+        let policy = self.state.policy();
+        if policy.refresh_ahead() == Some(RefreshAhead::XFetch) {
+            let cost = match self.cost.load(Relaxed) {
+                0 => took,
+                cost => cost - cost / 8 + took / 8,
+            };
+            self.cost.store(cost, Relaxed);
+            self.lead.store(policy.lead(None, cost), Relaxed);
+        }
+    }
+
+    pub(crate) fn cost(&self) -> u64 {
+        self.cost.load(Relaxed)
+    }
+
+    /// Whether it has values to serve that are not simply fresh.
+    pub(crate) fn serves_ahead(&self) -> bool {
+        self.state.policy().serves_ahead()
+    }
+
+    pub(super) fn freshness(&self, times: Times, now: Moment) -> Freshness {
+        times.freshness(self.windows, self.idle, 0, now)
     }
 
     /// The value of a key, if it is fresh now, with no trace left.
@@ -218,8 +285,8 @@ where
     ) -> Option<&'g S> {
         let index = &self.shard(hash).index;
         let found = index.look(hash).find(|entry| is_key(&entry.key), guard)?;
-        let fresh = times(index, found.place(), found.entry).freshness(self.idle, now) == Freshness::Fresh;
-        fresh.then_some(&found.entry.value)
+        let times = times(index, found.place(), found.entry);
+        (self.freshness(times, now) == Freshness::Fresh).then_some(&found.entry.value)
     }
 
     /// Stores a value, if there is one, under the key that `key` finds under the lock of the shard, if it
@@ -309,7 +376,7 @@ where
     }
 }
 
-/// Notes that an entry is not idle, unless it has been for too long; returns whether it is fresh.
+/// Notes that an entry is not idle, unless it has been for too long; returns whether it is there.
 #[inline(never)]
 fn touch<K, S>(index: &Index<Entry<K, S>>, idle: u64, found: &Found<'_, Entry<K, S>>, now: Moment) -> bool
 where
@@ -317,7 +384,7 @@ where
     S: Send + Sync + 'static,
 {
     let times = times(index, found.place(), found.entry);
-    if times.freshness(Some(idle), now) == Freshness::Expired {
+    if now >= times.expiry(Some(idle)) {
         return false;
     }
     if let Some(mark) = index.mark(found.place()).filter(|_| times.touched < now) {
@@ -753,7 +820,7 @@ mod tests {
         }
 
         fn is_fresh(&self, expected: &Expected) -> bool {
-            expected.times.freshness(self.idle, self.now()) == Freshness::Fresh
+            expected.times.freshness(Windows::default(), self.idle, 0, self.now()) == Freshness::Fresh
         }
 
         fn step(&mut self, step: &Step) {
@@ -770,8 +837,9 @@ mod tests {
                 Step::RemoveExpired(most) => {
                     let removed = self.table.table.remove_expired(most);
                     assert!(removed <= most * self.table.table.shards.len());
-                    let expired =
-                        |it: &&Expected| it.times.freshness(self.idle, self.now()) == Freshness::Expired;
+                    let expired = |it: &&Expected| {
+                        it.times.freshness(Windows::default(), self.idle, 0, self.now()) == Freshness::Expired
+                    };
                     if removed < most {
                         let left =
                             self.model.iter().filter(|(key, it)| self.table.holds(**key) && expired(it));

@@ -112,7 +112,7 @@ impl Connection {
         let connection = Self { raw, identity, page_size };
         let log = limit.longest_log();
         connection.execute_batch(&format!(
-            "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {}; PRAGMA journal_size_limit = {}",
+            "PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = {}; PRAGMA journal_size_limit = {}",
             log / page_size,
             limit.log()
         ))?;

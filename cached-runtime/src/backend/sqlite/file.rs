@@ -92,6 +92,8 @@ impl Locked {
                 remove(&self.path)?;
                 self.make()
             }
+            // Somebody made room for ours.
+            Ok(metadata) if metadata.len() == 0 => make_private(&self.path),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // A log that was left behind belongs to another file.
@@ -185,6 +187,17 @@ fn create(path: &Path) -> Result<(), Fault> {
         Err(error) => Err(refused("make", path, error)),
         Ok(_) => Ok(()),
     }
+}
+
+#[cfg(unix)]
+fn make_private(path: &Path) -> Result<(), Fault> {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(path, mode).map_err(|error| refused("make private", path, error))
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &Path) -> Result<(), Fault> {
+    Ok(())
 }
 
 /// Opens the file, makes it if it is missing, and sets aside what is not ours.

@@ -1,7 +1,7 @@
 //! A file that the processes of one machine share, by `SQLite`.
 //!
-//! - The file survives restarts, and processes that die at any point. After a loss of power the last writes
-//!   may be missing.
+//! - The file survives restarts, and processes that die at any point. It is never waited for until bytes are on
+//!   the disk: after a loss of power it may be damaged, and is then set aside.
 //! - Whatever else lies in its place is set aside: `FILE.damaged` is the last one of our own that could not be
 //!   read, `FILE.foreign-TIME` are those of other programs. What is in a page whose bytes were exchanged may
 //!   be returned; to tell that is up to the checksum of the entry.

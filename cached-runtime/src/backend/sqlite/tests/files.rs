@@ -53,6 +53,21 @@ fn only_the_owner_can_read_the_files() {
 }
 
 #[test]
+fn an_empty_file_that_others_may_read_becomes_private() {
+    let folder = Folder::new();
+    let file = folder.0.join("cache.db");
+    fs::write(&file, b"").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    folder.open().put("a", b"1");
+    for name in ["cache.db", "cache.db-wal", "cache.db-shm"] {
+        // The log may have gone with the last connection.
+        if let Ok(metadata) = fs::metadata(folder.0.join(name)) {
+            assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_opened_before_it_is_asked() {
     let folder = Folder::new();
     let _sqlite = folder.open();

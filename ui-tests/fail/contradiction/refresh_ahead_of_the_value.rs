@@ -1,6 +1,5 @@
 use cached_runtime::cached;
-
-#[cached(stale_if_error = "1h")]
+#[cached(timeout = |v| std::time::Duration::from_secs(*v), refresh_ahead = 0.8)]
 fn f(id: u64) -> u64 {
     id
 }

@@ -1,6 +1,6 @@
 use cached_runtime::cached;
 
-#[cached(stale_if_eror = "1h")]
+#[cached(timeout = 60, error_backoff = 5)]
 fn f(id: u64) -> u64 {
     id
 }

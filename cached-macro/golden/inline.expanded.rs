@@ -1,0 +1,77 @@
+fn item(id: u64, db: &mut Db) -> Item {
+    let step = ::cached_runtime::__rt::begin(
+        item::__function(),
+        ::cached_runtime::__rt::value(
+            ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
+        ),
+        ::core::marker::PhantomData::<()>,
+        (::cached_runtime::__rt::key(::cached_runtime::__rt::Val::new(&id).__view()),),
+    );
+    match step {
+        ::cached_runtime::__rt::Step::Return(value) => value,
+        ::cached_runtime::__rt::Step::Run(call) => {
+            call.run(move || -> Item { db.load(id) })
+        }
+    }
+}
+///Controls what [`item()`](item()) has cached.
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
+struct item {}
+#[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
+impl item {
+    fn __function() -> &'static ::cached_runtime::__rt::Function {
+        static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
+            ::core::concat!(::core::module_path!(), "::item"),
+            ::cached_runtime::__rt::Policy::new()
+                .timeout(::core::time::Duration::new(60u64, 0u32))
+                .stale_while_revalidate(::core::time::Duration::new(60u64, 0u32)),
+        );
+        &__FUNCTION
+    }
+    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Item>>(
+        id: u64,
+        ask: __Ask,
+    ) -> __Ask::Answer {
+        Self::__function()
+            .entry(
+                ::cached_runtime::__rt::value(
+                    ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
+                ),
+                ::core::marker::PhantomData::<()>,
+                (
+                    ::cached_runtime::__rt::key(
+                        ::cached_runtime::__rt::Val::new(&id).__view(),
+                    ),
+                ),
+            )
+            .ask(ask)
+    }
+    /// Forgets one key; returns whether a fresh value was there.
+    fn invalidate(id: u64) -> bool {
+        Self::__entry(id, ::cached_runtime::__rt::Invalidate)
+    }
+    /// What is cached and fresh, without computing, counting or refreshing.
+    fn peek(id: u64) -> ::core::option::Option<Item> {
+        Self::__entry(id, ::cached_runtime::__rt::Peek)
+    }
+    /// Stores a value as if the body had returned it.
+    fn put(id: u64, value: Item) {
+        Self::__entry(id, ::cached_runtime::__rt::Put(value))
+    }
+    /// Computes and stores anew.
+    fn refresh(id: u64, db: &mut Db) -> Item {
+        Self::__function().refresh(move || item(id, db))
+    }
+    /// Just the body.
+    fn uncached(id: u64, db: &mut Db) -> Item {
+        Self::__function().uncached(move || item(id, db))
+    }
+    /// Forgets all keys.
+    fn clear() {
+        Self::__function().clear()
+    }
+    /// What happened so far.
+    fn stats() -> ::cached_runtime::Stats {
+        Self::__function().stats()
+    }
+}

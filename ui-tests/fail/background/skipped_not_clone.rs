@@ -1,0 +1,12 @@
+use cached_runtime::cached;
+
+struct Db(u64);
+
+#[cached(timeout = 60, stale_while_revalidate = 60, skip(db))]
+fn f(id: u64, db: &Db) -> u64 {
+    id + db.0
+}
+
+fn main() {
+    f(1, &Db(1));
+}

@@ -1,0 +1,9 @@
+use cached_runtime::cached;
+#[cached(timeout = 60, stale_if_error = 60, error_backoff = std::time::Duration::from_secs(id))]
+fn f(id: u64) -> u64 {
+    id
+}
+
+fn main() {
+    f(1);
+}

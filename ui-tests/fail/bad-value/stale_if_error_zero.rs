@@ -1,0 +1,10 @@
+use cached_runtime::cached;
+
+#[cached(timeout = 60, stale_if_error = 0)]
+fn f(id: u64) -> u64 {
+    id
+}
+
+fn main() {
+    f(1);
+}
