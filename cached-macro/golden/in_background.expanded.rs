@@ -35,7 +35,8 @@ pub fn item(id: u64, lang: &str, db: Option<&Db>) -> Result<Item, Error> {
 pub struct item {}
 #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl item {
-    fn __function() -> &'static ::cached_runtime::__rt::Function {
+    #[doc(hidden)]
+    pub fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
             ::core::concat!(::core::module_path!(), "::item"),
             ::cached_runtime::__rt::Policy::new()
@@ -51,11 +52,14 @@ impl item {
     fn __recompute(id: u64, lang: &str, db: Option<&Db>) -> Result<Item, Error> {
         item(id, lang, db)
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Result<Item, Error>>>(
+    #[doc(hidden)]
+    pub fn __entry(
         id: u64,
         lang: &str,
-        ask: __Ask,
-    ) -> __Ask::Answer {
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::EntryOf<fn() -> Result<Item, Error>> + use<>,
+        (),
+    > {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -72,19 +76,19 @@ impl item {
                     ),
                 ),
             )
-            .ask(ask)
+            .handle(())
     }
     /// Forgets one key; returns whether a fresh value was there.
     pub fn invalidate(id: u64, lang: &str) -> bool {
-        Self::__entry(id, lang, ::cached_runtime::__rt::Invalidate)
+        Self::__entry(id, lang).__ask(::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     pub fn peek(id: u64, lang: &str) -> ::core::option::Option<Result<Item, Error>> {
-        Self::__entry(id, lang, ::cached_runtime::__rt::Peek)
+        Self::__entry(id, lang).__ask(::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     pub fn put(id: u64, lang: &str, value: Result<Item, Error>) {
-        Self::__entry(id, lang, ::cached_runtime::__rt::Put(value))
+        Self::__entry(id, lang).__ask(::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     pub fn refresh(id: u64, lang: &str, db: Option<&Db>) -> Result<Item, Error> {

@@ -19,6 +19,7 @@ fn item(id: u64, db: &mut Db) -> Item {
 struct item {}
 #[allow(warnings, nonstandard_style, clippy::all, clippy::pedantic, clippy::nursery)]
 impl item {
+    #[doc(hidden)]
     fn __function() -> &'static ::cached_runtime::__rt::Function {
         static __FUNCTION: ::cached_runtime::__rt::Function = ::cached_runtime::__rt::Function::new(
             ::core::concat!(::core::module_path!(), "::item"),
@@ -28,10 +29,13 @@ impl item {
         );
         &__FUNCTION
     }
-    fn __entry<__Ask: ::cached_runtime::__rt::Ask<fn() -> Item>>(
+    #[doc(hidden)]
+    fn __entry(
         id: u64,
-        ask: __Ask,
-    ) -> __Ask::Answer {
+    ) -> ::cached_runtime::Handle<
+        impl ::cached_runtime::__rt::EntryOf<fn() -> Item> + use<>,
+        (),
+    > {
         Self::__function()
             .entry(
                 ::cached_runtime::__rt::value(
@@ -44,19 +48,19 @@ impl item {
                     ),
                 ),
             )
-            .ask(ask)
+            .handle(())
     }
     /// Forgets one key; returns whether a fresh value was there.
     fn invalidate(id: u64) -> bool {
-        Self::__entry(id, ::cached_runtime::__rt::Invalidate)
+        Self::__entry(id).__ask(::cached_runtime::__rt::Invalidate)
     }
     /// What is cached and fresh, without computing, counting or refreshing.
     fn peek(id: u64) -> ::core::option::Option<Item> {
-        Self::__entry(id, ::cached_runtime::__rt::Peek)
+        Self::__entry(id).__ask(::cached_runtime::__rt::Peek)
     }
     /// Stores a value as if the body had returned it.
     fn put(id: u64, value: Item) {
-        Self::__entry(id, ::cached_runtime::__rt::Put(value))
+        Self::__entry(id).__ask(::cached_runtime::__rt::Put(value))
     }
     /// Computes and stores anew.
     fn refresh(id: u64, db: &mut Db) -> Item {
