@@ -114,7 +114,6 @@ const AVAILABLE: [&str; 29] = [
     "crate",
 ];
 
-
 impl Options {
     /// Reads the attribute's arguments; what cannot be read is noted and passed over.
     pub(crate) fn parse(arguments: TokenStream, errors: &mut Errors) -> Self {
