@@ -219,22 +219,27 @@ pub(crate) struct Target<O: Outcome, K: Owned> {
     pub(crate) table: &'static TableOf<O, K>,
     pub(crate) hash: u64,
     /// Until the call computes.
-    pub(crate) key: Option<K>,
+    key: Option<K>,
 }
 
 impl<O: Outcome, K: Owned> Target<O, K> {
-    pub(crate) fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
+    fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
         |owned| self.key.as_ref().is_some_and(|key| self.table.same(owned, key))
     }
 
     /// The same of one that can be the answer.
-    fn is_live_key(&self) -> impl Fn(&K) -> bool + Copy {
+    pub(crate) fn is_live_key(&self) -> impl Fn(&K) -> bool + Copy {
         let is_key = self.is_key();
         move |owned| is_key(owned) && self.table.is_live(owned)
     }
-}
 
-impl<O: Outcome, K: Owned> Target<O, K> {
+    /// The key, for a computation that begins now.
+    pub(crate) fn take_key(&mut self) -> Option<K> {
+        let mut key = self.key.take()?;
+        self.table.renew(&mut key);
+        Some(key)
+    }
+
     /// What a call does about what it has found.
     pub(crate) fn service(&self, freshness: Freshness, writer: &mut WriterOf<O, K>, now: Moment) -> Service {
         let is_running = writer.flights.is_running(self.hash, self.is_live_key());
@@ -471,10 +476,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             }
             let overtaken =
                 table.serves_ahead().then(|| locked.writer.flights.overtake(hash, target.is_key()));
-            let Some(mut key) = target.key.take() else { unreachable!("a call computes once") };
-            table.renew(&mut key);
+            let Some(key) = target.take_key() else { unreachable!("a call computes once") };
             let number = cells.number_computation();
-
             locked.writer.flights.begin(hash, key, number, !self.alone);
             let begun = Self::leave(locked, hash, number, old, needs_flight);
             drop(guard);

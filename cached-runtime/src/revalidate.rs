@@ -192,7 +192,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let guard = Guard::new();
         let mut locked = table.lock(hash, &guard);
         let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, table.cost(), value);
-        let found = table.servable(hash, target.is_key(), ahead, now, &guard);
+        let found = table.servable(hash, target.is_live_key(), ahead, now, &guard);
         let max_wait = self.state.policy().max_wait();
         let is_for_here = |freshness: Freshness| {
             freshness.is_served_meanwhile() || freshness.is_stale() && max_wait.is_some()
@@ -203,7 +203,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         };
         let claim = match target.service(freshness, &mut locked.writer, now) {
             Service::Serve | Service::Wait => None,
-            Service::Compute => target.key.take().map(|key| {
+            Service::Compute => target.take_key().map(|key| {
                 let number = cells.number_computation();
                 locked.writer.flights.enqueue(hash, key, number);
                 Claim { function: self.function, table, hash, number }
@@ -213,7 +213,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             let flights = &mut locked.writer.flights;
             let (flight, number) = match &claim {
                 Some(claim) => flights.join_number(hash, claim.number),
-                None => flights.join_for_now(hash, target.is_key()),
+                None => flights.join_for_now(hash, target.is_live_key()),
             }?;
             Some((flight, number, most))
         });

@@ -364,3 +364,33 @@ fn futures_of_functions_with_tags_can_be_sent() {
     store().invalidate_tag("1");
     assert!(smol::block_on(later::peek("a")).is_none());
 }
+
+#[test]
+fn what_a_tag_has_invalidated_is_not_served_while_it_would_be_computed_anew() {
+    const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+    static AHEAD: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 60, refresh_ahead = 0.5, tags("stale"))]
+    fn in_background() -> u32 {
+        AHEAD.add()
+    }
+    static INLINE: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 60, revalidate = "inline", tags("stale"))]
+    fn inline() -> u32 {
+        INLINE.add()
+    }
+    static WAITING: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 60, max_wait = "1h", tags("stale"))]
+    fn waiting() -> u32 {
+        WAITING.add()
+    }
+    // Early, and stale.
+    for age in [40, 90] {
+        let own = testing::isolated();
+        let old = [in_background(), inline(), waiting()];
+        own.advance(age * SECOND);
+        store().invalidate_tag("stale");
+        let new = [in_background(), inline(), waiting()];
+        assert!(new.iter().zip(&old).all(|(new, old)| new > old), "{new:?} after {old:?} at {age} s");
+        assert_eq!([in_background(), inline(), waiting()], new, "and what was computed is found");
+    }
+}
