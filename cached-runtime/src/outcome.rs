@@ -79,6 +79,7 @@ where
     found.__outcome()
 }
 
+/// Types that hold nothing, whatever their parameters are.
 macro_rules! zero_sized {
     ($($(#[$doc:meta])* $name:ident<$($param:ident),*>;)*) => {$(
         $(#[$doc])*
@@ -91,6 +92,8 @@ macro_rules! zero_sized {
         impl<$($param),*> Copy for $name<$($param),*> {}
     )*};
 }
+
+pub(crate) use zero_sized;
 
 zero_sized! {
     /// `Result<T, E>` whose errors can be cloned for those who wait.

@@ -9,7 +9,7 @@ use std::ops::Deref;
 
 use crate::call::Entry;
 use crate::handle::{AsyncHandle, Handle};
-use crate::outcome::Cloneable;
+use crate::outcome::{Cloneable, zero_sized};
 
 /// Runs a body, which may return early.
 #[inline]
@@ -59,19 +59,7 @@ pub trait Kind: Copy {
     fn join(self, success: Self::Success) -> Self::Returned;
 }
 
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident<$($param:ident),*>;)*) => {$(
-        $(#[$doc])*
-        pub struct $name<$($param),*>(PhantomData<fn() -> ($($param,)*)>);
-        impl<$($param),*> Clone for $name<$($param),*> {
-            fn clone(&self) -> Self {
-                *self
-            }
-        }
-        impl<$($param),*> Copy for $name<$($param),*> {}
-    )*};
-}
-kinds! {
+zero_sized! {
     OfResult<T, E>;
     OfOption<T>;
     /// Anything else, which is a success.

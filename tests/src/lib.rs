@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
@@ -36,6 +37,47 @@ impl Runs {
     #[must_use]
     pub fn get(&self) -> u32 {
         self.0.load(SeqCst)
+    }
+}
+
+/// Where bodies wait until they are let through, one by one.
+#[derive(Debug)]
+pub struct Gate(LazyLock<Ends>);
+
+type Ends = (Mutex<Sender<()>>, Mutex<Receiver<()>>);
+
+impl Gate {
+    /// Closed.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(LazyLock::new(|| {
+            let (sender, receiver) = channel();
+            (Mutex::new(sender), Mutex::new(receiver))
+        }))
+    }
+
+    /// Waits to be let through.
+    ///
+    /// # Panics
+    ///
+    /// If nobody does so.
+    pub fn pass(&self) {
+        self.0.1.lock().expect("nobody panics").recv_timeout(PATIENCE).expect("the gate opens");
+    }
+
+    /// Lets one through.
+    ///
+    /// # Panics
+    ///
+    /// If one has panicked.
+    pub fn open(&self) {
+        self.0.0.lock().expect("nobody panics").send(()).expect("it waits");
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,5 +1,13 @@
 //! Functions with a backend. Several processes are several stores here, over one driver.
 
+/// A backend of one test, and its driver.
+macro_rules! backend {
+    ($backend:ident, $driver:ident, $new:expr) => {
+        static $driver: LazyLock<Arc<Faulty>> = LazyLock::new(|| $new);
+        static $backend: Backend = Backend::driver(concat!(module_path!(), line!()), || $driver.clone());
+    };
+}
+
 mod events;
 mod failures;
 mod leases;
@@ -11,8 +19,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cached_runtime::backend::memory::{Config, Memory};
+use cached_runtime::testing::Isolated;
 use cached_runtime::{Backend, cached, testing};
 use cached_tests::Runs;
+
+/// Another process.
+fn process() -> Isolated {
+    testing::isolated().store()
+}
+
+fn within<R>(process: &Isolated, work: impl FnOnce() -> R) -> R {
+    let _entered = process.enter();
+    work()
+}
 
 #[test]
 fn the_second_call_is_answered_from_the_backend() {

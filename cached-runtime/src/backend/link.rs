@@ -201,6 +201,10 @@ impl Link {
         Ok(found)
     }
 
+    pub(crate) async fn get_one(&self, by: By, key: &str) -> Result<Option<Found>, Trouble> {
+        Ok(self.get(by, &[key]).await?.pop().flatten())
+    }
+
     pub(crate) async fn set(
         &self,
         by: By,

@@ -309,7 +309,7 @@ impl Remote {
         let knowledge = self.knowledge(by).await?;
         let look = match knowledge {
             Knowledge::Known(generation) | Knowledge::Owed(generation) => {
-                let found = self.link.get(by, &[&key.name]).await?.pop().flatten();
+                let found = self.link.get_one(by, &key.name).await?;
                 let written_under = found.as_ref().and_then(|found| Record::generation_in(&found.value));
                 // What is of another generation may be of a newer one.
                 let is_old = matches!(knowledge, Knowledge::Known(_))

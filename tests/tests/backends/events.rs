@@ -8,14 +8,6 @@ use cached_tests::Runs;
 use cached_tests::driver::{Fault, Faulty};
 use cached_tests::events::{heard, listen, react};
 
-/// A backend of one test, and its driver.
-macro_rules! backend {
-    ($backend:ident, $driver:ident, $new:expr) => {
-        static $driver: LazyLock<Arc<Faulty>> = LazyLock::new(|| $new);
-        static $backend: Backend = Backend::driver(concat!(module_path!(), line!()), || $driver.clone());
-    };
-}
-
 fn failed(backend: &Backend) -> Event {
     let message = "the engine cannot be reached: connection refused".to_owned();
     Event::Failed { backend: backend.to_string(), message }

@@ -8,14 +8,6 @@ use cached_runtime::{Backend, BackendInfo, BackendState, backends, cached, testi
 use cached_tests::driver::{Fault, Faulty};
 use cached_tests::{PATIENCE, Runs};
 
-/// A backend of one test, and its driver.
-macro_rules! backend {
-    ($backend:ident, $driver:ident, $new:expr) => {
-        static $driver: LazyLock<Arc<Faulty>> = LazyLock::new(|| $new);
-        static $backend: Backend = Backend::driver(concat!(module_path!(), line!()), || $driver.clone());
-    };
-}
-
 fn info(backend: &Backend) -> BackendInfo {
     let name = backend.to_string();
     backends().into_iter().find(|it| it.name == name).expect("it was used")

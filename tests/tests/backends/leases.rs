@@ -1,32 +1,14 @@
 //! The same deduplication between processes.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Barrier, LazyLock, Mutex};
+use std::sync::{Arc, Barrier, LazyLock};
 use std::thread;
 
 use cached_runtime::testing::Isolated;
 use cached_runtime::{Backend, backends, cached, testing};
 use cached_tests::driver::{Fault, Faulty};
-use cached_tests::{PATIENCE, Runs};
+use cached_tests::{Gate, Runs};
 
-/// What a body waits for, and what lets it go on.
-type Gate = (Mutex<Receiver<()>>, Mutex<Sender<()>>);
-
-macro_rules! backend {
-    ($backend:ident, $driver:ident, $new:expr) => {
-        static $driver: LazyLock<Arc<Faulty>> = LazyLock::new(|| $new);
-        static $backend: Backend = Backend::driver(concat!(module_path!(), line!()), || $driver.clone());
-    };
-}
-
-fn process() -> Isolated {
-    testing::isolated().store()
-}
-
-fn within<R>(process: &Isolated, work: impl FnOnce() -> R) -> R {
-    let _entered = process.enter();
-    work()
-}
+use super::{process, within};
 
 /// Calls a function in eight processes, by eight threads of each, at the same time.
 fn everywhere(call: impl Fn() + Sync) {
@@ -90,14 +72,11 @@ fn an_engine_that_stores_nothing_has_no_leases() {
 fn a_holder_that_hangs_delays_others_by_no_more_than_the_lease_and_is_fenced() {
     backend!(OWN, DRIVER, Faulty::new());
     static RUNS: Runs = Runs::new();
-    static GATE: LazyLock<Gate> = LazyLock::new(|| {
-        let (sender, receiver) = channel();
-        (receiver.into(), sender.into())
-    });
+    static GATE: Gate = Gate::new();
     #[cached(timeout = "1h", lease = "50ms", backend = OWN)]
     fn f(n: u32) -> u32 {
         if RUNS.add() == 1 {
-            GATE.0.lock().expect("nobody panics").recv_timeout(PATIENCE).expect("the gate opens");
+            GATE.pass();
             return n + 1000;
         }
         n
@@ -110,7 +89,7 @@ fn a_holder_that_hangs_delays_others_by_no_more_than_the_lease_and_is_fenced() {
     }
     // Its claim ends while it is computing.
     assert_eq!(within(&b, || f(1)), 1);
-    GATE.1.lock().expect("nobody panics").send(()).expect("it waits");
+    GATE.open();
     assert_eq!(holding.join().expect("it is done"), 1001);
     assert_eq!((within(&a, || f::peek(1)), within(&b, || f::peek(1))), (Some(1), Some(1)));
     assert_eq!(within(&a, || f::stats().backend_overtaken), 1);
@@ -200,14 +179,11 @@ async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
 fn who_waits_for_another_process_goes_on_waiting_through_a_hiccup_of_the_engine() {
     backend!(OWN, DRIVER, Faulty::new());
     static RUNS: Runs = Runs::new();
-    static GATE: LazyLock<Gate> = LazyLock::new(|| {
-        let (sender, receiver) = channel();
-        (receiver.into(), sender.into())
-    });
+    static GATE: Gate = Gate::new();
     #[cached(timeout = "1h", lease = "1h", backend = OWN)]
     fn f(n: u32) -> u32 {
         RUNS.add();
-        GATE.0.lock().expect("nobody panics").recv_timeout(PATIENCE).expect("the gate opens");
+        GATE.pass();
         n
     }
     thread::scope(|scope| {
@@ -227,7 +203,7 @@ fn who_waits_for_another_process_goes_on_waiting_through_a_hiccup_of_the_engine(
         wait_for_operations(1);
         DRIVER.set_fault(Fault::None);
         wait_for_operations(1);
-        GATE.1.lock().expect("nobody panics").send(()).expect("it waits");
+        GATE.open();
         assert_eq!((computes.join().ok(), waits.join().ok()), (Some(1), Some(1)));
     });
     assert_eq!(RUNS.get(), 1);

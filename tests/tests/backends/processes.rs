@@ -1,6 +1,5 @@
 //! What several processes rely on, which are several stores here.
 
-use std::sync::mpsc::channel;
 use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
@@ -8,24 +7,9 @@ use std::time::Duration;
 use cached_runtime::testing::Isolated;
 use cached_runtime::{Backend, cached, testing};
 use cached_tests::driver::Faulty;
-use cached_tests::{PATIENCE, Runs};
+use cached_tests::{Gate, Runs};
 
-macro_rules! backend {
-    ($backend:ident, $driver:ident, $new:expr) => {
-        static $driver: LazyLock<Arc<Faulty>> = LazyLock::new(|| $new);
-        static $backend: Backend = Backend::driver(concat!(module_path!(), line!()), || $driver.clone());
-    };
-}
-
-/// Another process.
-fn process() -> Isolated {
-    testing::isolated().store()
-}
-
-fn within<R>(process: &Isolated, work: impl FnOnce() -> R) -> R {
-    let _entered = process.enter();
-    work()
-}
+use super::{process, within};
 
 #[test]
 fn one_computes_and_the_other_hits() {
@@ -47,18 +31,12 @@ fn one_computes_and_the_other_hits() {
 macro_rules! meanwhile {
     ($driver:expr, $meanwhile:expr) => {{
         backend!(OWN, DRIVER, $driver);
-        static GATE: LazyLock<(
-            std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
-            std::sync::Mutex<std::sync::mpsc::Sender<()>>,
-        )> = LazyLock::new(|| {
-            let (sender, receiver) = channel();
-            (receiver.into(), sender.into())
-        });
+        static GATE: Gate = Gate::new();
         static BEGAN: Runs = Runs::new();
         #[cached(timeout = 300, backend = OWN)]
         fn f(n: u32) -> u32 {
             if BEGAN.add() == 1 {
-                GATE.0.lock().expect("nobody panics").recv_timeout(PATIENCE).expect("the gate opens");
+                GATE.pass();
                 return n + 1000;
             }
             n
@@ -74,7 +52,7 @@ macro_rules! meanwhile {
             f::invalidate(n);
         };
         act(&a, &b, f, [invalidate, |_| f::clear()]);
-        GATE.1.lock().expect("nobody panics").send(()).expect("it waits");
+        GATE.open();
         assert_eq!(computing.join().expect("it is done"), 1001, "its own caller gets the value");
         (within(&b, || f::peek(1)), within(&a, || f::peek(1)))
     }};

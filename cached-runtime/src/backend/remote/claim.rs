@@ -64,8 +64,8 @@ impl Remote {
             return Ok(None);
         }
         // Which version it is, the engine tells only who reads it.
-        let mut found = self.link.get(by, &[&key.name]).await?;
-        let Some(Found { value, version: Some(version) }) = found.pop().flatten() else { return Ok(None) };
+        let found = self.link.get_one(by, &key.name).await?;
+        let Some(Found { value, version: Some(version) }) = found else { return Ok(None) };
         let is_own = Record::decode(&value).is_some_and(|record| {
             record.kind == Kind::Claim && verdict::number(record.payload) == Some(number)
         });

@@ -13,18 +13,14 @@ use crate::backend::verdict::Verdict;
 
 /// After so long it is tried first to make up for what failed; each time that fails, after twice as long, up to
 /// the last.
-const FIRST_TRY: Duration = Duration::from_millis(250);
+pub(super) const FIRST_TRY: Duration = Duration::from_millis(250);
 const LAST_TRY: Duration = Duration::from_secs(10);
 
 impl Remote {
     /// What was there before must not remain.
     pub(super) async fn too_large(&'static self, way: Way, key: &RemoteKey) -> Written {
         self.is_too_large();
-        let by = self.by(way);
-        let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
-        if deleted.is_err() {
-            self.owe(key);
-        }
+        self.remove(way, key).await;
         Written::NotStored
     }
 
@@ -76,11 +72,16 @@ impl Remote {
     /// Removes what was stored after all where the engine could not prevent it.
     pub(crate) async fn undo(&'static self, way: Way, key: &RemoteKey) {
         if self.link.conditions() == Some(false) {
-            let by = self.by(way);
-            let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
-            if deleted.is_err() {
-                self.owe(key);
-            }
+            self.remove(way, key).await;
+        }
+    }
+
+    /// Removes what is there, whatever it is, now or when that is possible again.
+    async fn remove(&'static self, way: Way, key: &RemoteKey) {
+        let by = self.by(way);
+        let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
+        if deleted.is_err() {
+            self.owe(key);
         }
     }
 
@@ -88,7 +89,7 @@ impl Remote {
         if self.owed.add(&key.name, &key.encoded) {
             self.generations.renew();
         }
-        self.make_up_later();
+        self.make_up_after(FIRST_TRY);
     }
 
     /// Makes up for invalidations that failed, until one fails again.
@@ -103,20 +104,17 @@ impl Remote {
     }
 
     /// Makes up for what failed also where the function is not called any more.
-    pub(super) fn make_up_later(&'static self) {
-        if !self.is_made_up_later.swap(true, AcqRel) {
-            self.try_later(FIRST_TRY);
+    pub(super) fn make_up_after(&'static self, wait: Duration) {
+        if self.is_made_up_later.swap(true, AcqRel) {
+            return;
         }
-    }
-
-    fn try_later(&'static self, wait: Duration) {
         let trying = Trying(self);
         let job = move || {
             let remote = trying.0;
             remote.try_now();
             drop(trying);
-            if remote.owes() && !remote.is_made_up_later.swap(true, AcqRel) {
-                remote.try_later((wait * 2).min(LAST_TRY));
+            if remote.owes() {
+                remote.make_up_after((wait * 2).min(LAST_TRY));
             }
         };
         offload::submit_at(Instant::now() + wait, Box::new(job));

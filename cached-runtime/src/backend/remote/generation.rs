@@ -1,6 +1,7 @@
 //! The generation of the function, between this process and the backend.
 
 use super::Remote;
+use super::forget::FIRST_TRY;
 use crate::backend::driver::{Expected, Found};
 use crate::backend::envelope::{Kind, Record};
 use crate::backend::generation::{Knowledge, random};
@@ -54,9 +55,9 @@ impl Remote {
             }
             Err(trouble) => return Err(trouble),
         }
-        let mut found = self.link.get(by, &[&self.generation_key]).await?;
+        let found = self.link.get_one(by, &self.generation_key).await?;
         // An engine that stores nothing has no generations either, and needs none.
-        Ok(learn(verdict::generation(found.pop().flatten().as_ref(), key).unwrap_or(new)))
+        Ok(learn(verdict::generation(found.as_ref(), key).unwrap_or(new)))
     }
 
     /// The generation, asked for anew whatever is believed.
@@ -65,8 +66,8 @@ impl Remote {
             return Ok(generation);
         }
         let asked = self.generations.ask();
-        let mut found = self.link.get(by, &[&self.generation_key]).await?;
-        self.settle(by, asked, found.pop().flatten()).await
+        let found = self.link.get_one(by, &self.generation_key).await?;
+        self.settle(by, asked, found).await
     }
 
     /// Forgets all keys: here at once, in other processes within a second.
@@ -75,7 +76,7 @@ impl Remote {
         self.owed.clear();
         if let Err(trouble) = self.tell(self.by(way), generation).await {
             self.count(trouble);
-            self.make_up_later();
+            self.make_up_after(FIRST_TRY);
         }
     }
 }
