@@ -133,9 +133,6 @@ fn staleness(options: &Options, errors: &mut Errors) {
             let what = if Some(option) == ahead { "is before the end of" } else { "is past" };
             errors.at(option, format!("`{option}` is about what {what} its `timeout`: it needs one"));
         }
-        if options.backend.is_some() {
-            errors.at(option, format!("`{option}` is not available yet together with `backend`"));
-        }
         let lets_one = Some(option) != if_error || options.max_wait.is_some();
         if options.single_flight.as_ref().is_some_and(|it| !it.value) && lets_one {
             errors.at(
@@ -207,7 +204,7 @@ fn with_backend(options: &Options, errors: &mut Errors) {
             for option in names([
                 options.capacity.as_ref().map(|it| &it.name),
                 options.weigh.as_ref().map(|it| &it.name),
-                options.idle_timeout.as_ref().map(|it| &it.name),
+                None,
                 None,
             ]) {
                 errors.at(

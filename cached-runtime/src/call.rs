@@ -16,6 +16,8 @@ use sdd::Guard;
 use crate::backend::remote::Wanted;
 use crate::circle::{self, Course, Entered, Waiting};
 use crate::clock::Moment;
+#[cfg(feature = "backend")]
+use crate::clock::nanoseconds;
 use crate::computation::{Computation, Delivery, Old, Rules, Timeout, admit, after_store, ahead};
 use crate::epoch::{self, with_guard};
 use crate::flight::{Ending, Finished, Flight};
@@ -42,6 +44,10 @@ pub(crate) enum Mode {
     /// Just compute.
     Bypass,
 }
+
+/// For so long a process does not ask whether it is to compute anew what another one does.
+#[cfg(feature = "backend")]
+const STOOD_BACK: Duration = Duration::from_secs(1);
 
 /// The conditions of one call: `bypass_if`, `refresh_if`.
 #[derive(Clone, Copy)]
@@ -248,7 +254,7 @@ impl<O: Outcome, K: Owned> Target<O, K> {
 }
 
 /// What a body has come to; its panic where that is wanted.
-fn caught_if<R>(wanted: bool, body: &mut (impl FnMut() -> R + ?Sized)) -> thread::Result<R> {
+pub(crate) fn caught_if<R>(wanted: bool, body: &mut (impl FnMut() -> R + ?Sized)) -> thread::Result<R> {
     if wanted { catch_unwind(AssertUnwindSafe(body)) } else { Ok(body()) }
 }
 
@@ -532,6 +538,15 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
 #[cfg(feature = "backend")]
 impl<O: Outcome, K: Owned> Call<O, K> {
+    /// Another process computes the key anew, or its body has failed there: it is left alone for a while.
+    pub(crate) fn stand_back(&self) {
+        if let Some(Target { table, hash, .. }) = &self.target {
+            let now = table.now();
+            let until = now.saturating_add(nanoseconds(STOOD_BACK));
+            with_guard(|guard| table.lock(*hash, guard).writer.retries.note(*hash, now, until));
+        }
+    }
+
     /// What it wants of a backend.
     pub(crate) fn wanted(&self) -> Wanted {
         match (self.refresh, self.alone) {

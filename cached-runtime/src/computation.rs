@@ -9,6 +9,8 @@ use std::time::Duration;
 use once_cell::sync::OnceCell;
 use sdd::Guard;
 
+#[cfg(feature = "backend")]
+use crate::backend::remote::Wanted;
 use crate::call::{Call, FlightOf, Owned, Target, WriterOf, after_drop};
 use crate::circle::{self, Course};
 use crate::clock::{self, Moment, nanoseconds};
@@ -16,6 +18,8 @@ use crate::epoch::with_guard;
 use crate::flight::{Ending, Finished, Flight};
 use crate::function::State;
 use crate::outcome::Outcome;
+#[cfg(feature = "backend")]
+use crate::policy::{Freshness, Service, service};
 use crate::store::janitor;
 use crate::store::table::NewValue;
 
@@ -67,6 +71,9 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     call: &'a Call<O, K>,
     number: u64,
     old: Old,
+    /// Whether nobody waits for it but who has an old value.
+    #[cfg(feature = "backend")]
+    aside: bool,
     /// Where the thread that runs it does not stay in it.
     course: Option<Course>,
     started: Moment,
@@ -85,6 +92,8 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             call,
             number,
             old,
+            #[cfg(feature = "backend")]
+            aside: old == Old::Answered,
             course,
             started: clock::now(),
             began: call.state.store.clock.now(),
@@ -114,20 +123,15 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         if failed.is_ok() {
             self.stop();
         }
-        match (self.fall_back(), failed) {
-            (Some(value), failed) => {
-                if failed.is_err() {
-                    self.call.state.rare.abandoned.add(1);
-                }
-                after_drop((self, failed), value)
-            }
+        match (self.fallback(), failed) {
+            (Some(value), failed) => self.fall_back_to(value, failed),
             (None, Ok(returned)) => self.land(returned),
             (None, Err(panic)) => resume_unwind(panic),
         }
     }
 
-    /// Ends the computation without a value of its own, if there is one of another that may be served.
-    fn fall_back(&mut self) -> Option<O::Returned> {
+    /// What may be served in place of what has failed.
+    fn fallback(&self) -> Option<O::Stored> {
         let Target { table, hash, .. } = self.call.target.as_ref()?;
         let guard = Guard::new();
         let mut locked = table.lock(*hash, &guard);
@@ -136,16 +140,30 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         // What was invalidated meanwhile is not there, and what was put is newer.
         let found = table.servable(*hash, |it| table.same(it, key), |_| 0, now, &guard);
         let (value, _) = found.filter(|(_, freshness)| freshness.hides_errors())?;
-        let finished = self.finish(*hash, &mut locked.writer, true);
         drop(locked);
-        drop(finished);
-        let value = value.clone();
+        Some(value.clone())
+    }
+
+    /// Ends the computation, which has failed, with a value of another one.
+    pub(crate) fn fall_back_to(
+        mut self,
+        value: O::Stored,
+        failed: thread::Result<O::Returned>,
+    ) -> O::Returned {
+        let Call { state, outcome, .. } = self.call;
+        if let Some(Target { table, hash, .. }) = &self.call.target {
+            let finished = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer, true));
+            drop(finished);
+        }
         if let Some(flight) = self.flight.get().filter(|it| it.is_awaited()) {
             flight.end(Ending::Landed(Some(Delivery::Stored(value.clone()))));
         }
         self.landed = true;
-        self.call.state.rare.errors_hidden.add(1);
-        Some(self.call.outcome.returned(value))
+        if failed.is_err() {
+            state.rare.abandoned.add(1);
+        }
+        state.rare.errors_hidden.add(1);
+        after_drop((self, failed), outcome.returned(value))
     }
 
     /// The body has returned.
@@ -241,6 +259,63 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     pub(crate) fn call(&self) -> &'a Call<O, K> {
         self.call
+    }
+
+    /// What it wants of its backend. Who computes anew what is served meanwhile waits for nobody.
+    pub(crate) fn wanted(&self) -> Wanted {
+        if self.aside { Wanted::ValueNow } else { self.call.wanted() }
+    }
+
+    /// What is to be done about what the backend has.
+    pub(crate) fn service(&self, freshness: Freshness) -> Service {
+        let Some(Target { table, hash, .. }) = &self.call.target else { return Service::Compute };
+        if freshness == Freshness::Fresh {
+            return Service::Serve;
+        }
+        with_guard(|guard| {
+            let writer = &table.lock(*hash, guard).writer;
+            let is_running =
+                writer.flights.is_renewed(*hash, self.number, |one, other| table.same(one, other));
+            service(freshness, is_running, writer.retries.backs_off(*hash, table.now()))
+        })
+    }
+
+    /// Whether those who wait need not, once a value of this freshness was found. Without a renewer the call itself
+    /// computes.
+    pub(crate) fn can_be_set_aside(&self, freshness: Freshness, has_renewer: bool) -> bool {
+        let is_awaited_for_a_while = has_renewer && self.call.state.policy().max_wait().is_some();
+        !self.aside && (freshness.is_served_meanwhile() || freshness.is_stale() && is_awaited_for_a_while)
+    }
+
+    /// Goes on aside: those who wait get the value that was found.
+    pub(crate) fn set_aside(&mut self, value: &O::Stored) {
+        if let Some(flight) = self.move_aside(self.number, false).filter(|it| it.is_awaited()) {
+            flight.end_for_others(Ending::Landed(Some(Delivery::Stored(value.clone()))));
+        }
+        self.aside = true;
+    }
+
+    fn move_aside(&self, number: u64, queued: bool) -> Option<Arc<FlightOf<O>>> {
+        let Target { table, hash, .. } = self.call.target.as_ref()?;
+        with_guard(|guard| {
+            table.lock(*hash, guard).writer.flights.set_aside(*hash, self.number, number, queued)
+        })
+    }
+
+    /// Leaves the computation to somebody else, for whom it has this number from now on. What the call returns is
+    /// still its own, and of those who wait for it.
+    pub(crate) fn leave_to(&self, number: u64) {
+        if let Some(flight) = self.move_aside(number, true) {
+            let _ = self.flight.set(flight);
+        }
+    }
+
+    /// There is a value of this freshness in place of which the body's is to be stored.
+    pub(crate) fn replaces(&mut self, freshness: Freshness) {
+        if self.old == Old::Nothing {
+            self.old = if freshness.hides_errors() { Old::Fallback } else { Old::Served };
+            self.call.state.rare.revalidations.add(1);
+        }
     }
 
     /// The body begins only now.

@@ -87,6 +87,16 @@ impl<D> Flight<D> {
         drop(leader);
     }
 
+    /// Ends the flight for those who wait; its leader goes on, and is still woken through it.
+    #[cfg(feature = "backend")]
+    pub(crate) fn end_for_others(&self, ending: Ending<D>) {
+        if self.ending.set(ending).is_ok() {
+            let waiting = std::mem::take(&mut self.tasks.lock().waiting);
+            self.landed.notify_all();
+            waiting.into_values().for_each(Waker::wake);
+        }
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.ending.get().is_some()
     }
@@ -273,6 +283,8 @@ struct Running<K, D> {
     fenced: bool,
     /// Whether it is yet to begin, in the background.
     queued: bool,
+    /// Whether nobody waits for it but who has an old value: it is not known here whether others have one.
+    aside: bool,
 }
 
 impl<K, D> Running<K, D> {
@@ -292,7 +304,7 @@ impl<K, D> Running<K, D> {
     /// Nobody waits for what may never begin: if it did not, for want of threads, all that wait might be those
     /// whose threads it would need.
     fn can_be_joined(&self) -> bool {
-        self.is_shared() && !self.queued
+        self.is_shared() && !self.queued && !self.aside
     }
 }
 
@@ -343,12 +355,30 @@ impl<K, D> Flights<K, D> {
 
     /// Begins the computation of this number.
     pub(crate) fn begin(&mut self, hash: u64, key: K, number: u64, shared: bool) {
-        self.add(Running { hash, key, number, flight: None, shared, fenced: false, queued: false });
+        self.add(Running {
+            hash,
+            key,
+            number,
+            flight: None,
+            shared,
+            fenced: false,
+            queued: false,
+            aside: false,
+        });
     }
 
     /// Registers one that somebody else will begin.
     pub(crate) fn enqueue(&mut self, hash: u64, key: K, number: u64) {
-        self.add(Running { hash, key, number, flight: None, shared: true, fenced: false, queued: true });
+        self.add(Running {
+            hash,
+            key,
+            number,
+            flight: None,
+            shared: true,
+            fenced: false,
+            queued: true,
+            aside: false,
+        });
     }
 
     /// The key of a computation.
@@ -414,6 +444,32 @@ impl<K, D> Flights<K, D> {
     #[cfg(feature = "backend")]
     pub(crate) fn is_fenced(&mut self, hash: u64, number: u64) -> bool {
         self.of_hash(hash).find(|it| it.number == number).is_none_or(|it| it.fenced)
+    }
+
+    /// Lets a computation go on aside, under another number, and where it is `queued` later; returns the flight of
+    /// those who wait for it so far.
+    #[cfg(feature = "backend")]
+    pub(crate) fn set_aside(
+        &mut self,
+        hash: u64,
+        number: u64,
+        renewal: u64,
+        queued: bool,
+    ) -> Option<Arc<Flight<D>>> {
+        let running = self.of_hash(hash).find(|it| it.number == number)?;
+        (running.number, running.queued, running.aside) = (renewal, queued, true);
+        running.flight.take()
+    }
+
+    /// Whether the key of this computation is computed aside, by another one.
+    #[cfg(feature = "backend")]
+    pub(crate) fn is_renewed(&self, hash: u64, number: u64, same: impl Fn(&K, &K) -> bool) -> bool {
+        let of_hash = || {
+            let few = self.few.iter().filter(|it| it.hash == hash);
+            few.chain(self.more.get(&hash).into_iter().flatten())
+        };
+        let Some(own) = of_hash().find(|it| it.number == number) else { return false };
+        of_hash().any(|it| it.aside && it.number != number && it.is_shared() && same(&it.key, &own.key))
     }
 
     /// Fences the computations of one key.

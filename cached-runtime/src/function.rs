@@ -21,7 +21,7 @@ use crate::backend::{
 use crate::call::{self, Call, Lookup};
 use crate::key::Part;
 use crate::outcome::Outcome;
-use crate::policy::{Policy, PolicyBuilder};
+use crate::policy::{Policy, PolicyBuilder, Windows};
 use crate::stats::{Counts, Rare, Stats};
 use crate::store::table::{AnyTable, Keys, Table};
 use crate::store::{Inner, janitor};
@@ -255,6 +255,29 @@ impl Function {
 impl State {
     pub(crate) fn policy(&self) -> &'static Policy {
         &self.function.policy
+    }
+
+    /// Whether its entries are in a backend, and those here are copies.
+    #[cfg(feature = "backend")]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.function.shared.is_some()
+    }
+
+    #[cfg(not(feature = "backend"))]
+    #[expect(clippy::unused_self, reason = "where there are backends, it depends")]
+    pub(crate) fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// For how long past their timeout entries are served that are here: copies not at all, since whether they are
+    /// still what is in the backend is found out there.
+    pub(crate) fn windows(&self) -> Windows {
+        if self.is_shared() { Windows::default() } else { self.policy().windows() }
+    }
+
+    /// Whether entries that are here are served that are not simply fresh.
+    pub(crate) fn serves_ahead(&self) -> bool {
+        !self.is_shared() && self.policy().serves_ahead()
     }
 
     /// The table for these types.

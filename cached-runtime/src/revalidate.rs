@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 
 use sdd::Guard;
 
+#[cfg(feature = "backend")]
+use crate::backend::link::Way;
 use crate::call::{Call, DeliveryOf, FlightOf, Lookup, Mode, Owned, Target, force};
 use crate::circle::Waiting;
+#[cfg(feature = "backend")]
+use crate::computation::Computation;
 use crate::computation::{Delivery, ahead};
 use crate::epoch::with_guard;
 use crate::flight::Ending;
@@ -40,8 +44,10 @@ where
 pub(crate) struct Answer<O: Outcome> {
     value: O::Stored,
     /// The flight that may bring a newer value, and for how long the call waits for it.
-    awaited: Option<(Arc<FlightOf<O>>, Waiting, Duration)>,
+    awaited: Option<Awaited<O>>,
 }
+
+type Awaited<O> = (Arc<FlightOf<O>>, Waiting, Duration);
 
 type ClaimOf<O, K> = Claim<K, <O as Outcome>::Stored, DeliveryOf<O>>;
 
@@ -62,6 +68,20 @@ where
     /// The conditions under which a call takes it over.
     fn lookup(&self) -> Lookup {
         Lookup(Mode::Resume(self.number))
+    }
+
+    /// Calls the function with `call`, on another thread.
+    fn spawn<R>(self, call: impl FnOnce() -> R + Send + 'static) {
+        let surroundings = Surroundings::here();
+        spawn_blocking(move || {
+            let _entered = surroundings.enter();
+            self.run(|| drop(call()));
+        });
+    }
+
+    /// The same for a call that is awaited.
+    fn spawn_async(self, call: impl Future + Send + 'static) {
+        spawn(Box::pin(self.run_async(call)));
     }
 
     /// `call` calls the function.
@@ -119,14 +139,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     where
         J: FnOnce() -> O::Returned + Send + 'static,
     {
-        self.serve(|claim| {
-            let call = job();
-            let surroundings = Surroundings::here();
-            spawn_blocking(move || {
-                let _entered = surroundings.enter();
-                claim.run(|| drop(call()));
-            });
-        })
+        self.serve(|claim| claim.spawn(job()))
     }
 
     /// The same for a call that is awaited.
@@ -135,28 +148,36 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     where
         F: Future<Output = O::Returned> + Send + 'static,
     {
-        self.serve(|claim| spawn(Box::pin(claim.run_async(job()))))
+        self.serve(|claim| claim.spawn_async(job()))
     }
 
     /// What a call returns that was answered.
-    pub(crate) fn given(&mut self, answer: Answer<O>) -> O::Returned {
+    pub(crate) fn given(&self, answer: Answer<O>) -> O::Returned {
         let Answer { value, awaited } = answer;
-        let Some((flight, _waiting, most)) = awaited else { return self.outcome.returned(value) };
-        let new = flight.wait_until(Instant::now() + most).and_then(|ending| self.brought(ending));
-        self.newer(new, value)
+        let Some(awaited) = awaited else { return self.outcome.returned(value) };
+        self.newer(self.brought_soon(awaited), value)
     }
 
     /// The same for one that is awaited.
-    pub(crate) async fn given_async(&mut self, answer: Answer<O>) -> O::Returned {
+    pub(crate) async fn given_async(&self, answer: Answer<O>) -> O::Returned {
         let Answer { value, awaited } = answer;
-        let Some((flight, _waiting, most)) = awaited else { return self.outcome.returned(value) };
+        let Some(awaited) = awaited else { return self.outcome.returned(value) };
+        self.newer(self.brought_soon_async(awaited).await, value)
+    }
+
+    /// What a flight brings in the time that the call waits for it.
+    fn brought_soon(&self, (flight, _waiting, most): Awaited<O>) -> Option<O::Returned> {
+        flight.wait_until(Instant::now() + most).and_then(|ending| self.brought(ending))
+    }
+
+    /// The same for a call that is awaited.
+    async fn brought_soon_async(&self, (flight, _waiting, most): Awaited<O>) -> Option<O::Returned> {
         let (mut ended, mut sleep) = (pin!(flight.ended()), pin!(Sleep::until(Instant::now() + most)));
         let ending = poll_fn(|context| match ended.as_mut().poll(context) {
             Poll::Ready(ending) => Poll::Ready(Some(ending)),
             Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
         });
-        let new = ending.await.and_then(|ending| self.brought(ending));
-        self.newer(new, value)
+        ending.await.and_then(|ending| self.brought(ending))
     }
 
     /// What a flight has brought, unless it is an error.
@@ -230,6 +251,60 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             compute(claim);
         }
         self
+    }
+}
+
+/// Computes anew in the background what a backend has, by a call with copies of the arguments.
+#[cfg(feature = "backend")]
+pub(crate) struct Renewer<O: Outcome, K: Owned>(Box<dyn FnOnce(ClaimOf<O, K>) + Send>);
+
+#[cfg(feature = "backend")]
+impl<O: Outcome, K: Owned> Renewer<O, K> {
+    pub(crate) fn new<R>(call: impl FnOnce() -> R + Send + 'static) -> Self {
+        Self(Box::new(|claim| claim.spawn(call)))
+    }
+
+    pub(crate) fn new_async(call: impl Future + Send + 'static) -> Self {
+        Self(Box::new(|claim| claim.spawn_async(call)))
+    }
+}
+
+#[cfg(feature = "backend")]
+impl<O: Outcome, K: Owned> Computation<'_, O, K> {
+    /// Answers the call with what was found, which is computed anew in the background; for a while it waits for
+    /// that, if it is to.
+    pub(crate) async fn hand_over(
+        self,
+        value: O::Stored,
+        freshness: Freshness,
+        renewer: Renewer<O, K>,
+        way: Way,
+    ) -> O::Returned {
+        let call = self.call();
+        let mut awaited = None;
+        if let Some((Target { table, hash, .. }, cells)) = call.target.as_ref().zip(Cells::of_this_thread()) {
+            let number = cells.number_computation();
+            self.leave_to(number);
+            if let Some(most) = call.state.policy().max_wait().filter(|_| freshness.is_stale()) {
+                let joined =
+                    with_guard(|guard| table.lock(*hash, guard).writer.flights.join_number(*hash, number));
+                awaited = joined.and_then(|(flight, number)| Some((flight, Waiting::begin(number)?, most)));
+            }
+            call.state.rare.revalidations.add(1);
+            renewer.0(Claim { function: call.function, table, hash: *hash, number });
+        }
+        let new = match (awaited, way) {
+            (None, _) => None,
+            (Some(awaited), Way::Blocking) => call.brought_soon(awaited),
+            (Some(awaited), Way::Awaited) => call.brought_soon_async(awaited).await,
+        };
+        let returned = new.unwrap_or_else(|| {
+            if freshness.is_stale() {
+                call.state.rare.stale.add(1);
+            }
+            call.outcome.returned(value)
+        });
+        self.settle(returned, None, true).returned
     }
 }
 

@@ -1,5 +1,6 @@
 //! A driver with faults that come and go.
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -42,6 +43,7 @@ pub struct Faulty {
     before_set: Mutex<Option<fn()>>,
     operations: AtomicUsize,
     keys: Mutex<Vec<String>>,
+    ttls: Mutex<HashMap<String, Option<Duration>>>,
 }
 
 impl Faulty {
@@ -72,6 +74,7 @@ impl Faulty {
             before_set: Mutex::default(),
             operations: AtomicUsize::new(0),
             keys: Mutex::default(),
+            ttls: Mutex::default(),
         })
     }
 
@@ -95,10 +98,16 @@ impl Faulty {
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
         let mut keys = lock(&self.keys).clone();
-        keys.retain(|key| !key.ends_with(":generation"));
+        keys.retain(|key| !key.ends_with(":generation") && !key.ends_with(":renewal"));
         keys.sort();
         keys.dedup();
         keys
+    }
+
+    /// For how long what was last written under a key was to stay; for ever if absent.
+    #[must_use]
+    pub fn ttl(&self, key: &str) -> Option<Duration> {
+        lock(&self.ttls).get(key).copied().flatten()
     }
 
     /// What is there under a key.
@@ -179,7 +188,12 @@ impl Driver for Faulty {
             return failed;
         }
         self.can(expected)?;
-        let work = if key.ends_with(":generation") { None } else { lock(&self.before_set).take() };
+        lock(&self.ttls).insert(key.to_owned(), ttl);
+        let work = if key.ends_with(":generation") || key.ends_with(":renewal") {
+            None
+        } else {
+            lock(&self.before_set).take()
+        };
         if let Some(work) = work {
             work();
         }

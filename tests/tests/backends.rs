@@ -10,6 +10,7 @@ macro_rules! backend {
 
 mod events;
 mod failures;
+mod freshness;
 mod leases;
 mod processes;
 mod schema;

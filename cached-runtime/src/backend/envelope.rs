@@ -8,7 +8,7 @@
 //! | 1 | the codec of the payload: `m`essagepack, `j`son, or the `ID` of one's own |
 //! | 1 | flags, none yet: 0 |
 //! | 8 | when it was written, in milliseconds since 1970 |
-//! | 8 | when it expires, likewise; all ones: never |
+//! | 8 | until when it is fresh, likewise; all ones: for ever |
 //! | 8 | how long the value took to compute, in microseconds |
 //! | 16 | the generation of the function under which it was begun |
 //! | 4, n | the length of the encoded key, and the key |
@@ -126,10 +126,6 @@ impl<'a> Record<'a> {
             .get(GENERATION_AT..)
             .and_then(|rest| rest.first_chunk())
             .map(|chunk| u128::from_le_bytes(*chunk))
-    }
-
-    pub(crate) fn has_expired(&self, now: Wall) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
     }
 }
 

@@ -19,6 +19,11 @@ pub(crate) fn of_entry(stem: &str, encoded: &[u8]) -> String {
     format!("{stem}{}", short_hash(encoded))
 }
 
+/// The key of a claim beside an entry: who computes anew what is served meanwhile.
+pub(crate) fn of_renewal(entry: &str) -> String {
+    format!("{entry}:renewal")
+}
+
 /// The key of the function's generation; no hash is as short.
 pub(crate) fn of_generation(stem: &str) -> String {
     format!("{stem}generation")

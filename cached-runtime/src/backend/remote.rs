@@ -7,25 +7,28 @@
 mod claim;
 mod forget;
 mod generation;
+mod renew;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use claim::{Claim, RELEASED};
+use claim::Claim;
+pub(crate) use renew::Leave;
 
 use super::codec::Coding;
 use super::driver::{Expected, Found};
-use super::envelope::{Kind, Record, Wall};
+use super::envelope::{Kind, Record};
 use super::event::{Event, emit};
 use super::generation::{Generations, Knowledge};
 use super::lease::{Next, Patience};
 use super::link::{By, Link, Trouble, Way};
 use super::owed::Owed;
-use super::verdict::{Sought, Verdict, unchanged};
+use super::verdict::{Sought, Terms, Verdict, moment, unchanged};
 use super::{Shared, name, offload};
-use crate::clock::{Clock, nanoseconds};
+use crate::clock::{Clock, Moment, nanoseconds};
 use crate::function::State;
+use crate::policy::{Freshness, Times};
 use crate::stats::Count;
 
 /// How long an invalidation is remembered in the backend. What took longer to compute is not stored there.
@@ -36,7 +39,9 @@ const MILLISECOND: u64 = 1_000_000;
 pub(crate) struct Remote {
     link: Arc<Link>,
     clock: &'static Clock,
-    lease: Option<Duration>,
+    pub(crate) lease: Option<Duration>,
+    terms: Terms,
+    error_backoff: Duration,
     function: String,
     stem: String,
     /// Where the function stands, if that is to be part of its keys.
@@ -79,12 +84,23 @@ pub(crate) enum Wanted {
 
 /// What a lookup in the backend found.
 pub(crate) enum Fetched<S> {
-    /// A value, and for how many nanoseconds it is fresh, unless for ever.
-    Value(S, Option<u64>),
+    /// A value, and leave to replace it.
+    Value(Kept<S>, Ticket),
     /// The value is to be computed; with this it may be stored.
     Nothing(Ticket),
     /// The backend cannot be asked now.
     Unknown,
+}
+
+/// A value of the backend that may be served, by what its function says.
+pub(crate) struct Kept<S> {
+    pub(crate) value: S,
+    /// By the clock on the wall.
+    times: Times,
+    now: Moment,
+    found: Found,
+    /// How long it took to compute, in nanoseconds.
+    pub(crate) cost: u64,
 }
 
 /// What was read before a computation, without which its value is not stored.
@@ -92,6 +108,8 @@ pub(crate) struct Ticket {
     generation: u128,
     expected: Expected,
     claim: Option<Claim>,
+    /// The claim beside a value that is served meanwhile.
+    renewal: Option<Claim>,
     /// What is there is not from here, and is to go.
     is_foreign: bool,
     begun: Instant,
@@ -102,6 +120,7 @@ pub(crate) struct Ticket {
 pub(crate) struct Encoded<'a> {
     pub(crate) codec: u8,
     pub(crate) payload: &'a [u8],
+    /// Until it goes, at the end of the windows after its timeout.
     pub(crate) ttl: Option<Duration>,
     /// How long it took to compute, in nanoseconds.
     pub(crate) cost: u64,
@@ -128,9 +147,12 @@ impl Remote {
     pub(crate) fn new(state: &'static State, shared: &'static Shared, name: &str) -> Self {
         let link = shared.backend.link(state.store);
         let stem = name::stem(&link.prefix, name, shared.version);
+        let policy = state.policy();
         Self {
             clock: &state.store.clock,
             lease: shared.lease,
+            terms: Terms { windows: policy.windows(), idle: policy.idle_timeout().map(nanoseconds) },
+            error_backoff: policy.error_backoff(),
             place: shared.place.map(|(place, text)| name::of_place(place(), name, text)),
             generation_key: name::of_generation(&stem),
             function: name.to_owned(),
@@ -226,7 +248,7 @@ impl Remote {
         let mut patience = self.lease.filter(|_| wanted == Wanted::Value).map(Patience::new);
         loop {
             let begun = Instant::now();
-            let look = match self.look(self.by(way), key).await {
+            let mut look = match self.look(self.by(way), key).await {
                 Ok(look) => look,
                 Err(trouble) => {
                     // A hiccup is no reason for all who wait to compute.
@@ -245,6 +267,7 @@ impl Remote {
                 generation: look.generation,
                 expected: unchanged(found),
                 claim: None,
+                renewal: None,
                 is_foreign: false,
                 begun,
             };
@@ -253,7 +276,11 @@ impl Remote {
             match verdict {
                 Verdict::Value(record) if wanted != Wanted::Ticket => {
                     if let Ok(value) = coding.decode(record.payload) {
-                        return Ok(Fetched::Value(value, self.left(record.expires)));
+                        let (times, cost) = (self.terms.times(&record), record.cost.saturating_mul(1000));
+                        let now = moment(self.clock.wall());
+                        if let Some(found) = look.found.take() {
+                            return Ok(Fetched::Value(Kept { value, times, now, found, cost }, ticket));
+                        }
                     }
                     self.is_undecodable();
                     ticket.is_foreign = true;
@@ -273,7 +300,7 @@ impl Remote {
             match (next, &mut patience) {
                 (Next::Pause(time), _) => way.sleep(time).await,
                 (Next::Claim, Some(patience)) if self.link.conditions() != Some(false) => {
-                    match self.claim(way, key, &ticket).await {
+                    match self.claim_key(way, key, &ticket).await {
                         Ok(Some(claim)) => {
                             ticket.expected = Expected::Version(claim.version);
                             ticket.claim = Some(claim);
@@ -293,13 +320,13 @@ impl Remote {
         if look.is_owed {
             return Verdict::Nothing;
         }
-        let sought = Sought { key: &key.encoded, codec, generation: look.generation };
+        let sought = Sought { key: &key.encoded, codec, generation: look.generation, terms: self.terms };
         sought.judge(look.found.as_ref(), self.clock.wall())
     }
 
-    /// For how many nanoseconds something is fresh.
-    fn left(&self, expires: Option<Wall>) -> Option<u64> {
-        expires.map(|expires| expires.saturating_sub(self.clock.wall()).saturating_mul(MILLISECOND))
+    /// Whether it is ahead of its timeout.
+    fn is_fresh(&self, record: &Record<'_>) -> bool {
+        self.terms.freshness(self.terms.times(record), 0, self.clock.wall()) == Freshness::Fresh
     }
 
     /// What is under a key, and the generation; in one round trip where the generation is not known.
@@ -361,7 +388,15 @@ impl Remote {
             return Written::Overtaken;
         }
         let blank = self.blank(&key.encoded, ttl, cost / 1000);
-        let record = Record { kind: Kind::Value, codec, payload, generation: ticket.generation, ..blank };
+        // What is told to the engine is when it goes.
+        let window = self.terms.windows.longest() / MILLISECOND;
+        let expires = blank.expires.map(|goes| goes.saturating_sub(window));
+        let generation = ticket.generation;
+        let record = Record { kind: Kind::Value, codec, payload, generation, expires, ..blank };
+        let ttl = match self.terms.idle.map(Duration::from_nanos) {
+            Some(idle) => Some(ttl.map_or(idle, |ttl| ttl.min(idle))),
+            None => ttl,
+        };
         let Some(bytes) = record.encode() else { return self.too_large(way, key).await };
         let by = self.by(way);
         let set = |bytes, expected| self.link.set(by, &key.name, bytes, ttl, expected);
@@ -370,9 +405,16 @@ impl Remote {
             let Some(bytes) = record.encode() else { return Written::NotStored };
             stored = set(bytes, Expected::Anything).await;
         }
+        // What was served meanwhile may have gone by itself; what was invalidated has left something.
+        if stored == Ok(false)
+            && ticket.renewal.is_some()
+            && let Some(bytes) = record.encode()
+        {
+            stored = set(bytes, Expected::Nothing).await;
+        }
         // Whatever became of it, it is not a claim any more, or will not be for long.
         if let Some(claim) = ticket.claim.as_mut().filter(|_| stored.is_ok()) {
-            claim.released = None;
+            claim.ending = None;
         }
         match stored {
             Ok(true) => {
@@ -386,7 +428,7 @@ impl Remote {
             }
             Err(Trouble::TooLarge) => {
                 if let Some(claim) = &mut ticket.claim {
-                    claim.released = None;
+                    claim.ending = None;
                 }
                 self.too_large(way, key).await
             }
@@ -400,10 +442,8 @@ impl Remote {
     /// Nothing is to be stored after all.
     pub(crate) async fn abandon(&self, way: Way, key: &RemoteKey, mut ticket: Ticket) {
         if let Some(claim) = &mut ticket.claim {
-            let Some(released) = claim.released.take() else { return };
-            let (by, expected) = (self.by(way), ticket.expected);
-            let set = self.link.set(by, &key.name, released, Some(RELEASED), expected);
-            let _ = set.await;
+            let Some(ending) = claim.ending.take() else { return };
+            ending.write(&self.link, self.by(way), &key.name, ticket.expected).await;
         } else if ticket.is_foreign && matches!(ticket.expected, Expected::Version(_)) {
             let by = self.by(way);
             let _ = self.link.delete(by, &key.name, ticket.expected).await;
@@ -414,7 +454,7 @@ impl Remote {
     pub(crate) async fn peek<S>(&'static self, way: Way, key: &RemoteKey, coding: Coding<S>) -> Option<S> {
         let look = self.look(self.by(way), key).await.ok()?;
         match self.judge(key, coding.id, &look) {
-            Verdict::Value(record) => coding.decode(record.payload).ok(),
+            Verdict::Value(record) if self.is_fresh(&record) => coding.decode(record.payload).ok(),
             _ => None,
         }
     }
@@ -430,8 +470,14 @@ impl Remote {
                 return self.owe(key);
             }
         };
-        let (claim, is_foreign, begun) = (None, false, Instant::now());
-        let ticket = Ticket { generation, expected: Expected::Anything, claim, is_foreign, begun };
+        let ticket = Ticket {
+            generation,
+            expected: Expected::Anything,
+            claim: None,
+            renewal: None,
+            is_foreign: false,
+            begun: Instant::now(),
+        };
         if self.store(way, key, value, ticket).await != Written::Stored {
             self.owe(key);
         }

@@ -6,21 +6,24 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::codec::{Codec, Coding, caught};
 use super::encode::{Encoder, NoEncoding, SharedKey};
+use super::lease::{Next, Patience};
 use super::link::{Way, blocking};
-use super::remote::{Encoded as Encoding, Fetched, Remote, RemoteKey, Written};
-use crate::call::{Begun, Call, Entry, Lookup, Mode, Owned, Turn, conditions, hit};
+use super::remote::{Encoded as Encoding, Fetched, Kept, Leave, Remote, RemoteKey, Ticket, Written};
+use crate::call::{Begun, Call, Entry, Lookup, Mode, Owned, Turn, caught_if, conditions, hit};
 use crate::clock::{Moment, NEVER, nanoseconds};
-use crate::computation::{Computation, Settled, admit};
+use crate::computation::{Computation, Settled, admit, ahead};
 use crate::function::{Function, State};
 use crate::handle::{AsyncHandle, Handle};
 use crate::key::{Many, Maybe, One, Part, Unusable};
 use crate::outcome::Outcome;
+use crate::policy::{Freshness, Service};
+use crate::revalidate::Renewer;
 use crate::store::table::NewValue;
 
 /// A part of a key that can be encoded, if its type can.
@@ -198,6 +201,24 @@ pub struct SharedCall<O: Outcome, K: Owned> {
     remote: Option<(&'static Remote, RemoteKey)>,
 }
 
+/// The same, with what computes anew in the background what is served meanwhile.
+pub struct RenewedCall<O: Outcome, K: Owned> {
+    call: SharedCall<O, K>,
+    renewer: Option<Renewer<O, K>>,
+}
+
+impl<O: Outcome, K: Owned> RenewedCall<O, K> {
+    /// Answers the call, with `body` where it must be.
+    pub fn run(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
+        self.call.run_renewed(self.renewer, body)
+    }
+
+    /// The same for a body that is awaited.
+    pub async fn run_async(self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
+        self.call.run_renewed_async(self.renewer, body).await
+    }
+}
+
 impl<O: Outcome, K: Owned> SharedCall<O, K> {
     #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
     #[inline(never)]
@@ -247,6 +268,27 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         self
     }
 
+    /// What is served meanwhile is computed anew in the background; `job` makes copies of the arguments for that,
+    /// and a call with them.
+    #[must_use]
+    pub fn background<J>(self, job: impl FnOnce() -> J) -> RenewedCall<O, K>
+    where
+        J: FnOnce() -> O::Returned + Send + 'static,
+    {
+        let renewer = self.remote.as_ref().map(|_| Renewer::new(job()));
+        RenewedCall { call: self, renewer }
+    }
+
+    /// The same for a call that is awaited.
+    #[must_use]
+    pub fn background_async<F>(self, job: impl FnOnce() -> F) -> RenewedCall<O, K>
+    where
+        F: Future<Output = O::Returned> + Send + 'static,
+    {
+        let renewer = self.remote.as_ref().map(|_| Renewer::new_async(job()));
+        RenewedCall { call: self, renewer }
+    }
+
     /// The handle of the entry; `call` is the call itself.
     pub fn handle<F>(self, call: F) -> Handle<Self, F> {
         Handle::new(self, call)
@@ -259,8 +301,17 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
 
     /// Answers the call, with `body` where it must be.
     pub fn run(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
+        self.run_renewed(None, body)
+    }
+
+    /// The same for a body that is awaited.
+    pub async fn run_async(self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
+        self.run_renewed_async(None, body).await
+    }
+
+    fn run_renewed(self, renewer: Option<Renewer<O, K>>, body: impl FnOnce() -> O::Returned) -> O::Returned {
         let mut body = Some(body);
-        self.run_once(&mut || match body.take() {
+        self.run_once(renewer, &mut || match body.take() {
             Some(body) => body(),
             None => unreachable!("a call runs its body once"),
         })
@@ -268,7 +319,11 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
 
     /// One function for all bodies of functions that have the same types.
     #[inline(never)]
-    fn run_once(self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
+    fn run_once(
+        self,
+        mut renewer: Option<Renewer<O, K>>,
+        body: &mut dyn FnMut() -> O::Returned,
+    ) -> O::Returned {
         let Self { mut call, coding, remote } = self;
         loop {
             match call.turn(false) {
@@ -277,7 +332,14 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
                 Turn::Compute(Begun { number, old, entered: _entered, .. }) => {
                     let computation = Computation::begin(&call, number, old, None);
                     let body = async || body();
-                    return blocking(through(computation, coding, remote.as_ref(), Way::Blocking, body));
+                    return blocking(through(
+                        computation,
+                        coding,
+                        remote.as_ref(),
+                        renewer.take(),
+                        Way::Blocking,
+                        body,
+                    ));
                 }
                 Turn::Wait(flight, _waiting) => {
                     if let Some(value) = call.after(flight.wait()) {
@@ -288,8 +350,11 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         }
     }
 
-    /// The same for a body that is awaited.
-    pub async fn run_async(self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
+    async fn run_renewed_async(
+        self,
+        mut renewer: Option<Renewer<O, K>>,
+        body: impl AsyncFnOnce() -> O::Returned,
+    ) -> O::Returned {
         let Self { mut call, coding, remote } = self;
         loop {
             match call.turn(true) {
@@ -302,7 +367,8 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
                     };
                     let computation = Computation::begin(&call, number, old, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
-                    let through = through(computation, coding, remote.as_ref(), Way::Awaited, body);
+                    let through =
+                        through(computation, coding, remote.as_ref(), renewer.take(), Way::Awaited, body);
                     let mut through = pin!(through);
                     let polled = std::future::poll_fn(|context| {
                         flight.poll(&course, &waker, through.as_mut(), context)
@@ -319,29 +385,133 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
     }
 }
 
+/// What a computation is to do after what it has found in the backend.
+enum Found<'a, O: Outcome, K: Owned> {
+    Returned(O::Returned),
+    /// The body; its value may replace what was there with this ticket, if there is one.
+    Compute(Computation<'a, O, K>, Option<Ticket>, Option<Kept<O::Stored>>),
+}
+
+/// Looks the key of a computation up in its backend, and serves what is there, or lets it be computed anew.
+async fn find<'a, O: Outcome, K: Owned>(
+    mut computation: Computation<'a, O, K>,
+    coding: Coding<O::Stored>,
+    (remote, key): &(&'static Remote, RemoteKey),
+    renewer: Option<Renewer<O, K>>,
+    way: Way,
+) -> Found<'a, O, K> {
+    let call = computation.call();
+    let mut patience = remote.lease.map(Patience::new);
+    loop {
+        let wanted = computation.wanted();
+        let (kept, mut ticket) = match remote.fetch(way, key, coding, wanted).await {
+            Fetched::Value(kept, ticket) => (kept, ticket),
+            Fetched::Nothing(ticket) => return Found::Compute(computation, Some(ticket), None),
+            Fetched::Unknown => return Found::Compute(computation, None, None),
+        };
+        let ahead = ahead(call.state, call.outcome, &call.rules, kept.cost, &kept.value);
+        let freshness = kept.freshness(remote, ahead);
+        let service = computation.service(freshness);
+        // Who would wait does so no longer than it must.
+        if service == Service::Serve || service == Service::Wait && call.state.policy().max_wait().is_some() {
+            remote.touch(way, key, &kept).await;
+            return Found::Returned(serve(computation, remote, kept, freshness, ahead));
+        }
+        if computation.can_be_set_aside(freshness, renewer.is_some()) {
+            if let Some(renewer) = renewer {
+                return Found::Returned(computation.hand_over(kept.value, freshness, renewer, way).await);
+            }
+            computation.set_aside(&kept.value);
+        }
+        let next = match remote.renew(way, key, &mut ticket).await {
+            Leave::Given => Next::Compute,
+            Leave::Taken(number) if !freshness.is_served_meanwhile() => match &mut patience {
+                Some(patience) => patience.claimed(number.unwrap_or_default(), Instant::now()),
+                None => Next::Compute,
+            },
+            Leave::Taken(_) | Leave::BacksOff => {
+                let returned = serve(computation, remote, kept, freshness, ahead);
+                call.stand_back();
+                return Found::Returned(returned);
+            }
+        };
+        if let Next::Pause(time) = next {
+            way.sleep(time).await;
+            continue;
+        }
+        computation.replaces(freshness);
+        return Found::Compute(computation, Some(ticket), Some(kept));
+    }
+}
+
+/// Answers a computation with what was found, of which this process keeps a copy while it is fresh.
+fn serve<O: Outcome, K: Owned>(
+    computation: Computation<'_, O, K>,
+    remote: &Remote,
+    kept: Kept<O::Stored>,
+    freshness: Freshness,
+    ahead: u64,
+) -> O::Returned {
+    let call = computation.call();
+    let copy = match (freshness, kept.left(remote)) {
+        (Freshness::Fresh, left) => copy_of(call, &kept.value, left.map(|left| left.saturating_sub(ahead))),
+        (Freshness::Early, left) => copy_of(call, &kept.value, left),
+        _ => {
+            call.state.rare.stale.add(1);
+            None
+        }
+    };
+    computation.settle(call.outcome.returned(kept.value), copy, true).returned
+}
+
+/// Runs a body; its panic is part of what it comes to where that is wanted.
+async fn ended<R>(wanted: bool, body: impl Future<Output = R>) -> thread::Result<R> {
+    let mut body = pin!(body);
+    let polled =
+        std::future::poll_fn(|context| match caught_if(wanted, &mut || body.as_mut().poll(context)) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        });
+    polled.await
+}
+
 /// The computation of a call: what the backend has, or else the body, whose value goes to both.
 async fn through<O: Outcome, K: Owned>(
-    mut computation: Computation<'_, O, K>,
+    computation: Computation<'_, O, K>,
     coding: Coding<O::Stored>,
     remote: Option<&(&'static Remote, RemoteKey)>,
+    renewer: Option<Renewer<O, K>>,
     way: Way,
     body: impl AsyncFnOnce() -> O::Returned,
 ) -> O::Returned {
+    let found = match remote {
+        Some(remote) => find(computation, coding, remote, renewer, way).await,
+        None => Found::Compute(computation, None, None),
+    };
+    let (mut computation, mut ticket, old) = match found {
+        Found::Returned(returned) => return returned,
+        Found::Compute(computation, ticket, old) => (computation, ticket, old),
+    };
     let call = computation.call();
-    let mut ticket = None;
-    if let Some((remote, key)) = remote {
-        match remote.fetch(way, key, coding, call.wanted()).await {
-            Fetched::Value(value, left) => {
-                let copy = copy_of(call, &value, left);
-                return computation.settle(call.outcome.returned(value), copy, true).returned;
-            }
-            Fetched::Nothing(leave) => ticket = Some(leave),
-            Fetched::Unknown => {}
+    computation.restart();
+    let ended = ended(old.is_some(), body()).await;
+    if ended.is_ok() {
+        computation.stop();
+    }
+    let has_failed = ended.as_ref().map_or(true, |returned| call.outcome.is_error(returned));
+    if has_failed && let Some((remote, key)) = remote {
+        if let Some(ticket) = &mut ticket {
+            ticket.has_failed(remote, key);
+        }
+        let old = match old {
+            Some(old) if !computation.is_fenced() => remote.fall_back(way, key, coding, old).await,
+            _ => None,
+        };
+        if let Some(value) = old {
+            return computation.fall_back_to(value, ended);
         }
     }
-    computation.restart();
-    let returned = body().await;
-    computation.stop();
+    let returned = ended.unwrap_or_else(|panic| resume_unwind(panic));
     let admitted = computation.admit(&returned);
     let Some(((remote, key), ticket)) = remote.zip(ticket) else {
         // Nothing is known of what other processes do; a copy lives no longer than it may.
@@ -376,6 +546,10 @@ async fn through<O: Outcome, K: Owned>(
 /// A value as this process keeps it, if it does.
 fn shortened<S>(state: &State, mut new: NewValue<S>) -> Option<NewValue<S>> {
     let local = nanoseconds(state.function.local_timeout()?);
+    if new.deadline != NEVER {
+        // Past its timeout the backend is asked.
+        new.deadline = new.deadline.saturating_sub(state.policy().windows().longest());
+    }
     new.deadline = new.deadline.min(state.store.clock.now().saturating_add(local));
     Some(new)
 }
@@ -386,10 +560,11 @@ fn copy_of<O: Outcome, K: Owned>(
     value: &O::Stored,
     left: Option<u64>,
 ) -> Option<NewValue<O::Stored>> {
-    call.state.function.local_timeout()?;
+    let local = nanoseconds(call.state.function.local_timeout()?);
     let weight = call.rules.weigh.as_ref().map_or(1, |rule| rule(value));
     let deadline = left.map_or(NEVER, |left| call.state.store.clock.now().saturating_add(left));
-    shortened(call.state, NewValue { value: value.clone(), deadline, weight })
+    let deadline = deadline.min(call.state.store.clock.now().saturating_add(local));
+    Some(NewValue { value: value.clone(), deadline, weight })
 }
 
 /// How long until a moment, unless it never comes.
@@ -439,7 +614,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
     }
 
     async fn put_in(self, way: Way, prepared: Option<Prepared<O::Stored>>) {
-        let Self { call, coding, remote } = self;
+        let Self { call, coding, remote, .. } = self;
         let Some(Prepared { new, payload, ttl }) = prepared else {
             call.put_copy(None);
             return;

@@ -2,6 +2,8 @@
 
 use super::driver::{Expected, Found};
 use super::envelope::{Kind, Record, Wall};
+use crate::clock::{Moment, NEVER};
+use crate::policy::{Freshness, Times, Windows};
 
 /// What a reader makes of what was found.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,6 +26,35 @@ pub(crate) struct Sought<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) codec: u8,
     pub(crate) generation: u128,
+    pub(crate) terms: Terms,
+}
+
+/// For how long a function's values may be served.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) windows: Windows,
+    /// Nanoseconds of `idle_timeout`.
+    pub(crate) idle: Option<u64>,
+}
+
+const MILLISECOND: u64 = 1_000_000;
+
+impl Terms {
+    /// The times of a value, by the clock on the wall. Its record says how long it is fresh; the windows are those
+    /// of the function as it is now.
+    pub(crate) fn times(self, record: &Record<'_>) -> Times {
+        let end = record.expires.map(moment).map(|end| end.saturating_add(self.windows.longest()));
+        Times { deadline: end.unwrap_or(NEVER), touched: moment(record.written) }
+    }
+
+    pub(crate) fn freshness(self, times: Times, ahead: u64, now: Wall) -> Freshness {
+        times.freshness(self.windows, self.idle, ahead, moment(now))
+    }
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn moment(wall: Wall) -> Moment {
+    wall.saturating_mul(MILLISECOND)
 }
 
 impl Sought<'_> {
@@ -38,8 +69,10 @@ impl Sought<'_> {
             return Verdict::Nothing;
         }
         match record.kind {
-            Kind::Value if record.has_expired(now) => Verdict::Nothing,
-            Kind::Value if record.codec == self.codec => Verdict::Value(record),
+            Kind::Value if record.codec == self.codec => {
+                let freshness = self.terms.freshness(self.terms.times(&record), 0, now);
+                if freshness == Freshness::Expired { Verdict::Nothing } else { Verdict::Value(record) }
+            }
             // These end with the engine's time to live, and nobody waits longer than a lease: clocks that differ
             // do not matter.
             Kind::Claim => number(record.payload).map_or(Verdict::Foreign, Verdict::Claim),
@@ -75,7 +108,8 @@ mod tests {
     use super::*;
     use crate::backend::driver::Version;
 
-    const SOUGHT: Sought<'_> = Sought { key: b"key", codec: b'm', generation: 7 };
+    const TERMS: Terms = Terms { windows: Windows { revalidate: 0, on_error: 0 }, idle: None };
+    const SOUGHT: Sought<'_> = Sought { key: b"key", codec: b'm', generation: 7, terms: TERMS };
     const VALUE: Record<'_> = Record {
         kind: Kind::Value,
         codec: b'm',
@@ -95,7 +129,7 @@ mod tests {
         for (record, now, expected) in [
             (VALUE, 1999, Verdict::Value(VALUE)),
             (VALUE, 2000, Verdict::Nothing),
-            (Record { expires: None, ..VALUE }, u64::MAX, Verdict::Value(Record { expires: None, ..VALUE })),
+            (Record { expires: None, ..VALUE }, 1 << 40, Verdict::Value(Record { expires: None, ..VALUE })),
             (Record { generation: 8, ..VALUE }, 1000, Verdict::Nothing),
             (Record { codec: b'j', ..VALUE }, 1000, Verdict::Nothing),
             (Record { key: b"other", ..VALUE }, 1000, Verdict::Foreign),
@@ -113,6 +147,35 @@ mod tests {
         assert_eq!(SOUGHT.judge(None, 0), Verdict::Nothing);
         let foreign = Found { value: b"something else".to_vec(), version: None };
         assert_eq!(SOUGHT.judge(Some(&foreign), 0), Verdict::Foreign);
+    }
+
+    #[test]
+    fn a_value_is_of_use_until_the_end_of_the_windows_and_while_it_is_not_idle() {
+        let windows = Windows { revalidate: 500 * MILLISECOND, on_error: 0 };
+        let terms = Terms { windows, idle: None };
+        let idle = Terms { idle: Some(800 * MILLISECOND), ..TERMS };
+        let both = Terms { idle: idle.idle, windows };
+        let fresh = Freshness::Fresh;
+        let stale = Freshness::Stale { revalidate: true, on_error: false };
+        let expired = Freshness::Expired;
+        for (terms, now, expected) in [
+            (TERMS, 1999, fresh),
+            (TERMS, 2000, expired),
+            (terms, 1999, fresh),
+            (terms, 2000, stale),
+            (terms, 2499, stale),
+            (terms, 2500, expired),
+            (idle, 1799, fresh),
+            (idle, 1800, expired),
+            (both, 1800, expired),
+        ] {
+            assert_eq!(terms.freshness(terms.times(&VALUE), 0, now), expected, "{terms:?} at {now}");
+            let found = Found { value: VALUE.encode().expect("it is short"), version: None };
+            let verdict = Sought { terms, ..SOUGHT }.judge(Some(&found), now);
+            assert_eq!(verdict == Verdict::Nothing, expected == expired, "{terms:?} at {now}");
+        }
+        let endless = Record { expires: None, ..VALUE };
+        assert_eq!(terms.freshness(terms.times(&endless), 0, 1 << 40), fresh);
     }
 
     #[test]

@@ -131,8 +131,8 @@ where
             hash_seed: RandomState::default(),
             hits: PerThread::new(),
             idle: policy.idle_timeout().map(nanoseconds),
-            windows: policy.windows(),
-            lead: AtomicU64::new(policy.lead(None, 0)),
+            windows: state.windows(),
+            lead: AtomicU64::new(if state.serves_ahead() { policy.lead(None, 0) } else { 0 }),
             cost: AtomicU64::new(0),
             shards: (0..shards).map(|_| shard()).collect(),
             capacity_of_shard: part,
@@ -244,7 +244,7 @@ where
     /// Values may be stored for so long.
     pub(crate) fn learn_timeout(&self, timeout: Duration) {
         let policy = self.state.policy();
-        if matches!(policy.refresh_ahead(), Some(RefreshAhead::Part(_))) {
+        if self.serves_ahead() && matches!(policy.refresh_ahead(), Some(RefreshAhead::Part(_))) {
             self.lead.fetch_max(policy.lead(Some(timeout), 0), Relaxed);
         }
     }
@@ -252,7 +252,7 @@ where
     /// The body took so many nanoseconds.
     pub(crate) fn learn_cost(&self, took: u64) {
         let policy = self.state.policy();
-        if policy.refresh_ahead() == Some(RefreshAhead::XFetch) {
+        if self.serves_ahead() && policy.refresh_ahead() == Some(RefreshAhead::XFetch) {
             let cost = match self.cost.load(Relaxed) {
                 0 => took,
                 cost => cost - cost / 8 + took / 8,
@@ -268,7 +268,7 @@ where
 
     /// Whether it has values to serve that are not simply fresh.
     pub(crate) fn serves_ahead(&self) -> bool {
-        self.state.policy().serves_ahead()
+        self.state.serves_ahead()
     }
 
     pub(super) fn freshness(&self, times: Times, now: Moment) -> Freshness {

@@ -45,7 +45,8 @@ impl Remote {
     ) -> Result<bool, Trouble> {
         let by = self.by(way);
         let look = self.look(by, key).await?;
-        let was_there = matches!(self.judge(key, codec, &look), Verdict::Value(_));
+        let was_there =
+            matches!(self.judge(key, codec, &look), Verdict::Value(record) if self.is_fresh(&record));
         self.forget(by, key, look.generation).await?;
         Ok(was_there)
     }

@@ -1,0 +1,128 @@
+//! Values of a backend that are served while one process computes them anew. Its claim lies beside the value, which
+//! stays.
+
+use std::time::Duration;
+
+use super::claim::Ending;
+use super::{Fetched, Kept, Remote, RemoteKey, Ticket, Wanted};
+use crate::backend::codec::Coding;
+use crate::backend::driver::Expected;
+use crate::backend::envelope::{Kind, Record};
+use crate::backend::generation::random;
+use crate::backend::link::{Trouble, Way};
+use crate::backend::{name, verdict};
+use crate::policy::Freshness;
+
+/// For so long one process computes anew what is served meanwhile, where no lease says otherwise; then another may.
+const RENEWAL: Duration = Duration::from_secs(10);
+
+/// A value that is not idle is written anew after so many parts of its `idle_timeout`.
+const PARTS_OF_IDLE: u64 = 8;
+
+/// Whether a value is to be computed anew by this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    Given,
+    /// Another one does, under a claim of this number, where that can be told.
+    Taken(Option<u128>),
+    /// Another one has, and its body has failed.
+    BacksOff,
+}
+
+impl<S> Kept<S> {
+    pub(crate) fn freshness(&self, remote: &Remote, ahead: u64) -> Freshness {
+        self.times.freshness(remote.terms.windows, remote.terms.idle, ahead, self.now)
+    }
+
+    /// For how many nanoseconds it is fresh, unless for ever.
+    pub(crate) fn left(&self, remote: &Remote) -> Option<u64> {
+        let end = self.times.deadline.saturating_sub(remote.terms.windows.longest());
+        (self.times.deadline != crate::clock::NEVER).then(|| end.saturating_sub(self.now))
+    }
+}
+
+impl Ticket {
+    /// The body has failed: no process is to try again for this time.
+    pub(crate) fn has_failed(&mut self, remote: &Remote, key: &RemoteKey) {
+        let Some(renewal) = &mut self.renewal else { return };
+        let pause = remote.error_backoff;
+        if let Ok(bytes) = remote.claim_record(key, Kind::Released, random(), self.generation, pause) {
+            renewal.ending = Some(Ending::Released(bytes, pause));
+        }
+    }
+}
+
+impl Remote {
+    /// Asks whether this process is to compute anew what it has found, and takes the ticket to do so.
+    pub(crate) async fn renew(&'static self, way: Way, key: &RemoteKey, ticket: &mut Ticket) -> Leave {
+        if self.link.conditions() == Some(false) {
+            return Leave::Given;
+        }
+        match self.try_to_renew(way, key, ticket).await {
+            Ok(leave) => leave,
+            Err(Trouble::Unsupported) => Leave::Given,
+            Err(trouble) => {
+                // Each process computes, as without a backend.
+                self.count(trouble);
+                Leave::Given
+            }
+        }
+    }
+
+    async fn try_to_renew(
+        &'static self,
+        way: Way,
+        key: &RemoteKey,
+        ticket: &mut Ticket,
+    ) -> Result<Leave, Trouble> {
+        let lease = self.lease.unwrap_or(RENEWAL);
+        let number = random();
+        let claimed = self.claim_record(key, Kind::Claim, number, ticket.generation, lease)?;
+        let name = name::of_renewal(&key.name);
+        ticket.renewal = self.claim(way, &name, (number, claimed), lease, Expected::Nothing).await?;
+        if ticket.renewal.is_some() {
+            return Ok(Leave::Given);
+        }
+        let found = self.link.get_one(self.by(way), &name).await?;
+        let record = found.as_ref().and_then(|found| Record::decode(&found.value));
+        Ok(match record.filter(|record| record.key == key.encoded) {
+            Some(Record { kind: Kind::Released, .. }) => Leave::BacksOff,
+            Some(Record { kind: Kind::Claim, payload, .. }) => Leave::Taken(verdict::number(payload)),
+            _ => Leave::Taken(None),
+        })
+    }
+
+    /// Keeps a value that is in use from becoming idle: from time to time it is written anew.
+    pub(crate) async fn touch<S>(&'static self, way: Way, key: &RemoteKey, kept: &Kept<S>) {
+        let Kept { times, now, found, .. } = kept;
+        let Some(idle) = self.terms.idle else { return };
+        let is_due = now.saturating_sub(times.touched) >= idle / PARTS_OF_IDLE;
+        let (Some(version), Some(record)) = (found.version, Record::decode(&found.value)) else { return };
+        let touched = Record { written: self.clock.wall(), ..record }.encode();
+        if let Some(bytes) = touched.filter(|_| is_due) {
+            let ttl = Some(Duration::from_nanos(idle.min(times.deadline.saturating_sub(*now))));
+            // Where it fails, or something has happened to the key, the value is as it was or gone.
+            let _ = self.link.set(self.by(way), &key.name, bytes, ttl, Expected::Version(version)).await;
+        }
+    }
+
+    /// What may be served after a body has failed, if anything; `old` was there before. What was invalidated
+    /// meanwhile is not there, and what was put is newer.
+    pub(crate) async fn fall_back<S>(
+        &'static self,
+        way: Way,
+        key: &RemoteKey,
+        coding: Coding<S>,
+        old: Kept<S>,
+    ) -> Option<S> {
+        let kept = match self.try_to_fetch(way, key, coding, Wanted::ValueNow).await {
+            Ok(Fetched::Value(kept, _)) => kept,
+            Ok(_) => return None,
+            Err(trouble) => {
+                self.count(trouble);
+                old
+            }
+        };
+        kept.freshness(self, 0).hides_errors().then_some(kept.value)
+    }
+}
