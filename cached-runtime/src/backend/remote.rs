@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use claim::{Claim, RELEASED};
+use claim::Claim;
 
 use super::codec::Coding;
 use super::driver::{Expected, Found};
@@ -401,9 +401,7 @@ impl Remote {
     pub(crate) async fn abandon(&self, way: Way, key: &RemoteKey, mut ticket: Ticket) {
         if let Some(claim) = &mut ticket.claim {
             let Some(released) = claim.released.take() else { return };
-            let (by, expected) = (self.by(way), ticket.expected);
-            let set = self.link.set(by, &key.name, released, Some(RELEASED), expected);
-            let _ = set.await;
+            claim::release(&self.link, self.by(way), &key.name, released, ticket.expected).await;
         } else if ticket.is_foreign && matches!(ticket.expected, Expected::Version(_)) {
             let by = self.by(way);
             let _ = self.link.delete(by, &key.name, ticket.expected).await;

@@ -7,12 +7,12 @@ use super::{Remote, RemoteKey, Ticket};
 use crate::backend::driver::{Expected, Found, Version};
 use crate::backend::envelope::{Kind, Record};
 use crate::backend::generation::random;
-use crate::backend::link::{Link, Trouble, Way, blocking};
+use crate::backend::link::{By, Link, Trouble, Way, blocking};
 use crate::backend::{offload, verdict};
 use crate::clock::Clock;
 
 /// How long a claim that was given up can be seen by those who waited for it.
-pub(super) const RELEASED: Duration = Duration::from_secs(1);
+const RELEASED: Duration = Duration::from_secs(1);
 
 /// A claim that was made. One that is dropped is given up, in another thread.
 pub(super) struct Claim {
@@ -30,12 +30,18 @@ impl Drop for Claim {
         let (link, clock, name) = (Arc::clone(&self.link), self.clock, std::mem::take(&mut self.name));
         let expected = Expected::Version(self.version);
         let release = move || {
-            let by = link.by(Way::Blocking, clock);
-            let set = link.set(by, &name, released, Some(RELEASED), expected);
-            // It ends by itself if this fails.
-            let _ = blocking(set);
+            blocking(release(&link, link.by(Way::Blocking, clock), &name, released, expected));
         };
         let _ = offload::submit(Box::new(release));
+    }
+}
+
+/// Gives a claim up: leaves word of it for those who wait, or nothing where its version cannot be compared. It
+/// ends by itself if this fails.
+pub(super) async fn release(link: &Link, by: By, name: &str, released: Vec<u8>, expected: Expected) {
+    let left = link.set(by, name, released, Some(RELEASED), expected).await;
+    if left == Err(Trouble::Unsupported) {
+        let _ = link.delete(by, name, Expected::Anything).await;
     }
 }
 
