@@ -261,6 +261,14 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         self.call
     }
 
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn is_aside(&self) -> bool {
+        self.aside
+    }
+
     /// What it wants of its backend. Who computes anew what is served meanwhile waits for nobody.
     pub(crate) fn wanted(&self) -> Wanted {
         if self.aside { Wanted::ValueNow } else { self.call.wanted() }
@@ -274,9 +282,8 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         }
         with_guard(|guard| {
             let writer = &table.lock(*hash, guard).writer;
-            let is_running =
-                writer.flights.is_renewed(*hash, self.number, |one, other| table.same(one, other));
-            service(freshness, is_running, writer.retries.backs_off(*hash, table.now()))
+            let renewal = writer.flights.renewal(*hash, self.number, |one, other| table.same(one, other));
+            service(freshness, renewal.is_some(), writer.retries.backs_off(*hash, table.now()))
         })
     }
 

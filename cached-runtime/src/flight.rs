@@ -461,15 +461,21 @@ impl<K, D> Flights<K, D> {
         running.flight.take()
     }
 
-    /// Whether the key of this computation is computed aside, by another one.
+    /// The computation aside of what this one computes too, and whether it is yet to begin.
     #[cfg(feature = "backend")]
-    pub(crate) fn is_renewed(&self, hash: u64, number: u64, same: impl Fn(&K, &K) -> bool) -> bool {
+    pub(crate) fn renewal(
+        &self,
+        hash: u64,
+        number: u64,
+        same: impl Fn(&K, &K) -> bool,
+    ) -> Option<(u64, bool)> {
         let of_hash = || {
             let few = self.few.iter().filter(|it| it.hash == hash);
             few.chain(self.more.get(&hash).into_iter().flatten())
         };
-        let Some(own) = of_hash().find(|it| it.number == number) else { return false };
-        of_hash().any(|it| it.aside && it.number != number && it.is_shared() && same(&it.key, &own.key))
+        let own = of_hash().find(|it| it.number == number)?;
+        let is_it = |it: &&Running<K, D>| it.aside && it.number != number && it.is_shared();
+        of_hash().filter(is_it).find(|it| same(&it.key, &own.key)).map(|it| (it.number, it.queued))
     }
 
     /// Fences the computations of one key.

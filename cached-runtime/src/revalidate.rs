@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use sdd::Guard;
 
 #[cfg(feature = "backend")]
-use crate::backend::link::Way;
+use crate::backend::{link::Way, remote::Ticket};
 use crate::call::{Call, DeliveryOf, FlightOf, Lookup, Mode, Owned, Target, force};
 use crate::circle::Waiting;
 #[cfg(feature = "backend")]
 use crate::computation::Computation;
 use crate::computation::{Delivery, ahead};
 use crate::epoch::with_guard;
-use crate::flight::Ending;
+use crate::flight::{Ending, Finished};
 use crate::function::Function;
 use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service};
@@ -271,6 +271,34 @@ impl<O: Outcome, K: Owned> Renewer<O, K> {
 
 #[cfg(feature = "backend")]
 impl<O: Outcome, K: Owned> Computation<'_, O, K> {
+    /// What this process computes aside, where the backend has nothing to serve meanwhile any more. Nobody waits
+    /// for what has not begun: that is taken away.
+    pub(crate) async fn await_renewal(&self, ticket: &Ticket, way: Way) -> Option<O::Returned> {
+        let call = self.call();
+        let Target { table, hash, .. } = call.target.as_ref()?;
+        if ticket.is_claimed() || self.is_aside() || !call.state.policy().serves_ahead() {
+            return None;
+        }
+        let (joined, overtaken) = with_guard(|guard| {
+            let flights = &mut table.lock(*hash, guard).writer.flights;
+            match flights.renewal(*hash, self.number(), |one, other| table.same(one, other)) {
+                Some((number, false)) => (flights.join_number(*hash, number), None),
+                Some((number, true)) => (None, flights.finish(*hash, number)),
+                None => (None, None),
+            }
+        });
+        if let Some(Finished { flight: Some(flight), .. }) = overtaken {
+            flight.end(Ending::Lost);
+        }
+        let (flight, number) = joined?;
+        let _waiting = Waiting::begin(number)?;
+        let ending = match way {
+            Way::Blocking => flight.wait(),
+            Way::Awaited => flight.ended().await,
+        };
+        call.brought(ending)
+    }
+
     /// Answers the call with what was found, which is computed anew in the background; for a while it waits for
     /// that, if it is to.
     pub(crate) async fn hand_over(

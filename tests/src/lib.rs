@@ -1,6 +1,7 @@
 //! What several tests need.
 
 pub mod driver;
+pub mod engine;
 pub mod events;
 
 use std::future::Future;

@@ -195,8 +195,9 @@ impl Link {
             if found.len() == keys.len() { Ok(found) } else { Err(failed("not every key was answered")) }
         });
         let found = operation.note(answer.map_err(must_be_supported))?;
-        if let Some(found) = found.iter().flatten().next() {
-            self.learn_conditions(found.version.is_some());
+        // One that tells versions need not compare them.
+        if found.iter().flatten().any(|found| found.version.is_none()) {
+            self.learn_conditions(false);
         }
         Ok(found)
     }
@@ -351,9 +352,10 @@ impl Operation<'_> {
         if expected == Expected::Anything {
             return self.note(answer.map_err(must_be_supported));
         }
-        match answer {
-            Err(DriverError::Unsupported(_)) => self.link.learn_conditions(false),
-            Ok(true) => self.link.learn_conditions(true),
+        match (&answer, expected) {
+            (Err(DriverError::Unsupported(_)), _) => self.link.learn_conditions(false),
+            // That nothing is there, some can tell that can do no more.
+            (Ok(true), Expected::Version(_)) => self.link.learn_conditions(true),
             _ => {}
         }
         self.note(answer)

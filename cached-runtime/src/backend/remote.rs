@@ -40,6 +40,8 @@ pub(crate) struct Remote {
     link: Arc<Link>,
     clock: &'static Clock,
     pub(crate) lease: Option<Duration>,
+    /// Whether a value may be computed anew while it is served.
+    renews: bool,
     terms: Terms,
     error_backoff: Duration,
     function: String,
@@ -115,6 +117,13 @@ pub(crate) struct Ticket {
     begun: Instant,
 }
 
+impl Ticket {
+    /// Whether no other process computes the value meanwhile.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.claim.is_some()
+    }
+}
+
 /// A value as it is to be stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Encoded<'a> {
@@ -151,6 +160,7 @@ impl Remote {
         Self {
             clock: &state.store.clock,
             lease: shared.lease,
+            renews: policy.serves_ahead(),
             terms: Terms { windows: policy.windows(), idle: policy.idle_timeout().map(nanoseconds) },
             error_backoff: policy.error_backoff(),
             place: shared.place.map(|(place, text)| name::of_place(place(), name, text)),
@@ -300,6 +310,12 @@ impl Remote {
             match (next, &mut patience) {
                 (Next::Pause(time), _) => way.sleep(time).await,
                 (Next::Claim, Some(patience)) if self.link.conditions() != Some(false) => {
+                    if let Some(number) = self.renewed_by(way, key, &look).await?
+                        && let Next::Pause(time) = patience.claimed(number, begun)
+                    {
+                        way.sleep(time).await;
+                        continue;
+                    }
                     match self.claim_key(way, key, &ticket).await {
                         Ok(Some(claim)) => {
                             ticket.expected = Expected::Version(claim.version);

@@ -406,7 +406,12 @@ async fn find<'a, O: Outcome, K: Owned>(
         let wanted = computation.wanted();
         let (kept, mut ticket) = match remote.fetch(way, key, coding, wanted).await {
             Fetched::Value(kept, ticket) => (kept, ticket),
-            Fetched::Nothing(ticket) => return Found::Compute(computation, Some(ticket), None),
+            Fetched::Nothing(ticket) => {
+                return match computation.await_renewal(&ticket, way).await {
+                    Some(returned) => Found::Returned(computation.settle(returned, None, true).returned),
+                    None => Found::Compute(computation, Some(ticket), None),
+                };
+            }
             Fetched::Unknown => return Found::Compute(computation, None, None),
         };
         let ahead = ahead(call.state, call.outcome, &call.rules, kept.cost, &kept.value);
@@ -501,7 +506,7 @@ async fn through<O: Outcome, K: Owned>(
     let has_failed = ended.as_ref().map_or(true, |returned| call.outcome.is_error(returned));
     if has_failed && let Some((remote, key)) = remote {
         if let Some(ticket) = &mut ticket {
-            ticket.has_failed(remote, key);
+            remote.back_off(way, key, ticket).await;
         }
         let old = match old {
             Some(old) if !computation.is_fenced() => remote.fall_back(way, key, coding, old).await,

@@ -1,13 +1,17 @@
-//! Random schedules of calls, writes, failures, background tasks and steps of the clock, against a simple model.
+//! Random schedules of calls, writes, failures, background tasks and steps of the clock, against a simple model: in
+//! one process, and in two that share a backend.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
-use cached_runtime::{cached, testing};
+use cached_runtime::{Backend, cached, testing};
+use cached_tests::engine::Timed;
 use cached_tests::poll_once;
 use proptest::prelude::*;
 
@@ -181,6 +185,8 @@ struct Subject {
     meanwhile: u64,
     on_error: u64,
     is_inline: bool,
+    /// Whether two processes share a backend.
+    is_shared: bool,
 }
 
 macro_rules! subject {
@@ -198,6 +204,7 @@ macro_rules! subject {
             meanwhile: $meanwhile,
             on_error: $on_error,
             is_inline: $is_inline,
+            is_shared: false,
         }
     }};
 }
@@ -229,17 +236,54 @@ fn subjects() -> [Subject; 5] {
     ]
 }
 
+static ENGINE: LazyLock<Arc<Timed>> = LazyLock::new(Timed::new);
+static SHARED: Backend = Backend::driver("timed", || ENGINE.clone());
+
+fn shared_subjects() -> [Subject; 4] {
+    let subjects = [
+        subject!(8, 0, false, stale_while_revalidate = 8, backend = SHARED, lease = "1h"),
+        subject!(
+            8,
+            0,
+            true,
+            stale_while_revalidate = 8,
+            revalidate = "inline",
+            backend = SHARED,
+            lease = "1h"
+        ),
+        subject!(0, 12, true, stale_if_error = 12, error_backoff = 3, backend = SHARED, lease = "1h"),
+        subject!(
+            5,
+            12,
+            false,
+            stale_while_revalidate = 5,
+            stale_if_error = 12,
+            error_backoff = 3,
+            refresh_ahead = 0.6,
+            backend = SHARED,
+            lease = "1h"
+        ),
+    ];
+    subjects.map(|subject| Subject { is_shared: true, ..subject })
+}
+
 impl Subject {
     /// A call, to its end: with the help of the background, if it waits for that. Its answer, `None` if it
     /// panicked, and whether it was there at once.
     fn call(&self, key: u8) -> (Option<Answer>, bool) {
         let mut call = (self.call)(key);
         let mut poll = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| poll_once(call.as_mut())));
-        for polls in 0..100 {
+        for polls in 0..1000 {
             match poll() {
                 Ok(Poll::Ready(answer)) => return (Some(answer), polls == 0),
                 Err(_) => return (None, false),
-                Ok(Poll::Pending) if polls > 3 => with_tasks(|tasks| tasks.drain(..).for_each(finish)),
+                Ok(Poll::Pending) if polls > 3 => {
+                    with_tasks(|tasks| tasks.drain(..).for_each(finish));
+                    if self.is_shared {
+                        // It looks from time to time whether another process is done.
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                }
                 Ok(Poll::Pending) => {}
             }
         }
@@ -301,10 +345,20 @@ fn take(tasks: &mut Vec<Task>, at: usize) -> Option<Task> {
 }
 
 fn run(subject: &Subject, steps: &[Step]) {
-    let own = testing::isolated();
+    let processes = [testing::isolated().store(), testing::isolated().store()];
+    let advance = |seconds| {
+        model(|model| model.now += seconds);
+        ENGINE.advance(Duration::from_secs(seconds));
+        for process in &processes {
+            process.enter().advance(Duration::from_secs(seconds));
+        }
+    };
     drop(KEPT.take());
     MODEL.take();
-    for step in steps {
+    ENGINE.lose_all();
+    for (at, step) in steps.iter().enumerate() {
+        let process = &processes[if subject.is_shared { at % 2 } else { 0 }];
+        let _entered = process.enter();
         match *step {
             Step::Call(key) => subject.check_call(key),
             Step::Put(key) => {
@@ -327,12 +381,13 @@ fn run(subject: &Subject, steps: &[Step]) {
             Step::Clear => {
                 model(|model| (0..KEYS).for_each(|key| model.fence(key, None)));
                 (subject.clear)();
+                if subject.is_shared {
+                    // Until another process hears of it.
+                    advance(1);
+                }
             }
             Step::Body(body) => model(|model| model.body = body),
-            Step::Advance(seconds) => {
-                model(|model| model.now += seconds);
-                own.advance(Duration::from_secs(seconds));
-            }
+            Step::Advance(seconds) => advance(seconds),
             Step::Poll(at) => with_tasks(|tasks| {
                 if let Some(mut task) = take(tasks, at)
                     && poll_once(task.as_mut()).is_pending()
@@ -358,7 +413,7 @@ fn run(subject: &Subject, steps: &[Step]) {
 fn no_schedule_shows_a_value_that_is_too_old_or_invalidated_or_runs_two_bodies_at_once() {
     spawner(Spawns::Keeps);
     let config = ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() };
-    for subject in subjects() {
+    for subject in subjects().into_iter().chain(shared_subjects()) {
         proptest!(config.clone(), |(steps in prop::collection::vec(step(), 1..60))| run(&subject, &steps));
     }
     drop(KEPT.take());

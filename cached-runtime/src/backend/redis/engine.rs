@@ -11,7 +11,7 @@ use super::command::{
     self, DELETE_IF_VERSION, SET_IF_FOREIGN, SET_IF_VERSION, Script, Stamped, VERSION_BYTES, milliseconds,
 };
 use super::node::Node;
-use super::reply::{Taken, did, found, is_unknown_script, only, refused, stored, taken};
+use super::reply::{Taken, did, did_by_script, found, is_unknown_script, only, refused, stored, taken};
 use super::route::Router;
 use super::slots::Map;
 use super::transport::{Letter, Transport};
@@ -195,10 +195,10 @@ async fn run(
     let command = script.by_hash(key, &arguments);
     let reply = only(ask(router, transport, key, slice::from_ref(&command), deadline).await?)?;
     if !is_unknown_script(&reply) {
-        return did(&reply);
+        return did_by_script(&reply);
     }
     let command = script.in_full(key, &arguments);
-    did(&only(ask(router, transport, key, slice::from_ref(&command), deadline).await?)?)
+    did_by_script(&only(ask(router, transport, key, slice::from_ref(&command), deadline).await?)?)
 }
 
 /// Has the commands done by the server that is responsible for the key.

@@ -97,6 +97,16 @@ pub(super) fn did(reply: &Value) -> Answer<bool> {
     }
 }
 
+/// The same of a script, which a server may not let everybody run.
+pub(super) fn did_by_script(reply: &Value) -> Answer<bool> {
+    match reply {
+        Value::ServerError(error) if is_forbidden(error) => {
+            Err(DriverError::Unsupported("scripts for this user, without which versions are not compared"))
+        }
+        other => did(other),
+    }
+}
+
 /// Whether `SET` says that it stored.
 pub(super) fn stored(reply: &Value) -> Answer<bool> {
     match reply {
@@ -134,6 +144,16 @@ pub(super) fn is_unknown_script(reply: &Value) -> bool {
 fn is_foreign_type(error: &ServerError) -> bool {
     // Raised within a script, it comes without its code from some servers.
     error.code() == "WRONGTYPE" || error.details().is_some_and(|detail| detail.contains("WRONGTYPE"))
+}
+
+/// Whether a command, or one within a script, is not for this user, or has no name any more. Some keys may still
+/// be: what is said of those is something else.
+fn is_forbidden(error: &ServerError) -> bool {
+    error.details().is_some_and(|detail| {
+        detail.contains("permissions to run the")
+            || detail.contains("can't run this command")
+            || detail.starts_with("unknown command")
+    })
 }
 
 fn is_too_large(error: &ServerError) -> bool {
@@ -177,6 +197,28 @@ mod tests {
             assert!(matches!(error(line), DriverError::Failed(_)), "{line}");
         }
         assert!(matches!(error("-ERR Protocol error: invalid bulk length"), DriverError::TooLarge));
+    }
+
+    #[test]
+    fn scripts_that_are_not_for_this_user_are_told_from_what_has_failed() {
+        for line in [
+            "-NOPERM this user has no permissions to run the 'evalsha' command",
+            "-NOPERM User cache has no permissions to run the 'eval' command",
+            "-ERR The user executing the script can't run this command or subcommand script: 5bbd, on @user_script:1.",
+            "-ERR ACL failure in script: User cache has no permissions to run the 'getrange' command",
+            "-ERR unknown command 'EVALSHA', with args beginning with: ",
+        ] {
+            assert!(matches!(did_by_script(&reply(line)), Err(DriverError::Unsupported(_))), "{line}");
+            assert!(matches!(did(&reply(line)), Err(DriverError::Failed(_))), "{line}");
+        }
+        for line in [
+            "-NOPERM No permissions to access a key",
+            "-ERR The user executing the script can't access at least one of the keys mentioned",
+            "-ERR value is not an integer or out of range",
+        ] {
+            assert!(matches!(did_by_script(&reply(line)), Err(DriverError::Failed(_))), "{line}");
+        }
+        assert!(did_by_script(&reply(":1")).expect("an answer"));
     }
 
     #[test]

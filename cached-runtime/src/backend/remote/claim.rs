@@ -12,7 +12,7 @@ use crate::backend::{offload, verdict};
 use crate::clock::Clock;
 
 /// How long a claim that was given up can be seen by those who waited for it.
-pub(super) const RELEASED: Duration = Duration::from_secs(1);
+const RELEASED: Duration = Duration::from_secs(1);
 
 /// A claim that was made. One that is dropped ends, in another thread.
 pub(super) struct Claim {
@@ -33,12 +33,15 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    /// It ends by itself if this fails.
+    /// Ends a claim; where its version cannot be compared it is deleted. It ends by itself if this fails.
     pub(super) async fn write(self, link: &Link, by: By, name: &str, expected: Expected) {
-        let _ = match self {
+        let ended = match self {
             Self::Deleted => link.delete(by, name, expected).await,
             Self::Released(bytes, ttl) => link.set(by, name, bytes, Some(ttl), expected).await,
         };
+        if ended == Err(Trouble::Unsupported) {
+            let _ = link.delete(by, name, Expected::Anything).await;
+        }
     }
 }
 

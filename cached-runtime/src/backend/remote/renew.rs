@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use super::claim::Ending;
-use super::{Fetched, Kept, Remote, RemoteKey, Ticket, Wanted};
+use super::{Fetched, Kept, Look, Remote, RemoteKey, Ticket, Wanted};
 use crate::backend::codec::Coding;
-use crate::backend::driver::Expected;
+use crate::backend::driver::{Expected, Found};
 use crate::backend::envelope::{Kind, Record};
 use crate::backend::generation::random;
 use crate::backend::link::{Trouble, Way};
 use crate::backend::{name, verdict};
+use crate::clock::NEVER;
 use crate::policy::Freshness;
 
 /// For so long one process computes anew what is served meanwhile, where no lease says otherwise; then another may.
@@ -37,19 +38,15 @@ impl<S> Kept<S> {
     /// For how many nanoseconds it is fresh, unless for ever.
     pub(crate) fn left(&self, remote: &Remote) -> Option<u64> {
         let end = self.times.deadline.saturating_sub(remote.terms.windows.longest());
-        (self.times.deadline != crate::clock::NEVER).then(|| end.saturating_sub(self.now))
+        (self.times.deadline != NEVER).then(|| end.saturating_sub(self.now))
     }
 }
 
-impl Ticket {
-    /// The body has failed: no process is to try again for this time.
-    pub(crate) fn has_failed(&mut self, remote: &Remote, key: &RemoteKey) {
-        let Some(renewal) = &mut self.renewal else { return };
-        let pause = remote.error_backoff;
-        if let Ok(bytes) = remote.claim_record(key, Kind::Released, random(), self.generation, pause) {
-            renewal.ending = Some(Ending::Released(bytes, pause));
-        }
-    }
+/// The claim, or what has become of it, that was found beside a key, and its number.
+fn claim_in(found: Option<&Found>, key: &RemoteKey) -> Option<(Kind, u128)> {
+    let record = Record::decode(&found?.value)?;
+    let is_claim = matches!(record.kind, Kind::Claim | Kind::Released) && record.key == key.encoded;
+    is_claim.then(|| verdict::number(record.payload)).flatten().map(|number| (record.kind, number))
 }
 
 impl Remote {
@@ -69,6 +66,17 @@ impl Remote {
         }
     }
 
+    /// The body has failed: no process is to try again for a while.
+    pub(crate) async fn back_off(&'static self, way: Way, key: &RemoteKey, ticket: &mut Ticket) {
+        let Some(mut renewal) = ticket.renewal.take() else { return };
+        let pause = self.error_backoff;
+        let record = self.claim_record(key, Kind::Released, random(), ticket.generation, pause);
+        let ending = record.map_or(Ending::Deleted, |bytes| Ending::Released(bytes, pause));
+        renewal.ending = None;
+        let expected = Expected::Version(renewal.version);
+        ending.write(&self.link, self.by(way), &renewal.name, expected).await;
+    }
+
     async fn try_to_renew(
         &'static self,
         way: Way,
@@ -84,12 +92,35 @@ impl Remote {
             return Ok(Leave::Given);
         }
         let found = self.link.get_one(self.by(way), &name).await?;
-        let record = found.as_ref().and_then(|found| Record::decode(&found.value));
-        Ok(match record.filter(|record| record.key == key.encoded) {
-            Some(Record { kind: Kind::Released, .. }) => Leave::BacksOff,
-            Some(Record { kind: Kind::Claim, payload, .. }) => Leave::Taken(verdict::number(payload)),
-            _ => Leave::Taken(None),
+        Ok(match claim_in(found.as_ref(), key) {
+            Some((Kind::Released, _)) => Leave::BacksOff,
+            Some((_, number)) => Leave::Taken(Some(number)),
+            None => Leave::Taken(None),
         })
+    }
+
+    /// The claim of who computes anew what was served until now, where that has gone by itself: its value comes in
+    /// the place of what has gone. What was invalidated it does not replace.
+    pub(super) async fn renewed_by(
+        &'static self,
+        way: Way,
+        key: &RemoteKey,
+        look: &Look,
+    ) -> Result<Option<u128>, Trouble> {
+        let record = look.found.as_ref().map(|found| Record::decode(&found.value));
+        let has_gone = record.is_none_or(|record| {
+            record.is_some_and(|record| {
+                record.kind == Kind::Value
+                    && record.generation == look.generation
+                    && record.key == key.encoded
+            })
+        });
+        if !self.renews || !has_gone {
+            return Ok(None);
+        }
+        let found = self.link.get_one(self.by(way), &name::of_renewal(&key.name)).await?;
+        let claim = claim_in(found.as_ref(), key).filter(|(kind, _)| *kind == Kind::Claim);
+        Ok(claim.map(|(_, number)| number))
     }
 
     /// Keeps a value that is in use from becoming idle: from time to time it is written anew.

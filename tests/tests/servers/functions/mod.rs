@@ -1,6 +1,7 @@
 //! Functions with a backend that is a server, whatever becomes of it.
 
 mod failures;
+mod freshness;
 mod load;
 
 use cached_runtime::{Backend, BackendInfo, backends};

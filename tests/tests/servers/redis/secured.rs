@@ -1,6 +1,11 @@
 //! Users, passwords, encryption.
 
 use std::fmt::Debug;
+use std::sync::OnceLock;
+
+use cached_runtime::{Backend, Event, backends, cached};
+use cached_tests::Runs;
+use cached_tests::events::{heard, listen};
 
 use super::*;
 
@@ -58,6 +63,134 @@ fn users_may_do_what_they_may() {
             assert!(said(way.get("k")).contains("WRONGPASS"));
         });
     }
+}
+
+/// What the documentation says that a user needs, but for scripts.
+const PLAIN: [&str; 7] = ["resetkeys", "~cached:*", "+get", "+mget", "+set", "+del", "+getrange"];
+
+/// A user who may do that and more.
+fn allow(server: &Server, user: &str, more: &[&str]) -> Config {
+    server.tell(&[&["ACL", "SETUSER", user, "on", ">right"], &PLAIN[..], more].concat());
+    with_password(standalone(server.port()), Some(user), "right")
+}
+
+#[test]
+fn the_commands_that_are_documented_are_enough() {
+    let server = Server::redis(&[]);
+    let config = allow(&server, "cache", &["+type", "+strlen", "+eval", "+evalsha", "+select"]);
+    let config = Config { path: "/1".into(), ..config };
+    each_way(&config, |way| contract::holds(way, &format!("cached:{}", way.name)));
+}
+
+#[test]
+fn whoever_may_run_no_scripts_has_all_that_needs_none() {
+    let server = Server::redis(&[]);
+    for config in [
+        allow(&server, "plain", &[]),
+        // The server knows the script by no hash; or may not do for this user what is in it.
+        allow(&server, "hash", &["+evalsha"]),
+        allow(&server, "within", &["+evalsha", "+eval", "-getrange"]),
+    ] {
+        each_way(&config, |way| {
+            let key = &*format!("cached:{}:{}", config.who, way.name);
+            way.put(key, b"a");
+            let version = way.version(key);
+            let set = way.set(key, b"b", None, Expected::Version(version));
+            assert!(matches!(set, Err(DriverError::Unsupported(_))), "{key}: {set:?}");
+            let deleted = way.delete(key, Expected::Version(version));
+            assert!(matches!(deleted, Err(DriverError::Unsupported(_))), "{key}: {deleted:?}");
+            assert_eq!(way.value(key), b"a");
+            assert!(way.delete(key, Expected::Anything).expect("an answer"));
+            assert_eq!(way.get(key).expect("an answer"), None);
+        });
+    }
+    each_way(&allow(&server, "plain", &[]), |way| {
+        let key = &*format!("cached:{}", way.name);
+        assert!(way.set(key, b"a", None, Expected::Nothing).expect("an answer"));
+        assert!(!way.set(key, b"b", None, Expected::Nothing).expect("an answer"));
+        assert_eq!(way.value(key), b"a");
+    });
+}
+
+/// A backend of a user without scripts, on a server of its own.
+macro_rules! without_scripts {
+    ($backend:ident, $server:ident) => {
+        static URL: OnceLock<String> = OnceLock::new();
+        static $backend: Backend = Backend::driver(concat!(module_path!(), line!()), || {
+            testing::driver(URL.get().expect("the server is there before it is asked"))
+        });
+        let $server = Server::redis(&[]);
+        let config = Config { query: "timeout=10s".into(), ..allow(&$server, "plain", &[]) };
+        URL.set(config.to_string()).expect("it is set once");
+    };
+}
+
+/// What keys there are, but for generations.
+fn entries(server: &Server) -> i32 {
+    let has = |words: &[&str]| server.say(words).parse::<i32>().expect("a number");
+    has(&["DBSIZE"]) - has(&["EXISTS", "cached:f:v0:generation"])
+}
+
+#[test]
+fn a_function_of_a_user_without_scripts_has_no_leases_and_all_else() {
+    without_scripts!(OWN, server);
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = "1h", lease = "1h", name = "f", backend = OWN)]
+    fn f(n: u32) -> Result<u32, u32> {
+        RUNS.add();
+        if n < 10 { Ok(n) } else { Err(n) }
+    }
+    listen();
+    let name = OWN.to_string();
+    let info = || backends().into_iter().find(|it| it.name == name).expect("it was used");
+    let one = testing::isolated().store();
+    let other = testing::isolated().store();
+    for process in [&one, &other] {
+        let _entered = process.enter();
+        // One that fails, before anything is known: its claim is not in anybody's way.
+        assert_eq!((f(10), entries(&server)), (Err(10), 0));
+        assert_eq!((f(1), f(1), f::stats().backend_hits), (Ok(1), Ok(1), 1));
+        assert_eq!((f(10), entries(&server)), (Err(10), 1), "nothing is claimed any more");
+        assert!(f::invalidate(1) && f::peek(1).is_none());
+        assert_eq!((f(1), info().leases, f(2)), (Ok(1), Some(false), Ok(2)));
+        let before = RUNS.get();
+        f::clear();
+        assert_eq!((f::peek(1), f(1), f(1), RUNS.get() - before), (None, Ok(1), Ok(1), 1));
+        f::put(1, Ok(5));
+        assert_eq!(f(1), Ok(5));
+        f::clear();
+        f::invalidate(1);
+        f::invalidate(2);
+        let stats = f::stats();
+        assert_eq!((stats.backend_errors, stats.backend_skipped, entries(&server)), (0, 0, 0));
+    }
+    assert_eq!(info().failures, 0);
+    assert_eq!(heard(&name), [Event::NoLeases { backend: name.clone() }], "and nothing else");
+}
+
+#[tokio::test]
+async fn a_call_of_a_user_without_scripts_that_is_given_up_leaves_no_claim() {
+    without_scripts!(OWN, server);
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = "1h", lease = "1h", name = "f", backend = OWN)]
+    async fn f(n: u32) -> u32 {
+        if RUNS.add() == 1 {
+            std::future::pending::<()>().await;
+        }
+        n
+    }
+    let process = testing::isolated().store();
+    let call = tokio::spawn(process.run(async { f(1).await }));
+    while RUNS.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(entries(&server), 1, "the claim");
+    call.abort();
+    assert!(call.await.is_err());
+    eventually(|| entries(&server) == 0);
+    let called = process.run(async { (f(1).await, f(1).await, f::invalidate(1).await, f::peek(1).await) });
+    assert_eq!(called.await, (1, 1, true, None));
+    assert_eq!(RUNS.get(), 2);
 }
 
 #[test]
