@@ -9,8 +9,6 @@ use std::time::Duration;
 use once_cell::sync::OnceCell;
 use sdd::Guard;
 
-#[cfg(feature = "backend")]
-use crate::backend::remote::Wanted;
 use crate::call::{Call, FlightOf, Owned, Target, WriterOf, after_drop};
 use crate::circle::{self, Course};
 use crate::clock::{self, Moment, nanoseconds};
@@ -267,11 +265,6 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 
     pub(crate) fn is_aside(&self) -> bool {
         self.aside
-    }
-
-    /// What it wants of its backend. Who computes anew what is served meanwhile waits for nobody.
-    pub(crate) fn wanted(&self) -> Wanted {
-        if self.aside { Wanted::ValueNow } else { self.call.wanted() }
     }
 
     /// What is to be done about what the backend has.

@@ -403,8 +403,7 @@ async fn find<'a, O: Outcome, K: Owned>(
     let call = computation.call();
     let mut patience = remote.lease.map(Patience::new);
     loop {
-        let wanted = computation.wanted();
-        let (kept, mut ticket) = match remote.fetch(way, key, coding, wanted).await {
+        let (kept, mut ticket) = match remote.fetch(way, key, coding, call.wanted()).await {
             Fetched::Value(kept, ticket) => (kept, ticket),
             Fetched::Nothing(ticket) => {
                 return match computation.await_renewal(&ticket, way).await {
