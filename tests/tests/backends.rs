@@ -13,6 +13,7 @@ mod failures;
 mod leases;
 mod processes;
 mod schema;
+mod tags;
 mod writers;
 
 use std::sync::Arc;

@@ -228,6 +228,24 @@ fn tags_take_no_memory_however_many_there_are() {
 }
 
 #[test]
+fn tags_of_a_backend_take_bounded_memory_however_many_there_are() {
+    #[cached(tags("{n}", "all"), backend = "null://")]
+    fn f(n: u64) -> u64 {
+        n
+    }
+    let _alone = alone();
+    f(1);
+    let fill = || {
+        (0..100_000_u64).for_each(|n| store().invalidate_tag(&n.to_string()));
+        (0..100_000).for_each(|n| drop(f(n)));
+    };
+    let bytes = bytes_kept(fill);
+    assert!(bytes < 2 << 20, "{bytes} bytes");
+    let more = bytes_kept(fill);
+    assert!(more < 64 * 1024, "{more} bytes");
+}
+
+#[test]
 fn memory_goes_with_the_entries() {
     #[cached(timeout = 300)]
     fn f(n: u64) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 mod failures;
 mod load;
+mod tags;
 
 use cached_runtime::{Backend, BackendInfo, backends};
 use cached_tests::servers::Server;
