@@ -62,7 +62,7 @@ fn segments(path: &str) -> usize {
     count
 }
 
-/// The key of the generation of a tag with this hash; no function has `tag:…` with a hash for a version.
+/// The key of the generation of the tag with this hash. Those of functions have a version in that place.
 pub(crate) fn of_tag(prefix: &str, tag: u128) -> String {
     format!("{prefix}:tag:{tag:032x}:generation")
 }

@@ -227,6 +227,10 @@ impl Store {
     /// Tags are told apart by a hash. Where very many are invalidated, others may be taken for them, and their
     /// entries are computed anew.
     ///
+    /// The backends of functions with tags are told, which blocks: other processes see it within a second. What
+    /// cannot be told is made up for, as with the companion's calls. A backend is known here once a function with
+    /// tags that it belongs to was called, or its companion; it hears then of what was invalidated before.
+    ///
     /// ```
     /// use cached_runtime::{cached, store};
     ///
