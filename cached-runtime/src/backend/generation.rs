@@ -94,7 +94,7 @@ pub(crate) struct Telling<'a> {
 }
 
 impl Telling<'_> {
-    pub(crate) fn is_done(mut self, now: Moment) {
+    pub(crate) fn done(mut self, now: Moment) {
         self.told = Some(now);
     }
 }
@@ -173,7 +173,7 @@ mod tests {
         let asked = generation.ask();
         drop(telling);
         assert_eq!(generation.learn(7, asked, 6), new, "it was not told");
-        generation.owed().expect("it is still owed").is_done(6);
+        generation.owed().expect("it is still owed").done(6);
         assert!(!generation.is_owed());
         assert_eq!(generation.learn(7, asked, 6), new, "what was asked before it was told");
         assert_eq!((generation.believed(5 + SECOND), generation.believed(6 + SECOND)), (Some(new), None));
@@ -188,11 +188,11 @@ mod tests {
         generation.renew();
         let current = generation.owed().expect("it is owed");
         let number = current.number;
-        current.is_done(5);
+        current.done(5);
         assert!(!generation.is_owed());
         // It may have been written over the other.
         assert_eq!(generation.learn(late.number, generation.ask(), 5), number);
-        late.is_done(5);
+        late.done(5);
         assert_eq!(generation.owed().map(|it| it.number), Some(number));
     }
 

@@ -68,10 +68,10 @@ pub(crate) struct Counts {
 
 /// A key, encoded, and what it is called in the backend.
 pub(crate) struct RemoteKey {
-    encoded: Vec<u8>,
-    name: String,
+    encoded: Box<[u8]>,
+    name: Box<str>,
     /// Hashes of the tags.
-    tags: Vec<u128>,
+    tags: Box<[u128]>,
 }
 
 /// What a lookup in the backend is for.
@@ -154,7 +154,7 @@ impl Remote {
 
     pub(crate) fn key(&self, encoded: Vec<u8>, tags: &[String]) -> RemoteKey {
         let tags = tags.iter().map(|tag| name::hash(tag.as_bytes())).collect();
-        RemoteKey { name: name::of_entry(&self.stem, &encoded), encoded, tags }
+        RemoteKey { name: name::of_entry(&self.stem, &encoded).into(), encoded: encoded.into(), tags }
     }
 
     /// How long the generation of a tag is to live, unless for ever.

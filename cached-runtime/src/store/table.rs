@@ -520,7 +520,7 @@ mod tests {
             most_bytes: usize::MAX.into(),
             clock: Clock::default(),
             #[cfg(feature = "backend")]
-            tags: Default::default(),
+            tags: crate::backend::tags::Everywhere::default(),
         };
         store.clock.freeze();
         Box::leak(Box::new(store))

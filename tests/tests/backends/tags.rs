@@ -40,10 +40,8 @@ fn an_invalidated_tag_is_seen_at_once_here_and_within_a_second_elsewhere() {
         (users, orders, other::peek(1).is_some())
     };
     let (a, b) = (process(), process());
-    let fill = || {
-        (user(1), user(2), other(1));
-        (orders(1, 10), orders(1, 20), orders(2, 10));
-    };
+    let fill =
+        || ([1, 2].map(user), [(1, 10), (1, 20), (2, 10)].map(|(id, year)| orders(id, year)), other(1));
     let all = ([true; 2], [true; 3], true);
     for (tag, left) in [
         ("user:3", all),

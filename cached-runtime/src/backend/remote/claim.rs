@@ -72,7 +72,7 @@ impl Remote {
         Ok(is_own.then(|| Claim {
             link: Arc::clone(&self.link),
             clock: self.clock,
-            name: key.name.clone(),
+            name: key.name.to_string(),
             version,
             released: Some(released),
         }))

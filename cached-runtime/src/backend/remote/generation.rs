@@ -25,7 +25,7 @@ impl Generation {
         while let Some(telling) = self.owed() {
             let number = telling.number;
             self.set(link, by, number, life, Expected::Anything).await?;
-            telling.is_done(by.clock.now());
+            telling.done(by.clock.now());
             told = Some(number);
         }
         Ok(told)
@@ -116,12 +116,12 @@ impl Remote {
         }
         let mut seen = Vec::with_capacity(all.len());
         for (generation, life) in all {
-            let (number, known) = match generation.tell(&self.link, by, life).await? {
-                Some(number) => (number, Known::Surely),
-                None => {
-                    let believed = generation.believed(self.clock.now());
-                    (believed.unwrap_or(0), if believed.is_some() { Known::Believed } else { Known::Not })
-                }
+            let (number, known) = if let Some(number) = generation.tell(&self.link, by, life).await? {
+                (number, Known::Surely)
+            } else if let Some(number) = generation.believed(self.clock.now()) {
+                (number, Known::Believed)
+            } else {
+                (0, Known::Not)
             };
             seen.push(Seen { generation, life, number, known });
         }

@@ -59,8 +59,8 @@ on_each_engine! {
                 assert_eq!(later(&elsewhere, there), [true; 7]);
                 within(&here, || store().invalidate_tag(tag));
                 let left = tags.map(|other| other != tag);
-                assert_eq!(within(&here, there), left, "{:.20}", tag);
-                assert_eq!(later(&elsewhere, there), left, "{:.20}", tag);
+                assert_eq!(within(&here, there), left, "{tag:.20}");
+                assert_eq!(later(&elsewhere, there), left, "{tag:.20}");
             }
             within(&here, || store().invalidate_tag("all"));
             assert_eq!((within(&here, there), later(&elsewhere, there)), ([false; 7], [false; 7]));
