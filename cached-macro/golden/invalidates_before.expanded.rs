@@ -2,7 +2,11 @@ impl Repo {
     async fn rename(&mut self, name: String) {
         ::cached_runtime::__rt::forget_async(self.load_cache(&name)).await;
         ::cached_runtime::__rt::forget_async(Self::names_cache()).await;
+        ::cached_runtime::store()
+            .invalidate_tag_async(&::std::format!("name:{name}"))
+            .await;
         let argument0_0 = ::cached_runtime::__rt::Place::of(&name).copy();
+        let tag2 = ::std::format!("name:{name}");
         let (kind, success) = {
             let returned = ::cached_runtime::__rt::run_async(async || -> () {
                     self.write(name).await;
@@ -18,6 +22,7 @@ impl Repo {
         };
         ::cached_runtime::__rt::forget_async(self.load_cache(&argument0_0)).await;
         ::cached_runtime::__rt::forget_async(Self::names_cache()).await;
+        ::cached_runtime::store().invalidate_tag_async(&tag2).await;
         ::cached_runtime::__rt::join(kind, success)
     }
 }

@@ -226,9 +226,6 @@ fn with_backend(options: &Options, errors: &mut Errors) {
             errors.at(&option, format!("`{option}` is for entries in a backend: it needs a `backend`"));
         }
     }
-    if let (Some(_), Some(tags)) = (&options.backend, &options.tags) {
-        errors.at(&tags.name, "`tags` are not available yet together with a `backend`");
-    }
     if let (Some(lease), Some(single_flight)) = (&options.lease, &options.single_flight)
         && !single_flight.value
     {

@@ -280,6 +280,7 @@ fn shared(options: &Options) -> Option<Shared> {
     };
     let mut calls = TokenStream::new();
     calls.extend(options.version.as_ref().map(|version| call("version", &version.value)));
+    calls.extend(options.tags.as_ref().map(|_| quote!(.tagged())));
     for (name, given) in [("lease", &options.lease), ("local_timeout", &options.local_timeout)] {
         calls.extend(match given {
             Some(Given { value: Time::Literal(literal), .. }) => call(name, duration(*literal)),

@@ -331,8 +331,11 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     /// Whether its value must not be stored.
     pub(crate) fn is_fenced(&self) -> bool {
         let Some(Target { table, hash, .. }) = &self.call.target else { return true };
-        let is_fenced =
-            with_guard(|guard| table.lock(*hash, guard).writer.flights.is_fenced(*hash, self.number));
+        let is_fenced = with_guard(|guard| {
+            let flights = &mut table.lock(*hash, guard).writer.flights;
+            let is_dead = flights.key(*hash, self.number).is_some_and(|key| !table.is_live(key));
+            is_dead || flights.is_fenced(*hash, self.number)
+        });
         is_fenced || !self.call.state.store.is_enabled()
     }
 }

@@ -349,6 +349,14 @@ impl State {
         Some(&**self.remote.get_or_init(|| Box::new(Remote::new(self, shared, self.function.name))))
     }
 
+    /// Makes the tags of its backend known to the store, if it has both.
+    #[cfg(feature = "backend")]
+    pub(crate) fn use_tags(&'static self) {
+        if self.function.shared.is_some_and(Shared::has_tags) {
+            self.remote();
+        }
+    }
+
     #[cfg(feature = "backend")]
     pub(crate) fn clear_remote(&'static self) {
         if let Some(remote) = self.remote() {

@@ -71,6 +71,17 @@ pub fn tagged<P: Part, const N: usize>(key: P, tags: &dyn Fn() -> [String; N]) -
     Tagged { key, tags }
 }
 
+#[cfg(feature = "backend")]
+impl<P, const N: usize> Tagged<'_, P, N> {
+    pub(crate) fn key(&self) -> &P {
+        &self.key
+    }
+
+    pub(crate) fn texts(&self) -> [String; N] {
+        (self.tags)()
+    }
+}
+
 impl<P: Part, const N: usize> Part for Tagged<'_, P, N> {
     type Owned = TaggedKey<P::Owned, N>;
     #[inline]

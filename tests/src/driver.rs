@@ -110,6 +110,16 @@ impl Faulty {
         lock(&self.ttls).get(key).copied().flatten()
     }
 
+    /// The keys of generations that anything was asked of, in their order.
+    #[must_use]
+    pub fn generations(&self) -> Vec<String> {
+        let mut keys = lock(&self.keys).clone();
+        keys.retain(|key| key.ends_with(":generation"));
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
     /// What is there under a key.
     #[must_use]
     pub fn raw(&self, key: &str) -> Option<Vec<u8>> {

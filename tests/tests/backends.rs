@@ -14,6 +14,7 @@ mod freshness;
 mod leases;
 mod processes;
 mod schema;
+mod tags;
 mod writers;
 
 use std::sync::Arc;

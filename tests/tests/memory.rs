@@ -228,6 +228,25 @@ fn tags_take_no_memory_however_many_there_are() {
 }
 
 #[test]
+fn tags_of_a_backend_take_bounded_memory_however_many_there_are() {
+    #[cached(tags("{n}", "all"), backend = "null://")]
+    fn f(n: u64) -> u64 {
+        n
+    }
+    let _alone = alone();
+    f(1);
+    let bytes = bytes_kept(|| {
+        for n in 0..100_000 {
+            store().invalidate_tag(&n.to_string());
+            if n % 16 == 0 {
+                f(n);
+            }
+        }
+    });
+    assert!(bytes < 2 << 20, "{bytes} bytes");
+}
+
+#[test]
 fn memory_goes_with_the_entries() {
     #[cached(timeout = 300)]
     fn f(n: u64) -> Vec<u8> {

@@ -216,7 +216,10 @@ impl Writer {
                 let clear = Ident::new("clear", span);
                 quote!(#private::cleared(#path::#clear());)
             }
-            (Made::Tag(tag), _) => quote!(#krate::store().invalidate_tag(&#tag);),
+            (Made::Tag(tag), _) => {
+                let invalidate = does("invalidate_tag");
+                quote!(#krate::store().#invalidate(&#tag)#wait;)
+            }
         }
     }
 

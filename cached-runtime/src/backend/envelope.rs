@@ -10,19 +10,24 @@
 //! | 8 | when it was written, in milliseconds since 1970 |
 //! | 8 | until when it is fresh, likewise; all ones: for ever |
 //! | 8 | how long the value took to compute, in microseconds |
-//! | 16 | the generation of the function under which it was begun |
+//! | 16 | the generation of the function under which it was begun; with tags, a hash of theirs, too |
 //! | 4, n | the length of the encoded key, and the key |
 //! | 4, n | the length of the payload, and the payload |
 //! | 8 | XXH3 of all before |
 //!
 //! Numbers are little-endian. Anything that is not exactly so is no record.
 
+use std::time::Duration;
+
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::clock::nanoseconds;
 
 const MAGIC: &[u8; 4] = b"cchd";
 const FORMAT: u8 = 1;
 const CHECKSUM: usize = 8;
 const GENERATION_AT: usize = 32;
+const MILLISECOND: u64 = 1_000_000;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +40,7 @@ pub(crate) enum Kind {
     Claim,
     /// Whoever had the claim of this number has computed nothing that is stored.
     Released,
-    /// The generation of a function.
+    /// The generation of a function or of a tag.
     Generation,
 }
 
@@ -76,6 +81,21 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// A record of a key that says nothing yet, written at this time.
+    pub(crate) fn blank(key: &'a [u8], written: Wall, ttl: Option<Duration>) -> Self {
+        let life = ttl.map(|ttl| nanoseconds(ttl).div_ceil(MILLISECOND).max(1));
+        Self {
+            kind: Kind::Tombstone,
+            codec: 0,
+            written,
+            expires: life.map(|life| written.saturating_add(life)),
+            cost: 0,
+            generation: 0,
+            key,
+            payload: &[],
+        }
+    }
+
     /// The record as bytes; `None` if a part is longer than can be said.
     pub(crate) fn encode(&self) -> Option<Vec<u8>> {
         let key_len = u32::try_from(self.key.len()).ok()?;

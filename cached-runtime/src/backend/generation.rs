@@ -1,6 +1,6 @@
-//! The generation of a function: a random number in the backend, new after each `clear`. What was begun under
-//! another one is a miss. No clock takes part in this but that of each process, which says for how long it
-//! believes what it has read.
+//! The generation of a function, or of a tag: a random number in the backend, new after each `clear`, or each
+//! invalidation. What was begun under another one is a miss. No clock takes part in this but that of each process,
+//! which says for how long it believes what it has read.
 
 use std::hash::{BuildHasher, RandomState};
 use std::process;
@@ -10,82 +10,121 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+use super::envelope::Wall;
+use super::name;
 use crate::clock::{Moment, nanoseconds};
 
 /// For so long a generation is believed to be the current one.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-/// What one process knows of the generation of one function.
-pub(crate) struct Generations(Mutex<Known>);
+/// What one process knows of one generation.
+pub(crate) struct Generation {
+    /// What it is called in the backend.
+    pub(crate) key: String,
+    known: Mutex<Known>,
+}
 
+#[derive(Default)]
 struct Known {
-    generation: u128,
+    number: u128,
     /// Believed until then.
     until: Moment,
-    /// How often it was cleared here: what was asked for before is not learned after.
-    clears: u64,
+    /// How often it was renewed or told here: what was asked for before is not learned after.
+    changes: u64,
     /// It is the current one, but the backend may not know it yet.
     is_owed: bool,
+    /// So many tell the backend at this moment, perhaps of different ones.
+    telling: u32,
 }
 
-/// What is to be done to know the generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Knowledge {
-    /// Nothing.
-    Known(u128),
-    /// The backend is to be told.
-    Owed(u128),
-    /// The backend is to be asked; this goes with the answer.
-    Asked(u64),
-}
-
-impl Generations {
-    pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Known { generation: 0, until: 0, clears: 0, is_owed: false }))
+impl Generation {
+    pub(crate) fn new(key: String) -> Self {
+        Self { key, known: Mutex::default() }
     }
 
-    pub(crate) fn knowledge(&self, now: Moment) -> Knowledge {
-        let known = self.0.lock();
-        match *known {
-            Known { is_owed: true, generation, .. } => Knowledge::Owed(generation),
-            Known { until, generation, .. } if now < until => Knowledge::Known(generation),
-            Known { clears, .. } => Knowledge::Asked(clears),
-        }
+    /// The number that is believed to be the current one, if one is and the backend knows it.
+    pub(crate) fn believed(&self, now: Moment) -> Option<u128> {
+        let known = self.known.lock();
+        (now < known.until && !known.is_owed).then_some(known.number)
     }
 
     /// The backend is to be asked, whatever is believed; this goes with the answer.
     pub(crate) fn ask(&self) -> u64 {
-        self.0.lock().clears
+        self.known.lock().changes
     }
 
-    /// Takes note of what the backend has; returns the generation that holds.
-    pub(crate) fn learn(&self, generation: u128, asked: u64, now: Moment) -> u128 {
-        let mut known = self.0.lock();
-        if known.clears == asked {
-            known.generation = generation;
+    /// Takes note of what the backend has; returns the number that holds.
+    pub(crate) fn learn(&self, number: u128, asked: u64, now: Moment) -> u128 {
+        let mut known = self.known.lock();
+        if known.changes == asked && known.telling == 0 && !known.is_owed {
+            known.number = number;
             known.until = now.saturating_add(nanoseconds(BELIEVED));
         }
-        known.generation
+        known.number
     }
 
     /// A new one, which the backend is to be told.
-    pub(crate) fn renew(&self) -> u128 {
-        let generation = random();
-        let mut known = self.0.lock();
-        known.generation = generation;
-        known.clears += 1;
+    pub(crate) fn renew(&self) {
+        let number = random();
+        let mut known = self.known.lock();
+        known.number = number;
+        known.changes += 1;
         known.is_owed = true;
-        generation
     }
 
-    /// The backend has been told.
-    pub(crate) fn told(&self, generation: u128, now: Moment) {
-        let mut known = self.0.lock();
-        if known.generation == generation {
-            known.is_owed = false;
+    pub(crate) fn is_owed(&self) -> bool {
+        self.known.lock().is_owed
+    }
+
+    /// What the backend is to be told, if it is.
+    pub(crate) fn owed(&self) -> Option<Telling<'_>> {
+        let mut known = self.known.lock();
+        known.is_owed.then(|| {
+            known.telling += 1;
+            Telling { generation: self, number: known.number, told: None }
+        })
+    }
+}
+
+/// The backend is being told. Until it is known that it was, and of the current one, that is owed.
+pub(crate) struct Telling<'a> {
+    generation: &'a Generation,
+    pub(crate) number: u128,
+    told: Option<Moment>,
+}
+
+impl Telling<'_> {
+    pub(crate) fn done(mut self, now: Moment) {
+        self.told = Some(now);
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        let mut known = self.generation.known.lock();
+        known.telling -= 1;
+        known.changes += 1;
+        // Another one may have been written over the current one.
+        known.is_owed = known.number != self.number || known.is_owed && self.told.is_none();
+        if let Some(now) = self.told.filter(|_| !known.is_owed) {
             known.until = now.saturating_add(nanoseconds(BELIEVED));
         }
     }
+}
+
+/// What an entry is written under that depends on generations of these numbers: one alone is that itself.
+pub(crate) fn combined(numbers: impl Iterator<Item = u128>) -> u128 {
+    let numbers: Vec<[u8; 16]> = numbers.map(u128::to_le_bytes).collect();
+    match &numbers[..] {
+        [one] => u128::from_le_bytes(*one),
+        several => name::hash(several.as_flattened()),
+    }
+}
+
+/// Whether a generation that ends then is to be written anew, to live for this time.
+pub(crate) fn is_ending(expires: Option<Wall>, now: Wall, life: Option<Duration>) -> bool {
+    let is_short = |left: Wall| life.is_none_or(|life| u128::from(left) < life.as_millis() / 2);
+    expires.is_some_and(|expires| is_short(expires.saturating_sub(now)))
 }
 
 /// A number that no other process has: from the system's randomness, which the standard library keeps a seed
@@ -107,28 +146,77 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    fn generation() -> Generation {
+        Generation::new(String::new())
+    }
+
     #[test]
     fn what_was_read_is_believed_for_a_second() {
-        let generations = Generations::new();
-        assert_eq!(generations.knowledge(5), Knowledge::Asked(0));
-        assert_eq!(generations.learn(7, 0, 5), 7);
-        assert_eq!(generations.knowledge(4 + SECOND), Knowledge::Known(7));
-        assert_eq!(generations.knowledge(5 + SECOND), Knowledge::Asked(0));
+        let generation = generation();
+        assert_eq!(generation.believed(5), None);
+        assert_eq!(generation.learn(7, generation.ask(), 5), 7);
+        assert_eq!(generation.believed(4 + SECOND), Some(7));
+        assert_eq!(generation.believed(5 + SECOND), None);
     }
 
     #[test]
     fn a_new_one_holds_at_once_and_is_owed_until_told() {
-        let generations = Generations::new();
-        generations.learn(7, 0, 5);
-        let new = generations.renew();
-        assert_eq!(generations.knowledge(6), Knowledge::Owed(new));
-        assert_eq!(generations.learn(7, 0, 6), new, "what was asked before");
-        let newer = generations.renew();
-        generations.told(new, 6);
-        assert_eq!(generations.knowledge(6), Knowledge::Owed(newer), "another one was told");
-        generations.told(newer, 6);
-        assert_eq!(generations.knowledge(6), Knowledge::Known(newer));
-        assert_eq!(generations.knowledge(6 + SECOND), Knowledge::Asked(2));
+        let generation = generation();
+        let asked = generation.ask();
+        generation.learn(7, asked, 5);
+        generation.renew();
+        let telling = generation.owed().expect("it is owed");
+        let new = telling.number;
+        assert_eq!(generation.learn(7, asked, 6), new, "what was asked before");
+        assert_eq!(generation.learn(7, generation.ask(), 6), new, "what was asked meanwhile");
+        assert_eq!(generation.believed(6), None);
+        let asked = generation.ask();
+        drop(telling);
+        assert_eq!(generation.learn(7, asked, 6), new, "it was not told");
+        generation.owed().expect("it is still owed").done(6);
+        assert!(!generation.is_owed());
+        assert_eq!(generation.learn(7, asked, 6), new, "what was asked before it was told");
+        assert_eq!((generation.believed(5 + SECOND), generation.believed(6 + SECOND)), (Some(new), None));
+        assert_eq!(generation.learn(8, generation.ask(), 6), 8, "of another process");
+    }
+
+    #[test]
+    fn what_was_told_last_is_the_current_one() {
+        let generation = generation();
+        generation.renew();
+        let late = generation.owed().expect("it is owed");
+        generation.renew();
+        let current = generation.owed().expect("it is owed");
+        let number = current.number;
+        current.done(5);
+        assert!(!generation.is_owed());
+        // It may have been written over the other.
+        assert_eq!(generation.learn(late.number, generation.ask(), 5), number);
+        late.done(5);
+        assert_eq!(generation.owed().map(|it| it.number), Some(number));
+    }
+
+    #[test]
+    fn a_combination_differs_with_each_number_and_their_order() {
+        assert_eq!(combined([7].into_iter()), 7);
+        let all = [vec![7, 8], vec![8, 7], vec![7, 9], vec![7, 8, 8], vec![7]];
+        let combinations: HashSet<u128> = all.into_iter().map(|it| combined(it.into_iter())).collect();
+        assert_eq!(combinations.len(), 5);
+    }
+
+    #[test]
+    fn what_has_lived_half_of_its_life_is_ending() {
+        let life = Some(Duration::from_millis(100));
+        for (expires, life, expected) in [
+            (Some(1050), life, false),
+            (Some(1049), life, true),
+            (Some(900), life, true),
+            (None, life, false),
+            (Some(1050), None, true),
+            (None, None, false),
+        ] {
+            assert_eq!(is_ending(expires, 1000, life), expected, "{expires:?} {life:?}");
+        }
     }
 
     #[test]

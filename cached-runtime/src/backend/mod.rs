@@ -43,6 +43,7 @@ pub(crate) mod remote;
 pub(crate) mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+pub(crate) mod tags;
 pub mod url;
 mod verdict;
 
@@ -270,6 +271,7 @@ pub struct Shared {
     backend: &'static Backend,
     place: Option<Place>,
     version: u32,
+    has_tags: bool,
     lease: Option<Duration>,
     local_timeout: Option<Duration>,
 }
@@ -278,7 +280,7 @@ pub struct Shared {
 impl Shared {
     #[must_use]
     pub const fn new(backend: &'static Backend) -> Self {
-        Self { backend, place: None, version: 0, lease: None, local_timeout: None }
+        Self { backend, place: None, version: 0, has_tags: false, lease: None, local_timeout: None }
     }
 
     /// Where the function stands, and a hash of its text, if its name does not tell it from others.
@@ -291,6 +293,13 @@ impl Shared {
     #[must_use]
     pub const fn version(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// Its entries have tags.
+    #[must_use]
+    pub const fn tagged(mut self) -> Self {
+        self.has_tags = true;
         self
     }
 
@@ -310,6 +319,10 @@ impl Shared {
         assert!(!timeout.is_zero(), "`local_timeout` must be longer than zero");
         self.local_timeout = Some(timeout);
         self
+    }
+
+    pub(crate) const fn has_tags(&self) -> bool {
+        self.has_tags
     }
 
     pub(crate) const fn local(&self) -> Option<Duration> {

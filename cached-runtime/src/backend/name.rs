@@ -1,8 +1,6 @@
 //! What entries are called in a backend: `PREFIX:NAME:vVERSION:HASH`, of printable bytes without spaces, few
 //! enough for any engine.
 
-use std::fmt::Write;
-
 /// A name that is longer, or has other letters, is cut and hashed.
 const LONGEST_NAME: usize = 100;
 /// The longest prefix that a URL may ask for.
@@ -69,13 +67,23 @@ fn segments(path: &str) -> usize {
     count
 }
 
+/// The key of the generation of the tag with this hash. Those of functions have a version in that place.
+pub(crate) fn of_tag(prefix: &str, tag: u128) -> String {
+    format!("{prefix}:tag:{tag:032x}:generation")
+}
+
+/// The key of the generation of all tags.
+pub(crate) fn of_all_tags(prefix: &str) -> String {
+    format!("{prefix}:tag:generation")
+}
+
 /// 128 bits of BLAKE3.
+pub(crate) fn hash(bytes: &[u8]) -> u128 {
+    blake3::hash(bytes).as_bytes().first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
+}
+
 fn short_hash(bytes: &[u8]) -> String {
-    let hash = blake3::hash(bytes);
-    hash.as_bytes().iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("{:032x}", hash(bytes))
 }
 
 pub(crate) const fn is_legal(byte: u8) -> bool {
@@ -152,7 +160,9 @@ mod tests {
         #[test]
         fn every_key_is_legal(name in ".*", encoded in proptest::collection::vec(any::<u8>(), 0..99)) {
             let stem = stem(&"p".repeat(LONGEST_PREFIX), &name, u32::MAX);
-            for key in [of_entry(&stem, &encoded), of_generation(&stem)] {
+            let tag = hash(name.as_bytes());
+            let tags = [of_tag(&"p".repeat(LONGEST_PREFIX), tag), of_all_tags(&"p".repeat(LONGEST_PREFIX))];
+            for key in [of_entry(&stem, &encoded), of_generation(&stem)].into_iter().chain(tags) {
                 prop_assert!(key.len() <= 250 && key.bytes().all(|byte| byte.is_ascii_graphic()), "{key}");
             }
         }

@@ -4,12 +4,59 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use super::offload;
 
 /// Of more, or of longer ones altogether, it is cheaper to forget all keys of the function.
 const MOST: usize = 4096;
 const MOST_BYTES: usize = 16 << 20;
+
+/// After so long it is tried first to make up for what failed; each time that fails, after twice as long, up to
+/// the last.
+const FIRST_TRY: Duration = Duration::from_millis(250);
+const LAST_TRY: Duration = Duration::from_secs(10);
+
+/// Who owes something to a backend.
+pub(crate) trait Debtor: Sync {
+    fn owes(&self) -> bool;
+    /// Tries to make up for it now.
+    fn pay(&'static self);
+    /// Whether that will be tried later.
+    fn is_made_up_later(&self) -> &AtomicBool;
+}
+
+/// Makes up for what failed also where nobody asks for it any more.
+pub(crate) fn make_up_later(debtor: &'static dyn Debtor) {
+    make_up_after(debtor, FIRST_TRY);
+}
+
+fn make_up_after(debtor: &'static dyn Debtor, wait: Duration) {
+    if debtor.is_made_up_later().swap(true, AcqRel) {
+        return;
+    }
+    let trying = Trying(debtor);
+    let job = move || {
+        let debtor = trying.0;
+        debtor.pay();
+        drop(trying);
+        if debtor.owes() {
+            make_up_after(debtor, (wait * 2).min(LAST_TRY));
+        }
+    };
+    offload::submit_at(Instant::now() + wait, Box::new(job));
+}
+
+/// That it will be tried to make up for what is owed; not any more once this is dropped.
+struct Trying(&'static dyn Debtor);
+
+impl Drop for Trying {
+    fn drop(&mut self) {
+        self.0.is_made_up_later().store(false, Release);
+    }
+}
 
 /// Keys by their names in the backend.
 #[derive(Default)]

@@ -10,23 +10,26 @@ mod generation;
 mod renew;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use claim::Claim;
+use generation::{Known, combined};
 pub(crate) use renew::Leave;
 
 use super::codec::Coding;
 use super::driver::{Expected, Found};
 use super::envelope::{Kind, Record};
 use super::event::{Event, emit};
-use super::generation::{Generations, Knowledge};
+use super::generation::Generation;
 use super::lease::{Next, Patience};
 use super::link::{By, Link, Trouble, Way};
 use super::owed::Owed;
+use super::tags::{self, Tags};
 use super::verdict::{Sought, Terms, Verdict, moment, unchanged};
 use super::{Shared, name, offload};
-use crate::clock::{Clock, Moment, nanoseconds};
+use crate::clock::{Clock, Moment, NEVER, nanoseconds};
 use crate::function::State;
 use crate::policy::{Freshness, Times};
 use crate::stats::Count;
@@ -48,8 +51,11 @@ pub(crate) struct Remote {
     stem: String,
     /// Where the function stands, if that is to be part of its keys.
     pub(crate) place: Option<String>,
-    generation_key: String,
-    generations: Generations,
+    generation: Arc<Generation>,
+    /// Those of its backend, if it has tags.
+    tags: Option<&'static Tags>,
+    /// The longest life of a value that it has stored with tags, in nanoseconds.
+    longest: AtomicU64,
     owed: Owed,
     /// It will be tried to make up for what is owed.
     is_made_up_later: AtomicBool,
@@ -69,8 +75,10 @@ pub(crate) struct Counts {
 
 /// A key, encoded, and what it is called in the backend.
 pub(crate) struct RemoteKey {
-    encoded: Vec<u8>,
-    name: String,
+    encoded: Box<[u8]>,
+    name: Box<str>,
+    /// Hashes of the tags.
+    tags: Box<[u128]>,
 }
 
 /// What a lookup in the backend is for.
@@ -164,19 +172,27 @@ impl Remote {
             terms: Terms { windows: policy.windows(), idle: policy.idle_timeout().map(nanoseconds) },
             error_backoff: policy.error_backoff(),
             place: shared.place.map(|(place, text)| name::of_place(place(), name, text)),
-            generation_key: name::of_generation(&stem),
+            generation: Arc::new(Generation::new(name::of_generation(&stem))),
+            tags: shared.has_tags.then(|| state.store.tags.of(&link, &state.store.clock)),
+            longest: AtomicU64::new(0),
             function: name.to_owned(),
             stem,
             link,
-            generations: Generations::new(),
             owed: Owed::default(),
             is_made_up_later: AtomicBool::new(false),
             counts: Counts::default(),
         }
     }
 
-    pub(crate) fn key(&self, encoded: Vec<u8>) -> RemoteKey {
-        RemoteKey { name: name::of_entry(&self.stem, &encoded), encoded }
+    pub(crate) fn key(&self, encoded: Vec<u8>, tags: &[String]) -> RemoteKey {
+        let tags = tags.iter().map(|tag| name::hash(tag.as_bytes())).collect();
+        RemoteKey { name: name::of_entry(&self.stem, &encoded).into(), encoded: encoded.into(), tags }
+    }
+
+    /// How long the generation of a tag is to live, unless for ever.
+    fn life(&self) -> Option<Duration> {
+        let longest = self.longest.load(Relaxed);
+        (longest != NEVER).then(|| tags::life_with(Duration::from_nanos(longest)))
     }
 
     /// Whether the backend would not be asked now.
@@ -349,26 +365,15 @@ impl Remote {
     async fn look(&'static self, by: By, key: &RemoteKey) -> Result<Look, Trouble> {
         // Ahead of the look: what is not owed by then can be seen to be gone.
         let is_owed = self.owed.contains(&key.name);
-        let knowledge = self.knowledge(by).await?;
-        let look = match knowledge {
-            Knowledge::Known(generation) | Knowledge::Owed(generation) => {
-                let found = self.link.get_one(by, &key.name).await?;
-                let written_under = found.as_ref().and_then(|found| Record::generation_in(&found.value));
-                // What is of another generation may be of a newer one.
-                let is_old = matches!(knowledge, Knowledge::Known(_))
-                    && written_under.is_some_and(|written_under| written_under != generation);
-                let generation = if is_old { self.generation(by).await? } else { generation };
-                Look { found, generation, is_owed }
-            }
-            Knowledge::Asked(asked) => {
-                let keys = [&*key.name, &*self.generation_key];
-                let mut found = self.link.get(by, &keys).await?;
-                let generation = found.pop().flatten();
-                let found = found.pop().flatten();
-                Look { found, generation: self.settle(by, asked, generation).await?, is_owed }
-            }
-        };
-        if self.owed.begin_to_pay() && !offload::submit(Box::new(|| self.pay())) {
+        let mut seen = self.see(by, key).await?;
+        let found = self.ask(by, &mut seen, Known::Believed, Some(&key.name)).await?;
+        let written_under = found.as_ref().and_then(|found| Record::generation_in(&found.value));
+        // What is of another generation may be of a newer one.
+        if written_under.is_some_and(|written_under| written_under != combined(&seen)) {
+            self.ask(by, &mut seen, Known::Surely, None).await?;
+        }
+        let look = Look { found, generation: combined(&seen), is_owed };
+        if self.owed.begin_to_pay() && !offload::submit(Box::new(|| self.pay_keys())) {
             self.owed.end_to_pay();
         }
         Ok(look)
@@ -376,18 +381,7 @@ impl Remote {
 
     /// A record of a key that says nothing yet.
     fn blank<'a>(&self, key: &'a [u8], ttl: Option<Duration>, cost: u64) -> Record<'a> {
-        let written = self.clock.wall();
-        let life = ttl.map(|ttl| nanoseconds(ttl).div_ceil(MILLISECOND).max(1));
-        Record {
-            kind: Kind::Tombstone,
-            codec: 0,
-            written,
-            expires: life.map(|life| written.saturating_add(life)),
-            cost,
-            generation: 0,
-            key,
-            payload: &[],
-        }
+        Record { cost, ..Record::blank(key, self.clock.wall(), ttl) }
     }
 
     /// Stores a value that was computed, if nothing happened to its key meanwhile.
@@ -402,6 +396,9 @@ impl Remote {
         if ticket.begun.elapsed() >= TOMBSTONE {
             self.counts.overtaken.add(1);
             return Written::Overtaken;
+        }
+        if !key.tags.is_empty() {
+            self.longest.fetch_max(ttl.map_or(NEVER, nanoseconds), Relaxed);
         }
         let blank = self.blank(&key.encoded, ttl, cost / 1000);
         // What is told to the engine is when it goes.
@@ -478,7 +475,7 @@ impl Remote {
     /// Stores a value, whatever is there.
     pub(crate) async fn put(&'static self, way: Way, key: &RemoteKey, value: Encoded<'_>) {
         let by = self.by(way);
-        let generation = match self.generation(by).await {
+        let generation = match self.current(by, key).await {
             Ok(generation) => generation,
             Err(trouble) => {
                 self.count(trouble);

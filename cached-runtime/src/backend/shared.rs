@@ -25,6 +25,7 @@ use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service};
 use crate::revalidate::Renewer;
 use crate::store::table::NewValue;
+use crate::tag::Tagged;
 
 /// A part of a key that can be encoded, if its type can.
 pub trait Encoded: Part {
@@ -111,6 +112,20 @@ impl<P: Part> Part for InBackend<P> {
 /// A key all of whose parts have an encoding.
 pub trait EncodedKey: Part {
     fn encode_into(&self, encoder: &mut Encoder) -> Result<(), NoEncoding>;
+    /// What its entry is labelled with.
+    fn tags(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Tags say nothing of which key it is.
+impl<P: EncodedKey, const N: usize> EncodedKey for Tagged<'_, P, N> {
+    fn encode_into(&self, encoder: &mut Encoder) -> Result<(), NoEncoding> {
+        self.key().encode_into(encoder)
+    }
+    fn tags(&self) -> Vec<String> {
+        self.texts().into()
+    }
 }
 
 impl<P: Part> EncodedKey for InBackend<P> {
@@ -239,7 +254,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
                 remote.is_unencodable(&remote.counts.errors);
                 return None;
             };
-            Some((remote, remote.key(encoded)))
+            Some((remote, remote.key(encoded, &key.tags())))
         });
         Self { call, coding, remote }
     }

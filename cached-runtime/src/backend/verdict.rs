@@ -88,10 +88,11 @@ pub(crate) fn number(payload: &[u8]) -> Option<u128> {
     payload.try_into().ok().map(u128::from_le_bytes)
 }
 
-/// The generation that was found, if it is one of this key.
-pub(crate) fn generation(found: Option<&Found>, key: &[u8]) -> Option<u128> {
+/// The generation that was found, if it is one of this key, and when it ends.
+pub(crate) fn generation(found: Option<&Found>, key: &[u8]) -> Option<(u128, Option<Wall>)> {
     let record = Record::decode(&found?.value)?;
-    (record.kind == Kind::Generation && record.key == key).then(|| number(record.payload)).flatten()
+    let number = number(record.payload)?;
+    (record.kind == Kind::Generation && record.key == key).then_some((number, record.expires))
 }
 
 /// What must still be there when something is written in its place.

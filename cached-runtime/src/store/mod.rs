@@ -19,6 +19,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use once_cell::sync::Lazy;
 use parking_lot::RwLock;
 
+#[cfg(feature = "backend")]
+use crate::backend::{
+    link::{Way, blocking},
+    tags,
+};
 use crate::clock::{Clock, Moment};
 use crate::function::{FunctionInfo, State};
 use crate::report::Report;
@@ -33,6 +38,8 @@ pub(crate) struct Inner {
     most_entries: AtomicUsize,
     most_bytes: AtomicUsize,
     pub(crate) clock: Clock,
+    #[cfg(feature = "backend")]
+    pub(crate) tags: tags::Everywhere,
 }
 
 impl Inner {
@@ -43,6 +50,8 @@ impl Inner {
             most_entries: AtomicUsize::new(usize::MAX),
             most_bytes: AtomicUsize::new(usize::MAX),
             clock: Clock::default(),
+            #[cfg(feature = "backend")]
+            tags: tags::Everywhere::default(),
         }));
         janitor::look_after(inner);
         inner
@@ -218,6 +227,10 @@ impl Store {
     /// Tags are told apart by a hash. Where very many are invalidated, others may be taken for them, and their
     /// entries are computed anew.
     ///
+    /// The backends of functions with tags are told, which blocks: other processes see it within a second. What
+    /// cannot be told is made up for, as with the companion's calls. A backend is known here once a function with
+    /// tags that it belongs to was called, or its companion; it hears then of what was invalidated before.
+    ///
     /// ```
     /// use cached_runtime::{cached, store};
     ///
@@ -234,7 +247,45 @@ impl Store {
     /// assert!(orders::peek(8, 2026).is_some());
     /// ```
     pub fn invalidate_tag(self, tag: &str) {
+        #[cfg(feature = "backend")]
+        let renewed = tags::renew(self.0, tag);
         tag::invalidate(self.0, tag);
+        #[cfg(feature = "backend")]
+        blocking(renewed.tell(Way::Blocking));
+    }
+
+    /// [`invalidate_tag`](Self::invalidate_tag) for tasks, which must not block: what is in this process is
+    /// forgotten at the first poll, and the backends are told while it is awaited.
+    ///
+    /// ```
+    /// use cached_runtime::{cached, store};
+    ///
+    /// #[cached(timeout = 60, tags("user:{id}"))]
+    /// async fn orders(id: u64) -> u64 {
+    ///     id
+    /// }
+    ///
+    /// async fn delete(id: u64) {
+    ///     store().invalidate_tag_async(&format!("user:{id}")).await;
+    /// }
+    /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+    /// # let test = async {
+    /// # orders(7).await;
+    /// # delete(7).await;
+    /// # assert_eq!(orders::peek(7).await, None);
+    /// # };
+    /// # assert!(pin!(test).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    /// ```
+    #[cfg_attr(
+        not(feature = "backend"),
+        expect(clippy::unused_async, reason = "with backends it has to wait")
+    )]
+    pub async fn invalidate_tag_async(self, tag: &str) {
+        #[cfg(feature = "backend")]
+        let renewed = tags::renew(self.0, tag);
+        tag::invalidate(self.0, tag);
+        #[cfg(feature = "backend")]
+        renewed.tell(Way::Awaited).await;
     }
 
     /// Bounds the number of entries over all functions, beside the capacity of each. Entries beyond

@@ -519,6 +519,8 @@ mod tests {
             most_entries: usize::MAX.into(),
             most_bytes: usize::MAX.into(),
             clock: Clock::default(),
+            #[cfg(feature = "backend")]
+            tags: crate::backend::tags::Everywhere::default(),
         };
         store.clock.freeze();
         Box::leak(Box::new(store))

@@ -1,20 +1,13 @@
 //! Forgetting a key in the backend, now or when it is there again.
 
-use std::sync::atomic::Ordering::{AcqRel, Release};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
 
 use super::{Remote, RemoteKey, TOMBSTONE, Written};
 use crate::backend::driver::Expected;
 use crate::backend::envelope::{Kind, Record};
-use crate::backend::generation::Knowledge;
 use crate::backend::link::{By, Trouble, Way, blocking};
-use crate::backend::offload;
+use crate::backend::owed::{Debtor, make_up_later};
 use crate::backend::verdict::Verdict;
-
-/// After so long it is tried first to make up for what failed; each time that fails, after twice as long, up to
-/// the last.
-pub(super) const FIRST_TRY: Duration = Duration::from_millis(250);
-const LAST_TRY: Duration = Duration::from_secs(10);
 
 impl Remote {
     /// What was there before must not remain.
@@ -88,58 +81,38 @@ impl Remote {
 
     pub(super) fn owe(&'static self, key: &RemoteKey) {
         if self.owed.add(&key.name, &key.encoded) {
-            self.generations.renew();
+            self.generation.renew();
         }
-        self.make_up_after(FIRST_TRY);
+        make_up_later(self);
     }
 
     /// Makes up for invalidations that failed, until one fails again.
-    pub(super) fn pay(&'static self) {
+    pub(super) fn pay_keys(&'static self) {
         while let Some((name, encoded)) = self.owed.one() {
-            let key = RemoteKey { encoded, name };
+            let key = RemoteKey { encoded: encoded.into(), name: name.into(), tags: Box::default() };
             if blocking(self.forget(self.by(Way::Blocking), &key, 0)).is_err() {
                 break;
             }
         }
         self.owed.end_to_pay();
     }
-
-    /// Makes up for what failed also where the function is not called any more.
-    pub(super) fn make_up_after(&'static self, wait: Duration) {
-        if self.is_made_up_later.swap(true, AcqRel) {
-            return;
-        }
-        let trying = Trying(self);
-        let job = move || {
-            let remote = trying.0;
-            remote.try_now();
-            drop(trying);
-            if remote.owes() {
-                remote.make_up_after((wait * 2).min(LAST_TRY));
-            }
-        };
-        offload::submit_at(Instant::now() + wait, Box::new(job));
-    }
-
-    fn owes(&self) -> bool {
-        self.owed.any() || matches!(self.generations.knowledge(self.clock.now()), Knowledge::Owed(_))
-    }
-
-    fn try_now(&'static self) {
-        if !self.link.is_refusing(self.clock.now()) {
-            let told = blocking(self.knowledge(self.by(Way::Blocking)));
-            if told.is_ok() && self.owed.begin_to_pay() {
-                self.pay();
-            }
-        }
-    }
 }
 
-/// That it will be tried to make up for what is owed; not any more once this is dropped.
-struct Trying(&'static Remote);
+impl Debtor for Remote {
+    fn owes(&self) -> bool {
+        self.owed.any() || self.generation.is_owed()
+    }
 
-impl Drop for Trying {
-    fn drop(&mut self) {
-        self.0.is_made_up_later.store(false, Release);
+    fn pay(&'static self) {
+        if !self.link.is_refusing(self.clock.now()) {
+            let told = blocking(self.generation.tell(&self.link, self.by(Way::Blocking), None));
+            if told.is_ok() && self.owed.begin_to_pay() {
+                self.pay_keys();
+            }
+        }
+    }
+
+    fn is_made_up_later(&self) -> &AtomicBool {
+        &self.is_made_up_later
     }
 }

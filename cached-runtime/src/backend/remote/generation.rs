@@ -1,82 +1,177 @@
-//! The generation of the function, between this process and the backend.
+//! Generations, between this process and the backend.
 
-use super::Remote;
-use super::forget::FIRST_TRY;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Remote, RemoteKey};
 use crate::backend::driver::{Expected, Found};
 use crate::backend::envelope::{Kind, Record};
-use crate::backend::generation::{Knowledge, random};
-use crate::backend::link::{By, Trouble, Way};
+use crate::backend::generation::{self, Generation, random};
+use crate::backend::link::{By, Link, Trouble, Way};
+use crate::backend::owed::make_up_later;
 use crate::backend::verdict::{self, unchanged};
 
-impl Remote {
-    /// What is known of the generation, after the backend was told what it is owed.
-    pub(super) async fn knowledge(&self, by: By) -> Result<Knowledge, Trouble> {
-        let knowledge = self.generations.knowledge(self.clock.now());
-        if let Knowledge::Owed(generation) = knowledge {
-            self.tell(by, generation).await?;
-        }
-        Ok(knowledge)
-    }
-
-    pub(super) async fn tell(&self, by: By, generation: u128) -> Result<(), Trouble> {
-        self.set_generation(by, generation, Expected::Anything).await?;
-        self.generations.told(generation, self.clock.now());
-        Ok(())
-    }
-
-    pub(super) async fn set_generation(
+impl Generation {
+    /// Tells the backend the number that holds, if that is owed; returns it then. One that ends is lost, which
+    /// makes misses.
+    pub(in crate::backend) async fn tell(
         &self,
+        link: &Link,
         by: By,
-        generation: u128,
+        life: Option<Duration>,
+    ) -> Result<Option<u128>, Trouble> {
+        let mut told = None;
+        // A new one may come meanwhile.
+        while let Some(telling) = self.owed() {
+            let number = telling.number;
+            self.set(link, by, number, life, Expected::Anything).await?;
+            telling.done(by.clock.now());
+            told = Some(number);
+        }
+        Ok(told)
+    }
+
+    async fn set(
+        &self,
+        link: &Link,
+        by: By,
+        number: u128,
+        life: Option<Duration>,
         expected: Expected,
     ) -> Result<bool, Trouble> {
-        let payload = generation.to_le_bytes();
-        let key = self.generation_key.as_bytes();
-        let record =
-            Record { kind: Kind::Generation, payload: &payload, generation, ..self.blank(key, None, 0) };
+        let payload = number.to_le_bytes();
+        let blank = Record::blank(self.key.as_bytes(), by.clock.wall(), life);
+        let record = Record { kind: Kind::Generation, payload: &payload, generation: number, ..blank };
         let bytes = record.encode().ok_or(Trouble::TooLarge)?;
-        self.link.set(by, &self.generation_key, bytes, None, expected).await
+        link.set(by, &self.key, bytes, life, expected).await
     }
 
-    /// The generation, given what was found of it; a new one if it was lost.
-    pub(super) async fn settle(&self, by: By, asked: u64, found: Option<Found>) -> Result<u128, Trouble> {
-        let key = self.generation_key.as_bytes();
-        let learn = |generation| self.generations.learn(generation, asked, self.clock.now());
-        if let Some(generation) = verdict::generation(found.as_ref(), key) {
-            return Ok(learn(generation));
+    /// The number, given what was found of it; a new one if it was lost.
+    async fn settle(
+        &self,
+        link: &Link,
+        by: By,
+        asked: u64,
+        found: Option<Found>,
+        life: Option<Duration>,
+    ) -> Result<u128, Trouble> {
+        let learn = |number| self.learn(number, asked, by.clock.now());
+        let found = found.as_ref();
+        if let Some((number, expires)) = verdict::generation(found, self.key.as_bytes()) {
+            let expected = unchanged(found);
+            // Without versions, it might be written over a new one.
+            if generation::is_ending(expires, by.clock.wall(), life) && expected != Expected::Anything {
+                // What is not written now will be by another.
+                let _ = self.set(link, by, number, life, expected).await;
+            }
+            return Ok(learn(number));
         }
         let new = random();
-        match self.set_generation(by, new, unchanged(found.as_ref())).await {
+        match self.set(link, by, new, life, unchanged(found)).await {
             Ok(true) => return Ok(learn(new)),
             Ok(false) => {}
             // The last one to write it wins.
             Err(Trouble::Unsupported) => {
-                self.set_generation(by, new, Expected::Anything).await?;
+                self.set(link, by, new, life, Expected::Anything).await?;
             }
             Err(trouble) => return Err(trouble),
         }
-        let found = self.link.get_one(by, &self.generation_key).await?;
+        let found = link.get_one(by, &self.key).await?;
+        let found = verdict::generation(found.as_ref(), self.key.as_bytes());
         // An engine that stores nothing has no generations either, and needs none.
-        Ok(learn(verdict::generation(found.as_ref(), key).unwrap_or(new)))
+        Ok(learn(found.map_or(new, |(number, _)| number)))
+    }
+}
+
+/// How well a number is known in the course of one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Known {
+    Not,
+    /// From before the operation.
+    Believed,
+    /// The backend was told, or asked.
+    Surely,
+}
+
+/// One of the generations that an entry depends on.
+pub(super) struct Seen {
+    generation: Arc<Generation>,
+    life: Option<Duration>,
+    number: u128,
+    known: Known,
+}
+
+/// What the entry that depends on these is written under.
+pub(super) fn combined(seen: &[Seen]) -> u128 {
+    generation::combined(seen.iter().map(|it| it.number))
+}
+
+impl Remote {
+    /// What is known of the generations of a key, after the backend was told what it is owed.
+    pub(super) async fn see(&self, by: By, key: &RemoteKey) -> Result<Vec<Seen>, Trouble> {
+        let mut all = vec![(Arc::clone(&self.generation), None)];
+        if let Some(tags) = self.tags {
+            all.push((tags.all(), None));
+            all.extend(key.tags.iter().map(|tag| (tags.generation(*tag), self.life())));
+        }
+        let mut seen = Vec::with_capacity(all.len());
+        for (generation, life) in all {
+            let (number, known) = if let Some(number) = generation.tell(&self.link, by, life).await? {
+                (number, Known::Surely)
+            } else if let Some(number) = generation.believed(self.clock.now()) {
+                (number, Known::Believed)
+            } else {
+                (0, Known::Not)
+            };
+            seen.push(Seen { generation, life, number, known });
+        }
+        Ok(seen)
     }
 
-    /// The generation, asked for anew whatever is believed.
-    pub(super) async fn generation(&self, by: By) -> Result<u128, Trouble> {
-        if let Knowledge::Owed(generation) = self.knowledge(by).await? {
-            return Ok(generation);
+    /// Asks for the generations that are not known so well, and in the same round trip for an entry.
+    pub(super) async fn ask(
+        &self,
+        by: By,
+        seen: &mut [Seen],
+        known: Known,
+        entry: Option<&str>,
+    ) -> Result<Option<Found>, Trouble> {
+        let asked: Vec<(&mut Seen, u64)> = seen
+            .iter_mut()
+            .filter(|it| it.known < known)
+            .map(|it| {
+                let asked = it.generation.ask();
+                (it, asked)
+            })
+            .collect();
+        let keys = asked.iter().map(|(it, _)| &*it.generation.key);
+        let keys: Vec<&str> = entry.into_iter().chain(keys).collect();
+        if keys.is_empty() {
+            return Ok(None);
         }
-        let asked = self.generations.ask();
-        let found = self.link.get_one(by, &self.generation_key).await?;
-        self.settle(by, asked, found).await
+        let mut found = self.link.get(by, &keys).await?.into_iter();
+        let entry = entry.and_then(|_| found.next().flatten());
+        for ((it, asked), found) in asked.into_iter().zip(found) {
+            it.number = it.generation.settle(&self.link, by, asked, found, it.life).await?;
+            it.known = Known::Surely;
+        }
+        Ok(entry)
+    }
+
+    /// What the entry of a key is written under, asked for anew whatever is believed.
+    pub(super) async fn current(&self, by: By, key: &RemoteKey) -> Result<u128, Trouble> {
+        let mut seen = self.see(by, key).await?;
+        self.ask(by, &mut seen, Known::Surely, None).await?;
+        Ok(combined(&seen))
     }
 
     /// Forgets all keys: here at once, in other processes within a second.
     pub(crate) async fn clear(&'static self, way: Way) {
-        let generation = self.generations.renew();
+        self.generation.renew();
         self.owed.clear();
-        if let Err(trouble) = self.tell(self.by(way), generation).await {
+        if let Err(trouble) = self.generation.tell(&self.link, self.by(way), None).await {
             self.count(trouble);
-            self.make_up_after(FIRST_TRY);
+            make_up_later(self);
         }
     }
 }

@@ -45,7 +45,7 @@ impl<S> Kept<S> {
 /// The claim, or what has become of it, that was found beside a key, and its number.
 fn claim_in(found: Option<&Found>, key: &RemoteKey) -> Option<(Kind, u128)> {
     let record = Record::decode(&found?.value)?;
-    let is_claim = matches!(record.kind, Kind::Claim | Kind::Released) && record.key == key.encoded;
+    let is_claim = matches!(record.kind, Kind::Claim | Kind::Released) && *record.key == *key.encoded;
     is_claim.then(|| verdict::number(record.payload)).flatten().map(|number| (record.kind, number))
 }
 
@@ -112,7 +112,7 @@ impl Remote {
             record.is_some_and(|record| {
                 record.kind == Kind::Value
                     && record.generation == look.generation
-                    && record.key == key.encoded
+                    && *record.key == *key.encoded
             })
         });
         if !self.renews || !has_gone {

@@ -3,6 +3,7 @@
 mod failures;
 mod freshness;
 mod load;
+mod tags;
 
 use cached_runtime::{Backend, BackendInfo, backends};
 use cached_tests::servers::Server;
