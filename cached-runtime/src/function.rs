@@ -16,7 +16,7 @@ use crate::backend::{
     Shared,
     link::{Way, blocking},
     remote::Remote,
-    shared::{Coded, EncodedKey, SharedCall},
+    shared::{Coded, CopyKey, EncodedKey, SharedCall},
 };
 use crate::call::{self, Call, Lookup};
 use crate::key::Part;
@@ -189,8 +189,8 @@ impl Function {
         outcome: Coded<O>,
         identity: PhantomData<G>,
         key: P,
-    ) -> SharedCall<O, P::Owned> {
-        SharedCall::new(self, Lookup::new(), outcome, identity, &key, false)
+    ) -> SharedCall<O, CopyKey<P::Owned>> {
+        SharedCall::new(self, Lookup::new(), outcome, identity, key, false)
     }
 
     /// Runs a call of this function that is to compute and store anew.
@@ -324,6 +324,16 @@ impl State {
     pub(crate) fn remote(&'static self) -> Option<&'static Remote> {
         let shared = self.function.shared?;
         Some(&**self.remote.get_or_init(|| Box::new(Remote::new(self, shared, self.function.name))))
+    }
+
+    /// Other processes may have changed anything since the copies of it were made.
+    #[cfg(feature = "backend")]
+    pub(crate) fn drop_copies(&self) {
+        // First, so that what is not fenced below believes nothing from before.
+        if let Some(remote) = self.remote.get() {
+            remote.doubt();
+        }
+        self.clear();
     }
 
     #[cfg(feature = "backend")]

@@ -71,6 +71,13 @@ pub fn tagged<P: Part, const N: usize>(key: P, tags: &dyn Fn() -> [String; N]) -
     Tagged { key, tags }
 }
 
+impl<P, const N: usize> Tagged<'_, P, N> {
+    #[cfg(feature = "backend")]
+    pub(crate) fn into_key(self) -> P {
+        self.key
+    }
+}
+
 impl<P: Part, const N: usize> Part for Tagged<'_, P, N> {
     type Owned = TaggedKey<P::Owned, N>;
     #[inline]
@@ -93,9 +100,10 @@ impl<P: Part, const N: usize> Part for Tagged<'_, P, N> {
         P::hash_owned(&owned.key, hasher);
     }
     fn is_live(owned: &Self::Owned) -> bool {
-        owned.is_live()
+        P::is_live(&owned.key) && owned.is_live()
     }
     fn renew(owned: &mut Self::Owned) {
+        P::renew(&mut owned.key);
         owned.since = NUMBER.load(Acquire);
     }
 }

@@ -20,9 +20,9 @@ pub(crate) struct Generations(Mutex<Known>);
 
 struct Known {
     generation: u128,
-    /// Believed until then.
+    /// Believed until then; zero if none is.
     until: Moment,
-    /// How often it was cleared here: what was asked for before is not learned after.
+    /// How often it was cleared here, or doubted: what was asked for before is not learned after.
     clears: u64,
     /// It is the current one, but the backend may not know it yet.
     is_owed: bool,
@@ -64,6 +64,8 @@ impl Generations {
         if known.clears == asked {
             known.generation = generation;
             known.until = now.saturating_add(nanoseconds(BELIEVED));
+        } else if known.until == 0 && !known.is_owed {
+            return generation;
         }
         known.generation
     }
@@ -78,12 +80,22 @@ impl Generations {
         generation
     }
 
+    /// Another process may have cleared it: what is believed, or being asked for, may be from before.
+    pub(crate) fn doubt(&self) {
+        let mut known = self.0.lock();
+        known.until = 0;
+        known.clears += 1;
+    }
+
     /// The backend has been told.
     pub(crate) fn told(&self, generation: u128, now: Moment) {
         let mut known = self.0.lock();
         if known.generation == generation {
             known.is_owed = false;
-            known.until = now.saturating_add(nanoseconds(BELIEVED));
+            // Unless it was doubted: then another one may have been told since.
+            if known.until != 0 {
+                known.until = now.saturating_add(nanoseconds(BELIEVED));
+            }
         }
     }
 }
@@ -129,6 +141,28 @@ mod tests {
         generations.told(newer, 6);
         assert_eq!(generations.knowledge(6), Knowledge::Known(newer));
         assert_eq!(generations.knowledge(6 + SECOND), Knowledge::Asked(2));
+    }
+
+    #[test]
+    fn what_is_doubted_is_asked_for_anew_and_not_learned_from_what_was_asked_before() {
+        let generations = Generations::new();
+        generations.learn(7, 0, 5);
+        generations.doubt();
+        assert_eq!(generations.knowledge(6), Knowledge::Asked(1));
+        assert_eq!(generations.learn(8, 0, 6), 8, "it is all that is known");
+        assert_eq!(generations.knowledge(6), Knowledge::Asked(1), "and not believed");
+        assert_eq!(generations.learn(9, 1, 6), 9);
+        assert_eq!(generations.learn(8, 0, 6), 9);
+        assert_eq!(generations.knowledge(6), Knowledge::Known(9));
+        let new = generations.renew();
+        generations.doubt();
+        assert_eq!(generations.knowledge(6), Knowledge::Owed(new));
+        generations.told(new, 6);
+        assert_eq!(
+            generations.knowledge(6),
+            Knowledge::Asked(4),
+            "another process may have told another one"
+        );
     }
 
     #[test]

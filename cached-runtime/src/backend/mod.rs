@@ -18,6 +18,7 @@
 //! ```
 
 mod breaker;
+mod broadcast;
 pub mod codec;
 pub mod driver;
 pub(crate) mod encode;
@@ -238,7 +239,9 @@ fn of_url(url: &Url, store: Option<&'static Inner>) -> Arc<Link> {
 /// Forgets what a store of a test's own had for itself.
 #[cfg(feature = "testing")]
 pub(crate) fn forget(store: &'static Inner) {
-    LINKS.lock().retain(|listed| listed.store.is_none_or(|it| !std::ptr::eq(it, store)));
+    let mut links = LINKS.lock();
+    links.retain(|listed| listed.store.is_none_or(|it| !std::ptr::eq(it, store)));
+    links.iter().for_each(|listed| listed.link.forget(store));
 }
 
 /// The backends that functions have used so far, each with its state: for health checks.

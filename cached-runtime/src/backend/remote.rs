@@ -41,6 +41,8 @@ pub(crate) struct Remote {
     stem: String,
     /// Where the function stands, if that is to be part of its keys.
     pub(crate) place: Option<String>,
+    /// Whether processes keep copies, and are to be told of what changes.
+    has_copies: bool,
     generation_key: String,
     generations: Generations,
     owed: Owed,
@@ -63,7 +65,7 @@ pub(crate) struct Counts {
 /// A key, encoded, and what it is called in the backend.
 pub(crate) struct RemoteKey {
     encoded: Vec<u8>,
-    name: String,
+    pub(crate) name: String,
 }
 
 /// What a lookup in the backend is for.
@@ -94,6 +96,8 @@ pub(crate) struct Ticket {
     claim: Option<Claim>,
     /// What is there is not from here, and is to go.
     is_foreign: bool,
+    /// What is there is a value, of which there may be copies.
+    replaces: bool,
     begun: Instant,
 }
 
@@ -128,12 +132,17 @@ impl Remote {
     pub(crate) fn new(state: &'static State, shared: &'static Shared, name: &str) -> Self {
         let link = shared.backend.link(state.store);
         let stem = name::stem(&link.prefix, name, shared.version);
+        let has_copies = shared.local_timeout.is_some();
+        if has_copies {
+            link.listen(&stem, state);
+        }
         Self {
             clock: &state.store.clock,
             lease: shared.lease,
             place: shared.place.map(|(place, text)| name::of_place(place(), name, text)),
             generation_key: name::of_generation(&stem),
             function: name.to_owned(),
+            has_copies,
             stem,
             link,
             generations: Generations::new(),
@@ -158,6 +167,16 @@ impl Remote {
 
     fn by(&self, way: Way) -> By {
         self.link.by(way, self.clock)
+    }
+
+    /// The same of what changes a key: where there are copies, others are told.
+    fn telling(&self, by: By) -> By {
+        By { tells: self.has_copies, ..by }
+    }
+
+    /// Another process may have changed anything.
+    pub(crate) fn doubt(&self) {
+        self.generations.doubt();
     }
 
     fn count(&self, trouble: Trouble) {
@@ -246,9 +265,11 @@ impl Remote {
                 expected: unchanged(found),
                 claim: None,
                 is_foreign: false,
+                replaces: false,
                 begun,
             };
             let verdict = self.judge(key, coding.id, &look);
+            ticket.replaces = matches!(verdict, Verdict::Value(_));
             let mut next = patience.as_ref().map_or(Next::Compute, |patience| patience.free(begun));
             match verdict {
                 Verdict::Value(record) if wanted != Wanted::Ticket => {
@@ -363,7 +384,7 @@ impl Remote {
         let blank = self.blank(&key.encoded, ttl, cost / 1000);
         let record = Record { kind: Kind::Value, codec, payload, generation: ticket.generation, ..blank };
         let Some(bytes) = record.encode() else { return self.too_large(way, key).await };
-        let by = self.by(way);
+        let by = if ticket.replaces { self.telling(self.by(way)) } else { self.by(way) };
         let set = |bytes, expected| self.link.set(by, &key.name, bytes, ttl, expected);
         let mut stored = set(bytes, ticket.expected).await;
         if stored == Err(Trouble::Unsupported) && ticket.expected != Expected::Anything {
@@ -430,8 +451,8 @@ impl Remote {
                 return self.owe(key);
             }
         };
-        let (claim, is_foreign, begun) = (None, false, Instant::now());
-        let ticket = Ticket { generation, expected: Expected::Anything, claim, is_foreign, begun };
+        let (claim, is_foreign, replaces, begun) = (None, false, true, Instant::now());
+        let ticket = Ticket { generation, expected: Expected::Anything, claim, is_foreign, replaces, begun };
         if self.store(way, key, value, ticket).await != Written::Stored {
             self.owe(key);
         }

@@ -22,6 +22,10 @@ use crate::handle::{AsyncHandle, Handle};
 use crate::key::{Many, Maybe, One, Part, Unusable};
 use crate::outcome::Outcome;
 use crate::store::table::NewValue;
+use crate::tag::{TaggedKey, tagged};
+
+/// The key of a copy: the name of its entry is its tag, so that it goes when another process has changed that.
+pub(crate) type CopyKey<K> = TaggedKey<K, 1>;
 
 /// A part of a key that can be encoded, if its type can.
 pub trait Encoded: Part {
@@ -179,14 +183,18 @@ pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
     coded: Coded<O>,
     identity: PhantomData<G>,
     key: P,
-) -> SharedStep<O, P::Owned> {
+) -> SharedStep<O, CopyKey<P::Owned>> {
+    let key = tagged(key, &|| [String::new()]);
     let state = function.state();
     let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
     let is_local = lookup.0 == Mode::Cached && function.keeps_copies;
     let found = if is_local { hit::<G, _, O>(state, &key) } else { None };
     match found {
         Some(value) => SharedStep::Return(coded.outcome.returned(value)),
-        None => SharedStep::Run(SharedCall::new(function, lookup, coded, identity, &key, true)),
+        None => {
+            let key = key.into_key();
+            SharedStep::Run(SharedCall::new(function, lookup, coded, identity, key, true))
+        }
     }
 }
 
@@ -198,7 +206,7 @@ pub struct SharedCall<O: Outcome, K: Owned> {
     remote: Option<(&'static Remote, RemoteKey)>,
 }
 
-impl<O: Outcome, K: Owned> SharedCall<O, K> {
+impl<O: Outcome, K: Owned> SharedCall<O, CopyKey<K>> {
     #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
     #[inline(never)]
     pub(crate) fn new<G: ?Sized, P: EncodedKey<Owned = K>>(
@@ -206,23 +214,32 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         lookup: Lookup,
         coded: Coded<O>,
         identity: PhantomData<G>,
-        key: &P,
+        key: P,
         may_be_refused: bool,
     ) -> Self {
         let Coded { outcome, coding } = coded;
-        let call = Call::new(function, lookup, outcome, identity, key);
-        let remote = call.target.as_ref().and_then(|_| {
-            let remote = call.state.remote().filter(|remote| !(may_be_refused && remote.is_refused()))?;
+        let remote = Some(function.state()).filter(|_| lookup.0 != Mode::Bypass).and_then(|state| {
+            let remote = state.remote()?;
+            let is_refused = may_be_refused && remote.is_refused();
+            // A copy has a name also where the backend is not asked.
+            if is_refused && !function.keeps_copies {
+                return None;
+            }
             // A type that says that it has no encoding cannot have an entry either.
-            let Ok(encoded) = caught(|| Ok(encode::<G, P>(key, remote.place.as_deref())?)) else {
+            let Ok(encoded) = caught(|| Ok(encode::<G, P>(&key, remote.place.as_deref())?)) else {
                 remote.is_unencodable(&remote.counts.errors);
                 return None;
             };
-            Some((remote, remote.key(encoded)))
+            Some((remote, remote.key(encoded), is_refused))
         });
+        let tags = || [remote.as_ref().map_or_else(String::new, |(_, key, _)| key.name.clone())];
+        let call = Call::new(function, lookup, outcome, identity, &tagged(key, &tags));
+        let remote = remote.filter(|(.., is_refused)| !is_refused).map(|(remote, key, _)| (remote, key));
         Self { call, coding, remote }
     }
+}
 
+impl<O: Outcome, K: Owned> SharedCall<O, K> {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.call = self.call.timeout(timeout);

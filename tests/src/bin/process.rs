@@ -8,17 +8,23 @@
 //! | `peek TEXT`, `hurried TEXT` | `is VALUE` or `is ""`, of the functions of `call` and of `hurry` |
 //! | `invalidate TEXT` | `is ""` |
 //! | `misses ""`, `hits ""`, `overtaken ""` | `is NUMBER`, of both functions together |
+//! | `copy TEXT` | `got VALUE`, of a third function, of whose values it keeps copies for an hour |
+//! | `forget TEXT`, `put TEXT`, `renew TEXT`, `clear ""` | `is ""`, having done that to the third function |
+//! | `copies ""` | `is NUMBER`, of calls that were answered by copies |
+//! | `broadcast ""` | `is true` or `is false`, whether it hears what others change; `is ""` if it does not want to |
+//! | `events ""` | `is TEXT`, all that was told of backends, in lines |
 
 use std::io::stdin;
 use std::process;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use cached_runtime::{Backend, Stats, cached};
+use cached_runtime::{Backend, Stats, backends, cached, on_event};
 
 static BACKEND: Backend = Backend::env("CACHED_TESTS_BACKEND", "null://");
 static GONE: Mutex<bool> = Mutex::new(false);
 static GO: Condvar = Condvar::new();
+static EVENTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 #[cached(timeout = "1h", name = "call", lease = "10s", backend = BACKEND)]
 fn call(text: &str) -> String {
@@ -30,14 +36,22 @@ fn hurry(text: &str) -> String {
     body(text)
 }
 
+#[cached(timeout = "1h", local_timeout = "1h", name = "copied", backend = BACKEND)]
+fn copied(text: &str) -> String {
+    body(text)
+}
+
 fn body(text: &str) -> String {
-    let value = format!("{} bytes by {}", text.len(), process::id());
+    let value = value(text);
     say("body", &value);
     if text.starts_with("held") {
-        let gone = GONE.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(GO.wait_while(gone, |gone| !*gone));
+        drop(GO.wait_while(lock(&GONE), |gone| !*gone));
     }
     value
+}
+
+fn value(text: &str) -> String {
+    format!("{} bytes by {}", text.len(), process::id())
 }
 
 fn say(word: &str, text: &str) {
@@ -48,7 +62,12 @@ fn sum(count: impl Fn(&Stats) -> u64) -> String {
     (count(&call::stats()) + count(&hurry::stats())).to_string()
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn main() {
+    on_event(|event| lock(&EVENTS).push(event.to_string()));
     for line in stdin().lines() {
         let line = line.expect("it is text");
         let (word, text) = line.split_once(' ').expect("a word and a text");
@@ -57,7 +76,7 @@ fn main() {
             "call" => drop(thread::spawn(move || say("got", &call(&text)))),
             "hurry" => drop(thread::spawn(move || say("got", &hurry(&text)))),
             "go" => {
-                *GONE.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                *lock(&GONE) = true;
                 GO.notify_all();
             }
             "peek" => say("is", &call::peek(&text).unwrap_or_default()),
@@ -66,6 +85,29 @@ fn main() {
                 call::invalidate(&text);
                 say("is", "");
             }
+            "copy" => drop(thread::spawn(move || say("got", &copied(&text)))),
+            "forget" => {
+                copied::invalidate(&text);
+                say("is", "");
+            }
+            "put" => {
+                copied::put(&text, value(&text));
+                say("is", "");
+            }
+            "renew" => {
+                copied::refresh(&text);
+                say("is", "");
+            }
+            "clear" => {
+                copied::clear();
+                say("is", "");
+            }
+            "copies" => say("is", &copied::stats().hits.to_string()),
+            "broadcast" => {
+                let heard = backends().iter().find_map(|backend| backend.broadcast);
+                say("is", &heard.map(|it| it.to_string()).unwrap_or_default());
+            }
+            "events" => say("is", &lock(&EVENTS).join("\n")),
             "misses" => say("is", &sum(|stats| stats.misses)),
             "hits" => say("is", &sum(|stats| stats.backend_hits)),
             "overtaken" => say("is", &sum(|stats| stats.backend_overtaken)),

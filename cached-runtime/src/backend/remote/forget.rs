@@ -52,6 +52,7 @@ impl Remote {
 
     /// Leaves a tombstone, or nothing where it would not be looked at.
     pub(super) async fn forget(&self, by: By, key: &RemoteKey, generation: u128) -> Result<(), Trouble> {
+        let by = self.telling(by);
         if self.link.conditions() == Some(false) {
             self.link.delete(by, &key.name, Expected::Anything).await?;
         } else {
@@ -78,7 +79,7 @@ impl Remote {
 
     /// Removes what is there, whatever it is, now or when that is possible again.
     async fn remove(&'static self, way: Way, key: &RemoteKey) {
-        let by = self.by(way);
+        let by = self.telling(self.by(way));
         let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
         if deleted.is_err() {
             self.owe(key);

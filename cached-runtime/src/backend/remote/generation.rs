@@ -19,7 +19,7 @@ impl Remote {
     }
 
     pub(super) async fn tell(&self, by: By, generation: u128) -> Result<(), Trouble> {
-        self.set_generation(by, generation, Expected::Anything).await?;
+        self.set_generation(self.telling(by), generation, Expected::Anything).await?;
         self.generations.told(generation, self.clock.now());
         Ok(())
     }
