@@ -220,7 +220,7 @@ mod tests {
             other.message(&stem).as_bytes(),
             other.message("generation").as_bytes(),
             other.message("cached:f:v0:GENERATION").as_bytes(),
-            &[b'a'; 100_000],
+            "a".repeat(100_000).as_bytes(),
         ] {
             assert_eq!(own.heard(message), None, "{:?}", String::from_utf8_lossy(message));
         }

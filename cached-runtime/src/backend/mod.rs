@@ -18,6 +18,10 @@
 //! ```
 
 mod breaker;
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "of the engines, Redis alone carries messages")
+)]
 mod broadcast;
 pub mod codec;
 pub mod driver;

@@ -168,8 +168,9 @@ mod tests {
             for key in [of_entry(&stem, &encoded), of_generation(&stem)] {
                 prop_assert!(key.len() <= 250 && key.bytes().all(|byte| byte.is_ascii_graphic()), "{key}");
             }
-            prop_assert_eq!(read(&of_entry(&stem, &encoded)), Some((&*stem, Named::Entry)));
-            prop_assert_eq!(read(&of_generation(&stem)), Some((&*stem, Named::Generation)));
+            let (entry, generation) = (of_entry(&stem, &encoded), of_generation(&stem));
+            prop_assert_eq!(read(&entry), Some((&*stem, Named::Entry)));
+            prop_assert_eq!(read(&generation), Some((&*stem, Named::Generation)));
         }
     }
 }

@@ -175,7 +175,6 @@ pub enum SharedStep<O: Outcome, K: Owned> {
 
 /// The part of a call that is made every time: looks it up in this process, where that keeps copies.
 #[expect(clippy::inline_always, reason = "a hit is cheaper where its value need not pass through memory")]
-#[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
 #[inline(always)]
 pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
     lookup: Lookup,
@@ -189,13 +188,10 @@ pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
     let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
     let is_local = lookup.0 == Mode::Cached && function.keeps_copies;
     let found = if is_local { hit::<G, _, O>(state, &key) } else { None };
-    match found {
-        Some(value) => SharedStep::Return(coded.outcome.returned(value)),
-        None => {
-            let key = key.into_key();
-            SharedStep::Run(SharedCall::new(function, lookup, coded, identity, key, true))
-        }
+    if let Some(value) = found {
+        return SharedStep::Return(coded.outcome.returned(value));
     }
+    SharedStep::Run(SharedCall::new(function, lookup, coded, identity, key.into_key(), true))
 }
 
 /// A call that was not answered from this process, or one that the companion asks about.
