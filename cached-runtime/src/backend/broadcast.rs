@@ -124,7 +124,7 @@ impl Broadcast {
         let mut pauses = Pauses::default();
         let mut is_told_lost = false;
         loop {
-            let error = self.carrier.listen(&mut |heard| match heard {
+            let mut hear = |heard: Heard<'_>| match heard {
                 Heard::Connected => {
                     self.drop_copies();
                     self.is_listening.store(true, Release);
@@ -134,7 +134,9 @@ impl Broadcast {
                     }
                 }
                 Heard::Message(message) => self.hear(message),
-            });
+            };
+            let ended = catch_unwind(AssertUnwindSafe(|| self.carrier.listen(&mut hear)));
+            let error = ended.unwrap_or_else(|_| DriverError::Failed("listening panicked".into()));
             self.is_listening.store(false, Release);
             self.drop_copies();
             if !std::mem::replace(&mut is_told_lost, true) {

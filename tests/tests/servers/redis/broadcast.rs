@@ -147,6 +147,31 @@ fn it_is_seen_after_a_replica_has_taken_over() {
 }
 
 #[test]
+fn of_what_is_changed_while_it_is_computed_no_copy_is_kept() {
+    watched(|| {
+        let server = Server::redis(&[]);
+        let other = hearing(&url(&server));
+        let known = server.say(&["KEYS", "cached:copied:*"]);
+        other.tell("go", "");
+        let _ = other.call("copy", "held");
+        let keys = server.say(&["KEYS", "cached:copied:*"]);
+        let entry = keys.lines().find(|key| !known.contains(key)).expect("a key").to_owned();
+        for key in [&entry, "cached:copied:v0:generation"] {
+            let one = hearing(&url(&server));
+            server.tell(&["DEL", &entry]);
+            one.tell("copy", "held");
+            eventually(|| one.said("body").contains(&one.value("held")));
+            server.tell(&["PUBLISH", "cached:broadcast", &format!("{} {key}", "1".repeat(32))]);
+            has_heard(&one, &other);
+            one.tell("go", "");
+            eventually(|| one.said("got").contains(&one.value("held")));
+            assert!(!answered_by_copies(&one, "held"), "{key}");
+            assert!(answered_by_copies(&one, "held"));
+        }
+    });
+}
+
+#[test]
 fn ones_own_changes_leave_ones_own_copies() {
     watched(|| {
         let server = Server::redis(&[]);
