@@ -10,20 +10,25 @@
 //! | `misses ""`, `hits ""`, `overtaken ""` | `is NUMBER`, of both functions together |
 //! | `copy TEXT` | `got VALUE`, of a third function, of whose values it keeps copies for an hour |
 //! | `forget TEXT`, `put TEXT`, `renew TEXT`, `clear ""` | `is ""`, having done that to the third function |
+//! | `await ""` | nothing; from now on the third function is one that is awaited |
 //! | `copies ""` | `is NUMBER`, of calls that were answered by copies |
 //! | `broadcast ""` | `is true` or `is false`, whether it hears what others change; `is ""` if it does not want to |
 //! | `events ""` | `is TEXT`, all that was told of backends, in lines |
 
 use std::io::stdin;
+use std::pin::pin;
 use std::process;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use cached_runtime::{Backend, Stats, backends, cached, on_event};
 
 static BACKEND: Backend = Backend::env("CACHED_TESTS_BACKEND", "null://");
 static GONE: Mutex<bool> = Mutex::new(false);
 static GO: Condvar = Condvar::new();
+static AWAITS: AtomicBool = AtomicBool::new(false);
 static EVENTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 #[cached(timeout = "1h", name = "call", lease = "10s", backend = BACKEND)]
@@ -39,6 +44,37 @@ fn hurry(text: &str) -> String {
 #[cached(timeout = "1h", local_timeout = "1h", name = "copied", backend = BACKEND)]
 fn copied(text: &str) -> String {
     body(text)
+}
+
+#[cached(timeout = "1h", local_timeout = "1h", name = "copied", backend = BACKEND)]
+async fn awaited(text: &str) -> String {
+    body(text)
+}
+
+/// One of the two, whichever is to be used.
+macro_rules! either {
+    ($blocking:expr, $awaited:expr) => {
+        if AWAITS.load(SeqCst) { block_on($awaited) } else { $blocking }
+    };
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
 }
 
 fn body(text: &str) -> String {
@@ -85,24 +121,25 @@ fn main() {
                 call::invalidate(&text);
                 say("is", "");
             }
-            "copy" => drop(thread::spawn(move || say("got", &copied(&text)))),
+            "copy" => drop(thread::spawn(move || say("got", &either!(copied(&text), awaited(&text))))),
             "forget" => {
-                copied::invalidate(&text);
+                either!(copied::invalidate(&text), awaited::invalidate(&text));
                 say("is", "");
             }
             "put" => {
-                copied::put(&text, value(&text));
+                either!(copied::put(&text, value(&text)), awaited::put(&text, value(&text)));
                 say("is", "");
             }
             "renew" => {
-                copied::refresh(&text);
+                either!(copied::refresh(&text), awaited::refresh(&text));
                 say("is", "");
             }
             "clear" => {
-                copied::clear();
+                either!(copied::clear(), awaited::clear());
                 say("is", "");
             }
-            "copies" => say("is", &copied::stats().hits.to_string()),
+            "await" => AWAITS.store(true, SeqCst),
+            "copies" => say("is", &either!(copied::stats(), awaited::stats()).hits.to_string()),
             "broadcast" => {
                 let heard = backends().iter().find_map(|backend| backend.broadcast);
                 say("is", &heard.map(|it| it.to_string()).unwrap_or_default());

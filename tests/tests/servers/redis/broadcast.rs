@@ -52,33 +52,50 @@ fn has_heard(process: &Process, other: &Process) {
 }
 
 /// What one process changes, the other sees, in each way that there is to change it.
-fn changes_are_seen(url: &str) {
-    let (one, other) = (hearing(url), hearing(url));
+pub(super) fn changes_are_seen(url: &str) {
+    changes_are_seen_by(&hearing(url), &hearing(url));
+}
+
+fn changes_are_seen_by(one: &Process, other: &Process) {
     let fresh = |change| format!("key to {change}, {}", one.value(""));
     for change in ["put", "renew"] {
         let key = fresh(change);
-        assert_eq!(copied(&one, &key), one.value(&key));
-        assert_eq!(copied(&other, &key), one.value(&key));
+        assert_eq!(copied(one, &key), one.value(&key));
+        assert_eq!(copied(other, &key), one.value(&key));
         let _ = other.ask(change, &key);
         eventually(|| one.call("copy", &key) == other.value(&key));
-        assert!(answered_by_copies(&other, &key), "{change}");
+        assert!(answered_by_copies(other, &key), "{change}");
     }
     for change in ["forget", "clear"] {
         let (key, another) = (fresh(change), "another");
-        assert_eq!(copied(&other, &key), other.value(&key));
-        assert_eq!(copied(&one, &key), other.value(&key));
-        let _ = copied(&one, another);
+        assert_eq!(copied(other, &key), other.value(&key));
+        assert_eq!(copied(one, &key), other.value(&key));
+        let _ = copied(one, another);
         let _ = other.ask(change, if change == "clear" { "" } else { &key });
         eventually(|| one.call("copy", &key) == one.value(&key));
         if change == "forget" {
-            assert!(answered_by_copies(&one, another));
+            assert!(answered_by_copies(one, another));
         }
     }
 }
 
 #[test]
 fn what_another_process_changes_is_seen() {
-    watched(|| changes_are_seen(&url(&Server::redis(&[]))));
+    watched(|| {
+        let server = Server::redis(&[]);
+        changes_are_seen(&url(&server));
+    });
+}
+
+#[test]
+fn it_is_seen_where_functions_are_awaited() {
+    watched(|| {
+        let server = Server::redis(&[]);
+        let url = url(&server);
+        let processes = [hearing(&url), hearing(&url)];
+        processes.iter().for_each(|process| process.tell("await", ""));
+        changes_are_seen_by(&processes[0], &processes[1]);
+    });
 }
 
 #[cfg(unix)]
