@@ -160,7 +160,7 @@ mod tests {
         generations.told(new, 6);
         assert_eq!(
             generations.knowledge(6),
-            Knowledge::Asked(4),
+            Knowledge::Asked(3),
             "another process may have told another one"
         );
     }

@@ -1,7 +1,7 @@
 //! Copies in processes, and what other processes change.
 
 use cached_tests::processes::Process;
-use cached_tests::watched;
+use cached_tests::{Runs, watched};
 
 use super::cluster::Cluster;
 use super::sentinel::{sentinel, through, watches_a_replica};
@@ -45,10 +45,10 @@ fn answered_by_copies(process: &Process, text: &str) -> bool {
 
 /// Waits until a process has heard all that others told before.
 fn has_heard(process: &Process, other: &Process) {
-    let _ = (copied(other, "mark"), copied(process, "mark"));
-    let _ = other.ask("put", "mark");
-    eventually(|| process.call("copy", "mark") == other.value("mark"));
-    let _ = process.ask("put", "mark");
+    static MARKS: Runs = Runs::new();
+    let mark = format!("mark {}", MARKS.add());
+    let _ = (copied(process, &mark), other.ask("put", &mark));
+    eventually(|| process.call("copy", &mark) == other.value(&mark));
 }
 
 /// What one process changes, the other sees, in each way that there is to change it.
