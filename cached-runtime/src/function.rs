@@ -16,7 +16,7 @@ use crate::backend::{
     Shared,
     link::{Way, blocking},
     remote::Remote,
-    shared::{Coded, EncodedKey, SharedCall},
+    shared::{Coded, CopyKey, EncodedKey, SharedCall},
 };
 use crate::call::{self, Call, Lookup};
 use crate::key::Part;
@@ -189,8 +189,8 @@ impl Function {
         outcome: Coded<O>,
         identity: PhantomData<G>,
         key: P,
-    ) -> SharedCall<O, P::Owned> {
-        SharedCall::new(self, Lookup::new(), outcome, identity, &key, false)
+    ) -> SharedCall<O, CopyKey<P::Owned>> {
+        SharedCall::new(self, Lookup::new(), outcome, identity, key, false)
     }
 
     /// Runs a call of this function that is to compute and store anew.
@@ -355,6 +355,16 @@ impl State {
         if self.function.shared.is_some_and(Shared::has_tags) {
             self.remote();
         }
+    }
+
+    /// Other processes may have changed anything since the copies of it were made.
+    #[cfg(feature = "backend")]
+    pub(crate) fn drop_copies(&self) {
+        // First, so that what is not fenced below believes nothing from before.
+        if let Some(remote) = self.remote.get() {
+            remote.doubt();
+        }
+        self.clear();
     }
 
     #[cfg(feature = "backend")]

@@ -80,6 +80,10 @@ impl<P, const N: usize> Tagged<'_, P, N> {
     pub(crate) fn texts(&self) -> [String; N] {
         (self.tags)()
     }
+
+    pub(crate) fn into_key(self) -> P {
+        self.key
+    }
 }
 
 impl<P: Part, const N: usize> Part for Tagged<'_, P, N> {
@@ -104,9 +108,10 @@ impl<P: Part, const N: usize> Part for Tagged<'_, P, N> {
         P::hash_owned(&owned.key, hasher);
     }
     fn is_live(owned: &Self::Owned) -> bool {
-        owned.is_live()
+        P::is_live(&owned.key) && owned.is_live()
     }
     fn renew(owned: &mut Self::Owned) {
+        P::renew(&mut owned.key);
         owned.since = NUMBER.load(Acquire);
     }
 }

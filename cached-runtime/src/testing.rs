@@ -72,7 +72,7 @@ pub fn isolated() -> Guard {
 #[must_use]
 pub fn driver(url: &str) -> Arc<dyn Driver> {
     let parsed = Url::parse(url).unwrap_or_else(|error| panic!("{error}"));
-    engines::open(&parsed).unwrap_or_else(|why| panic!("{why}"))
+    engines::open(&parsed).unwrap_or_else(|why| panic!("{why}")).driver
 }
 
 /// Stops the clock of the current store, the one of the process unless the thread is in one of its own.

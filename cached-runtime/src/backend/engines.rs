@@ -2,14 +2,24 @@
 
 use std::sync::Arc;
 
+use super::broadcast::Broadcast;
+#[cfg(feature = "redis")]
+use super::broadcast::Voice;
 use super::driver::Driver;
 use super::memory::{self, Memory};
 use super::null::Null;
 use super::url::{Scheme, Url};
 
-/// The driver of a URL, or why there is none.
-pub(crate) fn open(url: &Url) -> Result<Arc<dyn Driver>, String> {
-    match url.scheme {
+/// An engine that was opened.
+pub(crate) struct Engine {
+    pub(crate) driver: Arc<dyn Driver>,
+    /// Where it carries messages.
+    pub(crate) broadcast: Option<Broadcast>,
+}
+
+/// The engine of a URL, or why there is none.
+pub(crate) fn open(url: &Url) -> Result<Engine, String> {
+    let driver: Result<Arc<dyn Driver>, String> = match url.scheme {
         Scheme::Memory => {
             let mut config = memory::Config::default();
             if let Some(bytes) = url.max_bytes {
@@ -29,7 +39,14 @@ pub(crate) fn open(url: &Url) -> Result<Arc<dyn Driver>, String> {
         | Scheme::RedisCluster
         | Scheme::RedisSentinel
         | Scheme::RedissCluster
-        | Scheme::RedissSentinel => Ok(Arc::new(redis(url)?)),
+        | Scheme::RedissSentinel => {
+            let redis = redis(url)?;
+            let broadcast = url.broadcast.then(|| {
+                let voice = Voice::new(&url.prefix);
+                Broadcast::new(Arc::new(redis.with(voice.clone())), voice)
+            });
+            return Ok(Engine { driver: Arc::new(redis), broadcast });
+        }
         #[cfg(feature = "sqlite")]
         Scheme::Sqlite => {
             let mut config = super::sqlite::Config::new(&url.path);
@@ -41,7 +58,8 @@ pub(crate) fn open(url: &Url) -> Result<Arc<dyn Driver>, String> {
         #[expect(clippy::allow_attributes, reason = "with all features there are no others")]
         #[allow(unreachable_patterns)]
         _ => Err(format!("this build has no engine for {url}")),
-    }
+    };
+    Ok(Engine { driver: driver?, broadcast: None })
 }
 
 #[cfg(feature = "memcached")]

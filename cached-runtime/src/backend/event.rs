@@ -56,6 +56,19 @@ pub enum Event {
         /// Which backend.
         backend: String,
     },
+    /// It is not heard what other processes change: copies of that stay for their `local_timeout`. Those from
+    /// before went. Told once, until it is heard again.
+    BroadcastLost {
+        /// Which backend.
+        backend: String,
+        /// What went wrong.
+        message: String,
+    },
+    /// It is heard again.
+    BroadcastBack {
+        /// Which backend.
+        backend: String,
+    },
     /// A value was larger than the engine can hold.
     TooLarge {
         /// Which backend.
@@ -122,6 +135,12 @@ impl fmt::Display for Event {
             Self::Unusable { backend, message } => format!("{backend} cannot be used: {message}"),
             Self::NoLeases { backend } => {
                 format!("{backend} compares no versions: leases have no effect, late writes are not fenced")
+            }
+            Self::BroadcastLost { backend, message } => {
+                format!("it is not heard through {backend} what others change; copies stay: {message}")
+            }
+            Self::BroadcastBack { backend } => {
+                format!("it is heard again through {backend} what others change")
             }
             Self::TooLarge { backend, function } => {
                 format!("a value of {function} is too large for {backend}, and is not stored there")
@@ -206,10 +225,14 @@ fn trace(event: &Event) {
         Event::Opened { .. }
         | Event::Unusable { .. }
         | Event::NoLeases { .. }
+        | Event::BroadcastLost { .. }
         | Event::FileSetAside { .. }
         | Event::ServerDown { .. }
         | Event::ServersUnknown { .. } => tracing::warn!(target: "cached_runtime", "{event}"),
-        Event::Closed { .. } | Event::ServerUp { .. } | Event::ServersChanged { .. } => {
+        Event::Closed { .. }
+        | Event::BroadcastBack { .. }
+        | Event::ServerUp { .. }
+        | Event::ServersChanged { .. } => {
             tracing::info!(target: "cached_runtime", "{event}");
         }
         Event::Failed { .. }

@@ -27,9 +27,9 @@ pub(crate) struct Generation {
 #[derive(Default)]
 struct Known {
     number: u128,
-    /// Believed until then.
+    /// Believed until then; zero if none is.
     until: Moment,
-    /// How often it was renewed or told here: what was asked for before is not learned after.
+    /// How often it was renewed or told here, or doubted: what was asked for before is not learned after.
     changes: u64,
     /// It is the current one, but the backend may not know it yet.
     is_owed: bool,
@@ -59,6 +59,9 @@ impl Generation {
         if known.changes == asked && known.telling == 0 && !known.is_owed {
             known.number = number;
             known.until = now.saturating_add(nanoseconds(BELIEVED));
+        } else if known.until == 0 && !known.is_owed {
+            // It is all that is known.
+            return number;
         }
         known.number
     }
@@ -76,12 +79,19 @@ impl Generation {
         self.known.lock().is_owed
     }
 
+    /// Another process may have renewed it: what is believed, or being asked for, may be from before.
+    pub(crate) fn doubt(&self) {
+        let mut known = self.known.lock();
+        known.until = 0;
+        known.changes += 1;
+    }
+
     /// What the backend is to be told, if it is.
     pub(crate) fn owed(&self) -> Option<Telling<'_>> {
         let mut known = self.known.lock();
         known.is_owed.then(|| {
             known.telling += 1;
-            Telling { generation: self, number: known.number, told: None }
+            Telling { generation: self, number: known.number, changes: known.changes, told: None }
         })
     }
 }
@@ -90,6 +100,8 @@ impl Generation {
 pub(crate) struct Telling<'a> {
     generation: &'a Generation,
     pub(crate) number: u128,
+    /// As of when it began.
+    changes: u64,
     told: Option<Moment>,
 }
 
@@ -103,10 +115,12 @@ impl Drop for Telling<'_> {
     fn drop(&mut self) {
         let mut known = self.generation.known.lock();
         known.telling -= 1;
+        let is_doubted = known.changes != self.changes;
         known.changes += 1;
         // Another one may have been written over the current one.
         known.is_owed = known.number != self.number || known.is_owed && self.told.is_none();
-        if let Some(now) = self.told.filter(|_| !known.is_owed) {
+        // Where it was doubted meanwhile, another process may have told another one since.
+        if let Some(now) = self.told.filter(|_| !known.is_owed && !is_doubted) {
             known.until = now.saturating_add(nanoseconds(BELIEVED));
         }
     }
@@ -217,6 +231,26 @@ mod tests {
         ] {
             assert_eq!(is_ending(expires, 1000, life), expected, "{expires:?} {life:?}");
         }
+    }
+
+    #[test]
+    fn what_is_doubted_is_asked_for_anew_and_not_learned_from_what_was_asked_before() {
+        let generation = generation();
+        let before = generation.ask();
+        generation.learn(7, before, 5);
+        generation.doubt();
+        assert_eq!(generation.believed(6), None);
+        assert_eq!(generation.learn(8, before, 6), 8, "it is all that is known");
+        assert_eq!(generation.believed(6), None);
+        assert_eq!(generation.learn(9, generation.ask(), 6), 9);
+        assert_eq!(generation.learn(8, before, 6), 9);
+        assert_eq!(generation.believed(6), Some(9));
+        generation.renew();
+        let telling = generation.owed().expect("it is owed");
+        generation.doubt();
+        telling.done(6);
+        assert!(!generation.is_owed());
+        assert_eq!(generation.believed(6), None, "another process may have told another one");
     }
 
     #[test]

@@ -15,11 +15,16 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use super::breaker::{Breaker, Change, Kind, State};
+use super::broadcast::Broadcast;
 use super::driver::{Answer, Awaited, Driver, DriverError, Expected, Found};
+use super::engines::Engine;
 use super::event::{Event, emit, one_line};
 use super::url::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, Secret, Url};
 use crate::clock::{Clock, Moment};
+use crate::function::State as FunctionState;
 use crate::stats::Count;
+#[cfg(feature = "testing")]
+use crate::store::Inner;
 use crate::timer::{Sleep, Timer};
 
 /// How operations are done. All decisions are the same in both ways.
@@ -53,6 +58,8 @@ pub(crate) struct By {
     pub(crate) way: Way,
     pub(crate) clock: &'static Clock,
     pub(crate) deadline: Instant,
+    /// Whether other processes are told of it.
+    pub(crate) tells: bool,
 }
 
 /// Why an operation has not been done.
@@ -76,6 +83,8 @@ pub(crate) struct Link {
     timeout: Duration,
     /// Where there is none, the text says why.
     driver: Result<Arc<dyn Driver>, String>,
+    /// Where processes tell each other what they change.
+    broadcast: Option<Broadcast>,
     breaker: Mutex<Breaker>,
     conditions: AtomicU8,
     operations: Count,
@@ -104,8 +113,13 @@ const YES: u8 = 1;
 const NO: u8 = 2;
 
 impl Link {
-    pub(crate) fn of_url(url: &Url, driver: Result<Arc<dyn Driver>, String>) -> Self {
+    pub(crate) fn of_url(url: &Url, engine: Result<Engine, String>) -> Self {
+        let (driver, broadcast) = match engine {
+            Ok(Engine { driver, broadcast }) => (Ok(driver), broadcast),
+            Err(message) => (Err(message), None),
+        };
         Self {
+            broadcast,
             password: url.password.clone(),
             prefix: url.prefix.clone(),
             timeout: url.timeout,
@@ -122,6 +136,7 @@ impl Link {
             prefix: DEFAULT_PREFIX.to_owned(),
             timeout: DEFAULT_TIMEOUT,
             driver,
+            broadcast: None,
             breaker: Mutex::new(Breaker::new()),
             conditions: AtomicU8::new(UNKNOWN),
             operations: Count::default(),
@@ -136,7 +151,7 @@ impl Link {
 
     /// How operations that begin now are done.
     pub(crate) fn by(&self, way: Way, clock: &'static Clock) -> By {
-        By { way, clock, deadline: Instant::now() + self.timeout }
+        By { way, clock, deadline: Instant::now() + self.timeout, tells: false }
     }
 
     /// Whether nothing is asked of the engine now.
@@ -246,6 +261,8 @@ impl Link {
             return Err(Trouble::Skipped);
         };
         self.operations.add(1);
+        let telling = self.broadcast.as_ref().filter(|_| by.tells).map(Broadcast::driver);
+        let driver = telling.unwrap_or(driver);
         Ok((driver, Operation { link: self, by, kind, is_noted: false }))
     }
 
@@ -284,6 +301,34 @@ impl Link {
         self.step(|breaker| breaker.failed(kind, clock.now()));
     }
 
+    /// Copies of what a function of this stem has in the backend go when other processes change it.
+    pub(crate) fn listen(self: &Arc<Self>, stem: &str, state: &'static FunctionState) {
+        if let Some(broadcast) = &self.broadcast {
+            broadcast.add(stem, state);
+            if broadcast.begins() {
+                let link = Arc::clone(self);
+                let listen = move || link.broadcast.iter().for_each(|broadcast| broadcast.listen(&link));
+                // Where there can be no thread, it is not heard, as `info` tells.
+                let _ = thread::Builder::new().name("cached-broadcast".to_owned()).spawn(listen);
+            }
+        }
+    }
+
+    /// Forgets the functions of a store.
+    #[cfg(feature = "testing")]
+    pub(crate) fn forget(&self, store: &'static Inner) {
+        self.broadcast.iter().for_each(|broadcast| broadcast.forget(store));
+    }
+
+    /// Tells that it is not heard what others change.
+    pub(crate) fn does_not_hear(&self, error: &DriverError) {
+        emit(&Event::BroadcastLost { backend: self.name.clone(), message: self.text_of(error) });
+    }
+
+    pub(crate) fn hears_again(&self) {
+        emit(&Event::BroadcastBack { backend: self.name.clone() });
+    }
+
     /// An error with its causes, in one line and without the password.
     fn text_of(&self, error: &DriverError) -> String {
         let mut text = error.to_string();
@@ -309,6 +354,7 @@ impl Link {
             },
             last_failure: self.last_failure.lock().clone(),
             leases: self.conditions(),
+            broadcast: self.broadcast.as_ref().and_then(Broadcast::is_listening),
             operations: self.operations.get(),
             failures: self.failures.get(),
             skipped: self.skipped.get(),
@@ -433,6 +479,9 @@ pub struct BackendInfo {
     /// Whether the engine compares versions, so that leases and the fencing of late writes work; `None` until
     /// that has been seen.
     pub leases: Option<bool>,
+    /// Whether this process hears what others change, so that its copies of that go; `None` where none are kept,
+    /// or the engine carries no messages.
+    pub broadcast: Option<bool>,
     /// Operations that were tried.
     pub operations: u64,
     /// Those of them that failed.

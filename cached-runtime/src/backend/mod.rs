@@ -18,6 +18,11 @@
 //! ```
 
 mod breaker;
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "of the engines, Redis alone carries messages")
+)]
+mod broadcast;
 pub mod codec;
 pub mod driver;
 pub(crate) mod encode;
@@ -239,7 +244,9 @@ fn of_url(url: &Url, store: Option<&'static Inner>) -> Arc<Link> {
 /// Forgets what a store of a test's own had for itself.
 #[cfg(feature = "testing")]
 pub(crate) fn forget(store: &'static Inner) {
-    LINKS.lock().retain(|listed| listed.store.is_none_or(|it| !std::ptr::eq(it, store)));
+    let mut links = LINKS.lock();
+    links.retain(|listed| listed.store.is_none_or(|it| !std::ptr::eq(it, store)));
+    links.iter().for_each(|listed| listed.link.forget(store));
 }
 
 /// The backends that functions have used so far, each with its state: for health checks.

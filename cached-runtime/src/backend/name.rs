@@ -6,6 +6,9 @@ const LONGEST_NAME: usize = 100;
 /// The longest prefix that a URL may ask for.
 pub(crate) const LONGEST_PREFIX: usize = 40;
 
+/// What stands in the place of the hash in the key of a generation.
+const GENERATION: &str = "generation";
+
 /// What stands before the hash in the keys of one function.
 pub(crate) fn stem(prefix: &str, name: &str, version: u32) -> String {
     let name = legal(name);
@@ -24,7 +27,22 @@ pub(crate) fn of_renewal(entry: &str) -> String {
 
 /// The key of the function's generation; no hash is as short.
 pub(crate) fn of_generation(stem: &str) -> String {
-    format!("{stem}generation")
+    format!("{stem}{GENERATION}")
+}
+
+/// What a key is that of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Entry,
+    Generation,
+}
+
+/// The stem of a key, and what it is that of, if it is one of these.
+pub(crate) fn read(key: &str) -> Option<(&str, Named)> {
+    let (stem, last) = key.split_at(key.rfind(':')? + 1);
+    let is_hash = last.len() == 32 && last.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let named = if last == GENERATION { Some(Named::Generation) } else { is_hash.then_some(Named::Entry) };
+    Some((stem, named?))
 }
 
 /// What tells a function without a name of its own from others, from the path of a closure in it, its module with
@@ -165,6 +183,9 @@ mod tests {
             for key in [of_entry(&stem, &encoded), of_generation(&stem)].into_iter().chain(tags) {
                 prop_assert!(key.len() <= 250 && key.bytes().all(|byte| byte.is_ascii_graphic()), "{key}");
             }
+            let (entry, generation) = (of_entry(&stem, &encoded), of_generation(&stem));
+            prop_assert_eq!(read(&entry), Some((&*stem, Named::Entry)));
+            prop_assert_eq!(read(&generation), Some((&*stem, Named::Generation)));
         }
     }
 }

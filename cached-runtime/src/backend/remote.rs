@@ -51,6 +51,8 @@ pub(crate) struct Remote {
     stem: String,
     /// Where the function stands, if that is to be part of its keys.
     pub(crate) place: Option<String>,
+    /// Whether processes keep copies, and are to be told of what changes.
+    has_copies: bool,
     generation: Arc<Generation>,
     /// Those of its backend, if it has tags.
     tags: Option<&'static Tags>,
@@ -76,7 +78,7 @@ pub(crate) struct Counts {
 /// A key, encoded, and what it is called in the backend.
 pub(crate) struct RemoteKey {
     encoded: Box<[u8]>,
-    name: Box<str>,
+    pub(crate) name: Box<str>,
     /// Hashes of the tags.
     tags: Box<[u128]>,
 }
@@ -122,6 +124,8 @@ pub(crate) struct Ticket {
     renewal: Option<Claim>,
     /// What is there is not from here, and is to go.
     is_foreign: bool,
+    /// What is there is a value, of which there may be copies.
+    replaces: bool,
     begun: Instant,
 }
 
@@ -165,6 +169,10 @@ impl Remote {
         let link = shared.backend.link(state.store);
         let stem = name::stem(&link.prefix, name, shared.version);
         let policy = state.policy();
+        let has_copies = shared.local_timeout.is_some();
+        if has_copies {
+            link.listen(&stem, state);
+        }
         Self {
             clock: &state.store.clock,
             lease: shared.lease,
@@ -176,6 +184,7 @@ impl Remote {
             tags: shared.has_tags.then(|| state.store.tags.of(&link, &state.store.clock)),
             longest: AtomicU64::new(0),
             function: name.to_owned(),
+            has_copies,
             stem,
             link,
             owed: Owed::default(),
@@ -206,6 +215,16 @@ impl Remote {
 
     fn by(&self, way: Way) -> By {
         self.link.by(way, self.clock)
+    }
+
+    /// The same of what changes a key: where there are copies, others are told.
+    fn telling(&self, by: By) -> By {
+        By { tells: self.has_copies, ..by }
+    }
+
+    /// Another process may have changed anything.
+    pub(crate) fn doubt(&self) {
+        self.generation.doubt();
     }
 
     fn count(&self, trouble: Trouble) {
@@ -295,9 +314,11 @@ impl Remote {
                 claim: None,
                 renewal: None,
                 is_foreign: false,
+                replaces: false,
                 begun,
             };
             let verdict = self.judge(key, coding.id, &look);
+            ticket.replaces = matches!(verdict, Verdict::Value(_));
             let mut next = patience.as_ref().map_or(Next::Compute, |patience| patience.free(begun));
             match verdict {
                 Verdict::Value(record) if wanted != Wanted::Ticket => {
@@ -411,7 +432,7 @@ impl Remote {
             None => ttl,
         };
         let Some(bytes) = record.encode() else { return self.too_large(way, key).await };
-        let by = self.by(way);
+        let by = if ticket.replaces { self.telling(self.by(way)) } else { self.by(way) };
         let set = |bytes, expected| self.link.set(by, &key.name, bytes, ttl, expected);
         let mut stored = set(bytes, ticket.expected).await;
         if stored == Err(Trouble::Unsupported) && ticket.expected != Expected::Anything {
@@ -489,6 +510,7 @@ impl Remote {
             claim: None,
             renewal: None,
             is_foreign: false,
+            replaces: true,
             begun: Instant::now(),
         };
         if self.store(way, key, value, ticket).await != Written::Stored {

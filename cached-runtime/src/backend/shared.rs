@@ -25,7 +25,10 @@ use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service};
 use crate::revalidate::Renewer;
 use crate::store::table::NewValue;
-use crate::tag::Tagged;
+use crate::tag::{Tagged, TaggedKey, tagged};
+
+/// The key of a copy: the name of its entry is its tag, so that it goes when another process has changed that.
+pub(crate) type CopyKey<K> = TaggedKey<K, 1>;
 
 /// A part of a key that can be encoded, if its type can.
 pub trait Encoded: Part {
@@ -189,7 +192,6 @@ pub enum SharedStep<O: Outcome, K: Owned> {
 
 /// The part of a call that is made every time: looks it up in this process, where that keeps copies.
 #[expect(clippy::inline_always, reason = "a hit is cheaper where its value need not pass through memory")]
-#[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
 #[inline(always)]
 pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
     lookup: Lookup,
@@ -197,15 +199,16 @@ pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
     coded: Coded<O>,
     identity: PhantomData<G>,
     key: P,
-) -> SharedStep<O, P::Owned> {
+) -> SharedStep<O, CopyKey<P::Owned>> {
+    let key = tagged(key, &|| [String::new()]);
     let state = function.state();
     let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
     let is_local = lookup.0 == Mode::Cached && function.keeps_copies;
     let found = if is_local { hit::<G, _, O>(state, &key) } else { None };
-    match found {
-        Some(value) => SharedStep::Return(coded.outcome.returned(value)),
-        None => SharedStep::Run(SharedCall::new(function, lookup, coded, identity, &key, true)),
+    if let Some(value) = found {
+        return SharedStep::Return(coded.outcome.returned(value));
     }
+    SharedStep::Run(SharedCall::new(function, lookup, coded, identity, key.into_key(), true))
 }
 
 /// A call that was not answered from this process, or one that the companion asks about.
@@ -234,7 +237,7 @@ impl<O: Outcome, K: Owned> RenewedCall<O, K> {
     }
 }
 
-impl<O: Outcome, K: Owned> SharedCall<O, K> {
+impl<O: Outcome, K: Owned> SharedCall<O, CopyKey<K>> {
     #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
     #[inline(never)]
     pub(crate) fn new<G: ?Sized, P: EncodedKey<Owned = K>>(
@@ -242,23 +245,32 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         lookup: Lookup,
         coded: Coded<O>,
         identity: PhantomData<G>,
-        key: &P,
+        key: P,
         may_be_refused: bool,
     ) -> Self {
         let Coded { outcome, coding } = coded;
-        let call = Call::new(function, lookup, outcome, identity, key);
-        let remote = call.target.as_ref().and_then(|_| {
-            let remote = call.state.remote().filter(|remote| !(may_be_refused && remote.is_refused()))?;
+        let remote = Some(function.state()).filter(|_| lookup.0 != Mode::Bypass).and_then(|state| {
+            let remote = state.remote()?;
+            let is_refused = may_be_refused && remote.is_refused();
+            // A copy has a name also where the backend is not asked.
+            if is_refused && !function.keeps_copies {
+                return None;
+            }
             // A type that says that it has no encoding cannot have an entry either.
-            let Ok(encoded) = caught(|| Ok(encode::<G, P>(key, remote.place.as_deref())?)) else {
+            let Ok(encoded) = caught(|| Ok(encode::<G, P>(&key, remote.place.as_deref())?)) else {
                 remote.is_unencodable(&remote.counts.errors);
                 return None;
             };
-            Some((remote, remote.key(encoded, &key.tags())))
+            Some((remote, remote.key(encoded, &key.tags()), is_refused))
         });
+        let tags = || [remote.as_ref().map_or_else(String::new, |(_, key, _)| key.name.to_string())];
+        let call = Call::new(function, lookup, outcome, identity, &tagged(key, &tags));
+        let remote = remote.filter(|(.., is_refused)| !is_refused).map(|(remote, key, _)| (remote, key));
         Self { call, coding, remote }
     }
+}
 
+impl<O: Outcome, K: Owned> SharedCall<O, K> {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.call = self.call.timeout(timeout);

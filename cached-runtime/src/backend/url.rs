@@ -79,6 +79,8 @@ pub struct Url {
     pub max_bytes: Option<u64>,
     /// A file with the certificates that are trusted.
     pub ca: Option<String>,
+    /// Whether processes tell each other what they change, where the engine carries that.
+    pub broadcast: bool,
 }
 
 /// What keys begin with, and how long an operation may take, where the URL does not say otherwise.
@@ -107,6 +109,7 @@ impl Url {
             connect_timeout: None,
             max_bytes: None,
             ca: None,
+            broadcast: true,
         };
         for host in hosts.split(|byte| *byte == b',').filter(|host| !host.is_empty()) {
             let (name, port) = host_and_port(host)?;
@@ -138,6 +141,7 @@ impl Url {
                 Some(Parameter::MaxBytes) => parsed.max_bytes = bytes(value),
                 Some(Parameter::Database) => parsed.database = database(value).unwrap_or(0),
                 Some(Parameter::Ca) => parsed.ca = Some(decoded(value)?),
+                Some(Parameter::Broadcast) => parsed.broadcast = value == b"on",
                 None => {}
             }
         }
@@ -193,6 +197,7 @@ impl fmt::Display for Url {
             ("max_bytes", self.max_bytes.map(|it| it.to_string())),
             ("database", Some(self.database.to_string()).filter(|_| is_file && self.database > 0)),
             ("ca", self.ca.clone()),
+            ("broadcast", (!self.broadcast).then(|| "off".to_owned())),
         ];
         let mut mark = '?';
         for (name, value) in parameters {
@@ -238,6 +243,9 @@ mod tests {
         assert_eq!((&*url.master, url.database), ("main", 2));
         let url = parse("redis+unix:///run/redis%20sock?database=4");
         assert_eq!((&*url.path, url.database), ("/run/redis sock", 4));
+        let url = parse("redis://host?broadcast=off");
+        assert_eq!((url.broadcast, &*url.to_string()), (false, "redis://host:6379/0?broadcast=off"));
+        assert!(parse("redis://host").broadcast && parse("redis://host?broadcast=on").broadcast);
     }
 
     #[cfg(all(feature = "redis", feature = "tls"))]
@@ -293,6 +301,8 @@ mod tests {
             ("redis+unix:///run/redis?database=x", UrlError::Database),
             ("redis://host?max_bytes=1", UrlError::UnknownParameter),
             ("redis+cluster://host?ca=/ca.pem", UrlError::UnknownParameter),
+            ("redis://host?broadcast=no", UrlError::Switch),
+            ("redis://host?broadcast=", UrlError::Switch),
         ] {
             assert_eq!(Url::parse(url), Err(expected), "{url}");
         }
@@ -319,6 +329,7 @@ mod tests {
             ("memory://?prefix=a:b", UrlError::Prefix),
             ("memory://?max_byte=1", UrlError::UnknownParameter),
             ("memory://?database=1", UrlError::UnknownParameter),
+            ("memory://?broadcast=off", UrlError::UnknownParameter),
             ("memory://?max_bytes=1mb&max_bytes=1mb", UrlError::ParameterTwice),
             ("memory://?max_bytes=0", UrlError::Bytes),
             ("memory://?max_bytes=1tb", UrlError::Bytes),

@@ -267,7 +267,7 @@ fn a_value_is_computed_anew_ahead_of_its_end() {
     }
     let all = processes::<2>();
     let [a, b] = &all;
-    for (age, expected) in [(0, 1), (79, 1), (80, 2), (159, 2), (160, 3)] {
+    for (age, expected) in [(0, 1), (78, 1), (82, 2), (160, 2), (164, 3)] {
         let now = testing_age(&all, age);
         assert_eq!(within(b, || f(1)), expected, "at {now} s");
         assert_eq!(within(a, || f(1)), expected, "at {now} s");

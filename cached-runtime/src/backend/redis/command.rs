@@ -103,6 +103,18 @@ pub(super) fn delete(key: &str) -> Cmd {
     command
 }
 
+pub(super) fn publish(channel: &str, message: &str) -> Cmd {
+    let mut command = redis::cmd("PUBLISH");
+    command.arg(channel).arg(message);
+    command
+}
+
+pub(super) fn subscribe(channel: &str) -> Cmd {
+    let mut command = redis::cmd("SUBSCRIBE");
+    command.arg(channel);
+    command
+}
+
 /// A value, and the version that it gets.
 #[derive(Clone, Copy)]
 pub(super) struct Stamped<'a> {

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, ServerErrorKind, Value};
 
 use super::super::driver::{Answer, DriverError, Expected, Found};
+use super::Redis;
 use super::command::{
     self, DELETE_IF_VERSION, SET_IF_FOREIGN, SET_IF_VERSION, Script, Stamped, VERSION_BYTES, milliseconds,
 };
 use super::node::Node;
-use super::reply::{Taken, did, did_by_script, found, is_unknown_script, only, refused, stored, taken};
+use super::reply::{
+    Taken, did, did_by_script, found, is_unknown_script, no_reply, only, refused, stored, taken,
+};
 use super::route::Router;
 use super::slots::Map;
 use super::transport::{Letter, Transport};
@@ -95,7 +98,7 @@ async fn get_of_nodes(
 }
 
 pub(super) async fn set(
-    router: &Router,
+    redis: &Redis,
     transport: &impl Transport,
     key: &str,
     value: &[u8],
@@ -103,13 +106,14 @@ pub(super) async fn set(
     expected: Expected,
     deadline: Instant,
 ) -> Answer<bool> {
+    let router = &redis.router;
     let bytes = value.len() + VERSION_BYTES;
     let answer = if router.limit.allows(bytes, Instant::now()) {
         let stamped = Stamped::new(value);
         match expected {
             Expected::Anything => {
-                let commands = [command::set(key, &stamped, ttl)];
-                stored(&only(ask(router, transport, key, &commands, deadline).await?)?)
+                let set = command::set(key, &stamped, ttl);
+                stored(&ask_and_tell(redis, transport, key, set, deadline).await?)
             }
             Expected::Nothing => set_if_nothing(router, transport, key, &stamped, ttl, deadline).await,
             Expected::Version(version) => {
@@ -127,7 +131,10 @@ pub(super) async fn set(
     if matches!(answer, Err(DriverError::TooLarge)) {
         router.limit.refused(bytes, Instant::now());
         // What was there would otherwise be served on.
-        delete(router, transport, key, expected, deadline).await?;
+        delete(redis, transport, key, expected, deadline).await?;
+    }
+    if expected != Expected::Anything && matches!(answer, Ok(true)) {
+        tell(redis, transport, key, deadline).await;
     }
     answer
 }
@@ -163,7 +170,7 @@ async fn set_if_nothing(
 }
 
 pub(super) async fn delete(
-    router: &Router,
+    redis: &Redis,
     transport: &impl Transport,
     key: &str,
     expected: Expected,
@@ -171,16 +178,45 @@ pub(super) async fn delete(
 ) -> Answer<bool> {
     match expected {
         Expected::Anything => {
-            did(&only(ask(router, transport, key, &[command::delete(key)], deadline).await?)?)
+            did(&ask_and_tell(redis, transport, key, command::delete(key), deadline).await?)
         }
         Expected::Nothing => Ok(false),
         Expected::Version(version) => {
             let arguments = |command: &mut Cmd| {
                 command.arg(&command::bytes_of(version)[..]);
             };
-            run(router, transport, &DELETE_IF_VERSION, key, arguments, deadline).await
+            let deleted = run(&redis.router, transport, &DELETE_IF_VERSION, key, arguments, deadline).await?;
+            if deleted {
+                tell(redis, transport, key, deadline).await;
+            }
+            Ok(deleted)
         }
     }
+}
+
+/// Has a command done that changes a key, and others told of it at once.
+async fn ask_and_tell(
+    redis: &Redis,
+    transport: &impl Transport,
+    key: &str,
+    command: Cmd,
+    deadline: Instant,
+) -> Answer<Value> {
+    let mut commands = vec![command];
+    commands.extend(telling(redis, key));
+    let replies = ask(&redis.router, transport, key, &commands, deadline).await?;
+    replies.into_iter().next().ok_or_else(no_reply)
+}
+
+/// Tells others of a key that was changed, which would not be undone if that fails.
+async fn tell(redis: &Redis, transport: &impl Transport, key: &str, deadline: Instant) {
+    if let Some(command) = telling(redis, key) {
+        let _ = ask(&redis.router, transport, key, slice::from_ref(&command), deadline).await;
+    }
+}
+
+fn telling(redis: &Redis, key: &str) -> Option<Cmd> {
+    redis.voice.as_ref().map(|voice| command::publish(&voice.channel, &voice.message(key)))
 }
 
 /// Runs a script, by its hash if the server knows it.

@@ -107,11 +107,32 @@ impl Link {
         }
         // Whatever is left was not asked for.
         self.come -= at;
+        self.keep_little();
+        Ok(replies)
+    }
+
+    /// The next that comes, of a server that speaks also when it was not asked.
+    pub(super) fn hear(&mut self, deadline: Instant) -> Result<Value, Broken> {
+        self.socket.set_deadline(deadline);
+        loop {
+            match extent(&self.input[..self.come]).map_err(|_| Broken::Garbled)? {
+                Extent::Whole(length) => {
+                    let heard = redis::parse_redis_value(&self.input[..length]);
+                    self.input.copy_within(length..self.come, 0);
+                    self.come -= length;
+                    self.keep_little();
+                    return heard.map_err(|_| Broken::Garbled);
+                }
+                Extent::AtLeast(length) => self.read(length, false)?,
+            }
+        }
+    }
+
+    fn keep_little(&mut self) {
         if self.come == 0 && self.input.len() > KEPT {
             self.input.truncate(FIRST_READ);
             self.input.shrink_to(FIRST_READ);
         }
-        Ok(replies)
     }
 
     /// Reads more, of a reply that ends at `wanted` or later.

@@ -7,6 +7,7 @@
 //!
 //! A value is stored as a string: eight random bytes, which are its version, and then the value.
 
+mod broadcast;
 mod command;
 mod config;
 mod engine;
@@ -25,10 +26,12 @@ mod tls;
 mod transport;
 mod wire;
 
-use std::time::{Duration, Instant};
 #[cfg(feature = "tokio")]
-use std::{future::Future, sync::Arc};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::broadcast::Voice;
 #[cfg(feature = "tokio")]
 use super::driver::Awaited;
 #[cfg(feature = "tokio")]
@@ -52,13 +55,20 @@ const LEAST_LIMIT: usize = (1 << 20) - command::VERSION_BYTES;
 
 /// Keeps entries in Redis or Valkey.
 pub(crate) struct Redis {
-    router: Router,
+    router: Arc<Router>,
+    /// With which others are told of what it changes, if they are.
+    voice: Option<Voice>,
 }
 
 impl Redis {
     /// Connects when it is first asked.
     pub(crate) fn new(config: Config) -> Self {
-        Self { router: Router::new(config) }
+        Self { router: Arc::new(Router::new(config)), voice: None }
+    }
+
+    /// The same, with the same connections, which tells others of what it changes.
+    pub(crate) fn with(&self, voice: Voice) -> Self {
+        Self { router: Arc::clone(&self.router), voice: Some(voice) }
     }
 }
 
@@ -75,11 +85,11 @@ impl Driver for Redis {
         expected: Expected,
         deadline: Instant,
     ) -> Answer<bool> {
-        Blocking::run(engine::set(&self.router, &Blocking, key, value, ttl, expected, deadline))
+        Blocking::run(engine::set(self, &Blocking, key, value, ttl, expected, deadline))
     }
 
     fn delete(&self, key: &str, expected: Expected, deadline: Instant) -> Answer<bool> {
-        Blocking::run(engine::delete(&self.router, &Blocking, key, expected, deadline))
+        Blocking::run(engine::delete(self, &Blocking, key, expected, deadline))
     }
 
     #[cfg(feature = "tokio")]
@@ -100,7 +110,7 @@ impl Driver for Redis {
         deadline: Instant,
     ) -> Awaited<bool> {
         on_tokio(async move {
-            match engine::set(&self.router, &Awaiting, &key, &value, ttl, expected, deadline).await {
+            match engine::set(&self, &Awaiting, &key, &value, ttl, expected, deadline).await {
                 // Perhaps it has said that this is too large, and closed the connection ahead of the end: that
                 // is read only by one that blocks.
                 Err(DriverError::Unavailable(_)) if value.len() >= LEAST_LIMIT => {
@@ -113,7 +123,7 @@ impl Driver for Redis {
 
     #[cfg(feature = "tokio")]
     fn delete_async(self: Arc<Self>, key: String, expected: Expected, deadline: Instant) -> Awaited<bool> {
-        on_tokio(async move { engine::delete(&self.router, &Awaiting, &key, expected, deadline).await })
+        on_tokio(async move { engine::delete(&self, &Awaiting, &key, expected, deadline).await })
     }
 }
 

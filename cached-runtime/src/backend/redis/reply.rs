@@ -64,7 +64,11 @@ pub(super) fn unexpected(reply: &Value) -> DriverError {
 
 /// The reply to a command, where there must be just one.
 pub(super) fn only(replies: Vec<Value>) -> Answer<Value> {
-    replies.into_iter().next_back().ok_or_else(|| DriverError::Failed("there is no reply".into()))
+    replies.into_iter().next_back().ok_or_else(no_reply)
+}
+
+pub(super) fn no_reply() -> DriverError {
+    DriverError::Failed("there is no reply".into())
 }
 
 /// What a reply to `GET` says is there. What no driver of this kind stored is not.

@@ -26,7 +26,7 @@ pub(super) struct Router {
     /// Those who are asked who has what; none where there is but one server.
     seeds: Vec<Arc<Node>>,
     question: Option<Cmd>,
-    setup: Arc<Setup>,
+    pub(super) setup: Arc<Setup>,
     /// What is known, so that their connections outlive a change of the map.
     nodes: Mutex<HashMap<Endpoint, Arc<Node>>>,
     map: RwLock<Option<Arc<Map>>>,
@@ -97,6 +97,12 @@ impl Router {
     /// Whether another server may have what one no longer has.
     pub(super) fn is_fixed(&self) -> bool {
         self.question.is_none()
+    }
+
+    /// Whether a server is still one of those that are asked.
+    pub(super) fn has(&self, node: &Node) -> bool {
+        let map = self.map.read();
+        map.as_ref().is_some_and(|map| map.nodes().any(|known| known.address == node.address))
     }
 
     pub(super) async fn map(&self, transport: &impl Transport, deadline: Instant) -> Answer<Arc<Map>> {

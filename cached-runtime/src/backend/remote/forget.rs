@@ -46,6 +46,7 @@ impl Remote {
 
     /// Leaves a tombstone, or nothing where it would not be looked at.
     pub(super) async fn forget(&self, by: By, key: &RemoteKey, generation: u128) -> Result<(), Trouble> {
+        let by = self.telling(by);
         if self.link.conditions() == Some(false) {
             self.link.delete(by, &key.name, Expected::Anything).await?;
         } else {
@@ -72,7 +73,7 @@ impl Remote {
 
     /// Removes what is there, whatever it is, now or when that is possible again.
     async fn remove(&'static self, way: Way, key: &RemoteKey) {
-        let by = self.by(way);
+        let by = self.telling(self.by(way));
         let deleted = self.link.delete(by, &key.name, Expected::Anything).await;
         if deleted.is_err() {
             self.owe(key);
@@ -105,7 +106,8 @@ impl Debtor for Remote {
 
     fn pay(&'static self) {
         if !self.link.is_refusing(self.clock.now()) {
-            let told = blocking(self.generation.tell(&self.link, self.by(Way::Blocking), None));
+            let by = self.telling(self.by(Way::Blocking));
+            let told = blocking(self.generation.tell(&self.link, by, None));
             if told.is_ok() && self.owed.begin_to_pay() {
                 self.pay_keys();
             }

@@ -116,13 +116,14 @@ impl Remote {
         }
         let mut seen = Vec::with_capacity(all.len());
         for (generation, life) in all {
-            let (number, known) = if let Some(number) = generation.tell(&self.link, by, life).await? {
-                (number, Known::Surely)
-            } else if let Some(number) = generation.believed(self.clock.now()) {
-                (number, Known::Believed)
-            } else {
-                (0, Known::Not)
-            };
+            let (number, known) =
+                if let Some(number) = generation.tell(&self.link, self.telling(by), life).await? {
+                    (number, Known::Surely)
+                } else if let Some(number) = generation.believed(self.clock.now()) {
+                    (number, Known::Believed)
+                } else {
+                    (0, Known::Not)
+                };
             seen.push(Seen { generation, life, number, known });
         }
         Ok(seen)
@@ -169,7 +170,7 @@ impl Remote {
     pub(crate) async fn clear(&'static self, way: Way) {
         self.generation.renew();
         self.owed.clear();
-        if let Err(trouble) = self.generation.tell(&self.link, self.by(way), None).await {
+        if let Err(trouble) = self.generation.tell(&self.link, self.telling(self.by(way)), None).await {
             self.count(trouble);
             make_up_later(self);
         }

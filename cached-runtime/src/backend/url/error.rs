@@ -29,6 +29,7 @@ pub enum UrlError {
     Prefix,
     Time,
     Bytes,
+    Switch,
 }
 
 impl UrlError {
@@ -76,7 +77,8 @@ impl UrlError {
             }
             Self::UnknownParameter => {
                 "unknown parameter in the URL of a backend; all take `prefix`, `timeout` and `connect_timeout`, \
-                 `memory` and `sqlite` also `max_bytes`, `redis+unix` also `database`, those with `rediss` also `ca`"
+                 `memory` and `sqlite` also `max_bytes`, those of Redis also `broadcast`, `redis+unix` also `database`, \
+                 those with `rediss` also `ca`"
             }
             Self::ParameterTwice => "a parameter in the URL of a backend is given twice",
             Self::Prefix => {
@@ -87,6 +89,7 @@ impl UrlError {
                  `connect_timeout=2s`, and longer than zero"
             }
             Self::Bytes => "`max_bytes` in the URL of a backend is a number of bytes, as in `max_bytes=64mb`",
+            Self::Switch => "`broadcast` in the URL of a backend is `on` or `off`",
         }
     }
 }

@@ -135,6 +135,10 @@ impl Scheme {
     }
 
     pub(super) const fn has_user(self) -> bool {
+        self.is_redis()
+    }
+
+    const fn is_redis(self) -> bool {
         matches!(self, Self::Redis | Self::RedisUnix | Self::RedisCluster | Self::RedisSentinel)
             || self.is_encrypted()
     }
@@ -158,6 +162,7 @@ impl Scheme {
             Parameter::MaxBytes => matches!(self, Self::Memory | Self::Sqlite),
             Parameter::Database => matches!(self, Self::RedisUnix),
             Parameter::Ca => self.is_encrypted(),
+            Parameter::Broadcast => self.is_redis(),
         }
     }
 
@@ -176,6 +181,7 @@ pub(super) enum Parameter {
     MaxBytes,
     Database,
     Ca,
+    Broadcast,
 }
 
 impl Parameter {
@@ -187,6 +193,7 @@ impl Parameter {
             b"max_bytes" => Self::MaxBytes,
             b"database" => Self::Database,
             b"ca" => Self::Ca,
+            b"broadcast" => Self::Broadcast,
             _ => return None,
         })
     }
@@ -197,6 +204,7 @@ impl Parameter {
             Self::Timeout | Self::ConnectTimeout if duration(value).is_none() => Some(UrlError::Time),
             Self::MaxBytes if bytes(value).is_none() => Some(UrlError::Bytes),
             Self::Database if number(value, u32::MAX as u64).is_none() => Some(UrlError::Database),
+            Self::Broadcast if !equal(value, b"on") && !equal(value, b"off") => Some(UrlError::Switch),
             Self::Ca if value.is_empty() => Some(UrlError::File),
             _ => None,
         }

@@ -5,12 +5,12 @@ use std::process::Command;
 
 use super::*;
 
-struct Cluster {
-    servers: Vec<Server>,
+pub(super) struct Cluster {
+    pub(super) servers: Vec<Server>,
 }
 
 impl Cluster {
-    fn start(arguments: &[&str]) -> Self {
+    pub(super) fn start(arguments: &[&str]) -> Self {
         let mut all = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
         all.extend(arguments);
         let servers: Vec<Server> = (0..3).map(|_| Server::redis(&all)).collect();
@@ -34,7 +34,7 @@ impl Cluster {
         }
     }
 
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         config("redis+cluster", &[self.servers[0].port(), self.servers[1].port()])
     }
 

@@ -1,6 +1,7 @@
 //! `redis://` and its kin, below everything that is the same for all engines; each way that a driver can be
 //! used.
 
+mod broadcast;
 mod cluster;
 mod contract;
 mod faults;

@@ -267,6 +267,14 @@ mod tls {
     }
 
     #[test]
+    fn what_another_process_changes_is_seen() {
+        let (directory, port) = (Folder::new(), free_port());
+        let ca = certificates(directory.path(), "IP:127.0.0.1");
+        let _server = server(directory.path(), port, &[]);
+        super::super::broadcast::changes_are_seen(&rediss(port, Some(ca)).to_string());
+    }
+
+    #[test]
     fn the_contract_holds() {
         let (directory, port) = (Folder::new(), free_port());
         let ca = certificates(directory.path(), "IP:127.0.0.1");

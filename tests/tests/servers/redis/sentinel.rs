@@ -3,18 +3,18 @@
 use super::*;
 
 /// One that watches a master under the name `main`.
-fn sentinel(master: u16, more: &str) -> Server {
+pub(super) fn sentinel(master: u16, more: &str) -> Server {
     Server::sentinel(&format!(
         "sentinel monitor main 127.0.0.1 {master} 1\nsentinel down-after-milliseconds main 500\n\
          sentinel failover-timeout main 3000\n{more}"
     ))
 }
 
-fn watches_a_replica(sentinel: &Server) -> bool {
+pub(super) fn watches_a_replica(sentinel: &Server) -> bool {
     sentinel.say(&["SENTINEL", "MASTER", "main"]).contains("num-slaves\n1\n")
 }
 
-fn through(sentinels: &[u16], master: &str) -> Config {
+pub(super) fn through(sentinels: &[u16], master: &str) -> Config {
     Config { path: format!("/{master}"), ..config("redis+sentinel", sentinels) }
 }
 
