@@ -276,7 +276,7 @@ impl<O: Outcome, K: Owned> Computation<'_, O, K> {
     pub(crate) async fn await_renewal(&self, ticket: &Ticket, way: Way) -> Option<O::Returned> {
         let call = self.call();
         let Target { table, hash, .. } = call.target.as_ref()?;
-        if ticket.is_claimed() || self.is_aside() || !call.state.policy().serves_ahead() {
+        if !ticket.may_await_renewal() || self.is_aside() || !call.state.policy().serves_ahead() {
             return None;
         }
         let (joined, overtaken) = with_guard(|guard| {

@@ -124,15 +124,18 @@ pub(crate) struct Ticket {
     renewal: Option<Claim>,
     /// What is there is not from here, and is to go.
     is_foreign: bool,
+    /// What was there has gone by itself, and was not invalidated.
+    has_gone: bool,
     /// What is there is a value, of which there may be copies.
     replaces: bool,
     begun: Instant,
 }
 
 impl Ticket {
-    /// Whether no other process computes the value meanwhile.
-    pub(crate) fn is_claimed(&self) -> bool {
-        self.claim.is_some()
+    /// Whether the value of who computes anew in this process what was served until now would come in the place of
+    /// what was found.
+    pub(crate) fn may_await_renewal(&self) -> bool {
+        self.claim.is_none() && self.has_gone
     }
 }
 
@@ -314,6 +317,7 @@ impl Remote {
                 claim: None,
                 renewal: None,
                 is_foreign: false,
+                has_gone: self.has_gone(key, &look),
                 replaces: false,
                 begun,
             };
@@ -347,7 +351,8 @@ impl Remote {
             match (next, &mut patience) {
                 (Next::Pause(time), _) => way.sleep(time).await,
                 (Next::Claim, Some(patience)) if self.link.conditions() != Some(false) => {
-                    if let Some(number) = self.renewed_by(way, key, &look).await?
+                    if ticket.has_gone
+                        && let Some(number) = self.renewed_by(way, key).await?
                         && let Next::Pause(time) = patience.claimed(number, begun)
                     {
                         way.sleep(time).await;
@@ -367,6 +372,15 @@ impl Remote {
                 _ => return Ok(Fetched::Nothing(ticket)),
             }
         }
+    }
+
+    /// Whether what was there has gone by itself. An invalidation leaves a tombstone, where the engine can compare
+    /// versions.
+    fn has_gone(&self, key: &RemoteKey, look: &Look) -> bool {
+        let Some(found) = &look.found else { return self.link.conditions() != Some(false) };
+        Record::decode(&found.value).is_some_and(|record| {
+            record.kind == Kind::Value && record.generation == look.generation && *record.key == *key.encoded
+        })
     }
 
     fn judge<'a>(&self, key: &RemoteKey, codec: u8, look: &'a Look) -> Verdict<'a> {
@@ -510,6 +524,7 @@ impl Remote {
             claim: None,
             renewal: None,
             is_foreign: false,
+            has_gone: false,
             replaces: true,
             begun: Instant::now(),
         };

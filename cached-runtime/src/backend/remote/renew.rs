@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::claim::Ending;
-use super::{Fetched, Kept, Look, Remote, RemoteKey, Ticket, Wanted};
+use super::{Fetched, Kept, Remote, RemoteKey, Ticket, Wanted};
 use crate::backend::codec::Coding;
 use crate::backend::driver::{Expected, Found};
 use crate::backend::envelope::{Kind, Record};
@@ -99,23 +99,14 @@ impl Remote {
         })
     }
 
-    /// The claim of who computes anew what was served until now, where that has gone by itself: its value comes in
-    /// the place of what has gone. What was invalidated it does not replace.
+    /// The claim of who computes anew what was served until now, and has gone by itself: its value comes in the place
+    /// of that.
     pub(super) async fn renewed_by(
         &'static self,
         way: Way,
         key: &RemoteKey,
-        look: &Look,
     ) -> Result<Option<u128>, Trouble> {
-        let record = look.found.as_ref().map(|found| Record::decode(&found.value));
-        let has_gone = record.is_none_or(|record| {
-            record.is_some_and(|record| {
-                record.kind == Kind::Value
-                    && record.generation == look.generation
-                    && *record.key == *key.encoded
-            })
-        });
-        if !self.renews || !has_gone {
+        if !self.renews {
             return Ok(None);
         }
         let found = self.link.get_one(self.by(way), &name::of_renewal(&key.name)).await?;
