@@ -19,6 +19,7 @@ use super::driver::{Answer, Awaited, Driver, DriverError, Expected, Found};
 use super::event::{Event, emit, one_line};
 use super::url::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, Secret, Url};
 use crate::clock::{Clock, Moment};
+use crate::process::PerProcess;
 use crate::stats::Count;
 use crate::timer::{Sleep, Timer};
 
@@ -66,6 +67,9 @@ pub(crate) enum Trouble {
     Unsupported,
 }
 
+/// A driver; where there is none, the text says why.
+pub(crate) type Opened = Result<Arc<dyn Driver>, String>;
+
 /// See the module.
 pub(crate) struct Link {
     /// Without secrets.
@@ -74,8 +78,7 @@ pub(crate) struct Link {
     password: Option<Secret>,
     pub(crate) prefix: String,
     timeout: Duration,
-    /// Where there is none, the text says why.
-    driver: Result<Arc<dyn Driver>, String>,
+    driver: PerProcess<Opened, Box<dyn Fn() -> Opened + Send + Sync>>,
     breaker: Mutex<Breaker>,
     conditions: AtomicU8,
     operations: Count,
@@ -104,17 +107,18 @@ const YES: u8 = 1;
 const NO: u8 = 2;
 
 impl Link {
-    pub(crate) fn of_url(url: &Url, driver: Result<Arc<dyn Driver>, String>) -> Self {
+    pub(crate) fn of_url(url: &Url, open: impl Fn() -> Opened + Send + Sync + 'static) -> Self {
         Self {
             password: url.password.clone(),
             prefix: url.prefix.clone(),
             timeout: url.timeout,
-            ..Self::new(url.to_string(), driver)
+            ..Self::new(url.to_string(), open)
         }
     }
 
-    pub(crate) fn new(name: String, driver: Result<Arc<dyn Driver>, String>) -> Self {
-        let failure = driver.as_ref().err();
+    pub(crate) fn new(name: String, open: impl Fn() -> Opened + Send + Sync + 'static) -> Self {
+        let driver = PerProcess::new(Box::new(open) as Box<dyn Fn() -> Opened + Send + Sync>);
+        let failure = driver.own().as_ref().err();
         let failure = failure.map(|message| Failure { at: SystemTime::now(), message: message.clone() });
         Self {
             name,
@@ -141,12 +145,12 @@ impl Link {
 
     /// Whether nothing is asked of the engine now.
     pub(crate) fn is_refusing(&self, now: Moment) -> bool {
-        self.driver.is_err() || self.breaker.lock().refuses(now)
+        self.driver.own().is_err() || self.breaker.lock().refuses(now)
     }
 
     /// Whether an operation would not be tried; then it counts as one that was not.
     pub(crate) fn refuses(&self, now: Moment) -> bool {
-        let refuses = match &self.driver {
+        let refuses = match self.driver.own() {
             Ok(_) => self.breaker.lock().refuses(now),
             Err(message) => {
                 self.is_unusable(message);
@@ -239,7 +243,7 @@ impl Link {
 
     /// The driver, if it may be asked now.
     fn admitted(&self, by: By, kind: Kind) -> Result<(&Arc<dyn Driver>, Operation<'_>), Trouble> {
-        let driver = self.driver.as_ref().inspect_err(|message| self.is_unusable(message));
+        let driver = self.driver.own().as_ref().inspect_err(|message| self.is_unusable(message));
         let admitted = driver.ok().filter(|_| self.step(|breaker| breaker.admit(by.clock.now())));
         let Some(driver) = admitted else {
             self.skipped.add(1);
@@ -301,7 +305,7 @@ impl Link {
     pub(crate) fn info(&self) -> BackendInfo {
         BackendInfo {
             name: self.name.clone(),
-            state: match (&self.driver, self.breaker.lock().state) {
+            state: match (self.driver.own(), self.breaker.lock().state) {
                 (Err(_), _) => BackendState::Unusable,
                 (Ok(_), State::Closed) => BackendState::Closed,
                 (Ok(_), State::Open { .. }) => BackendState::Open,
@@ -475,7 +479,7 @@ mod tests {
     #[test]
     fn the_text_of_an_error_is_one_line_without_the_password() {
         let url = Url::parse("redis://app:hunter%202@host").expect("a URL");
-        let link = Link::of_url(&url, Err(String::new()));
+        let link = Link::of_url(&url, || Err(String::new()));
         let error = DriverError::Failed("no user 'app' with 'hunter 2'\r\n+OK".into());
         let expected = "the engine did not do what it was asked: no user 'app' with '***'\\r\\n+OK";
         assert_eq!(link.text_of(&error), expected);
