@@ -7,12 +7,16 @@
 //! | `go ""` | nothing; bodies of texts that begin with `held` wait for it |
 //! | `peek TEXT`, `hurried TEXT` | `is VALUE` or `is ""`, of the functions of `call` and of `hurry` |
 //! | `invalidate TEXT` | `is ""` |
+//! | `await TEXT`, `await-peek TEXT`, `await-invalidate TEXT` | the same of an `async` function |
 //! | `misses ""`, `hits ""`, `overtaken ""` | `is NUMBER`, of both functions together |
 
+use std::future::Future;
 use std::io::stdin;
+use std::pin::pin;
 use std::process;
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use cached_runtime::{Backend, Stats, cached};
 
@@ -28,6 +32,31 @@ fn call(text: &str) -> String {
 #[cached(timeout = "1h", name = "hurry", lease = "1s", backend = BACKEND)]
 fn hurry(text: &str) -> String {
     body(text)
+}
+
+#[cached(timeout = "1h", name = "await", lease = "10s", backend = BACKEND)]
+async fn call_async(text: &str) -> String {
+    body(text)
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// On no runtime: the library has connections on one of its own.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
 }
 
 fn body(text: &str) -> String {
@@ -56,6 +85,12 @@ fn main() {
         match word {
             "call" => drop(thread::spawn(move || say("got", &call(&text)))),
             "hurry" => drop(thread::spawn(move || say("got", &hurry(&text)))),
+            "await" => drop(thread::spawn(move || say("got", &wait(call_async(&text))))),
+            "await-peek" => say("is", &wait(call_async::peek(&text)).unwrap_or_default()),
+            "await-invalidate" => {
+                wait(call_async::invalidate(&text));
+                say("is", "");
+            }
             "go" => {
                 *GONE.lock().unwrap_or_else(PoisonError::into_inner) = true;
                 GO.notify_all();
