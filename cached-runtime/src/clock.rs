@@ -6,7 +6,6 @@
 //! is too much to do for the processors, or not come back at all, after a fork; so every thread looks
 //! after so many calls whether the word is, and takes it away if it is.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +13,11 @@ use std::time::{Duration, Instant};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use once_cell::sync::Lazy;
-use parking_lot::{Condvar, Mutex};
 
-use crate::shim::spawn;
+use crate::process::PerProcess;
+use crate::shim::{AtomicU64, Condvar, IS_MODEL, Mutex, spawn};
 use crate::stats;
+use crate::store::janitor;
 
 /// A moment, in nanoseconds of the clock.
 pub(crate) type Moment = u64;
@@ -41,6 +41,9 @@ const LATE: Duration = Duration::from_millis(20);
 
 #[inline]
 pub(crate) fn now() -> Moment {
+    if IS_MODEL {
+        return read();
+    }
     match TICK.load(Relaxed) {
         0 => read_often(),
         tick => tick,
@@ -63,8 +66,9 @@ fn read_often() -> Moment {
     if READ.fetch_add(1, Relaxed) % READINGS == READINGS - 1 {
         let since = SINCE.swap(now, Relaxed);
         if now.saturating_sub(since) < nanoseconds(SOON) {
-            Ticking::start();
+            TICKING.own().start();
         }
+        janitor::call_if_forked();
     }
     now
 }
@@ -73,9 +77,16 @@ fn read_often() -> Moment {
 #[cold]
 #[inline(never)]
 pub(crate) fn check() {
-    let tick = TICK.load(Relaxed);
+    if IS_MODEL {
+        return;
+    }
+    take_away_if_late(&TICK, read);
+}
+
+fn take_away_if_late(word: &AtomicU64, read: impl Fn() -> Moment) {
+    let tick = word.load(Relaxed);
     if tick != 0 && is_late(tick, read()) {
-        let _ = TICK.compare_exchange(tick, 0, Relaxed, Relaxed);
+        let _ = word.compare_exchange(tick, 0, Relaxed, Relaxed);
     }
 }
 
@@ -83,41 +94,60 @@ fn is_late(tick: Moment, now: Moment) -> bool {
     now.saturating_sub(tick) > nanoseconds(LATE)
 }
 
+static TICKING: PerProcess<Ticking> = PerProcess::new(Ticking::new);
+
 /// The thread that ticks.
 struct Ticking {
-    exists: bool,
-    wanted: bool,
+    thread: Mutex<Thread>,
+    call: Condvar,
 }
 
-static TICKING: Mutex<Ticking> = Mutex::new(Ticking { exists: false, wanted: false });
-static WANTED: Condvar = Condvar::new();
+struct Thread {
+    exists: bool,
+    is_wanted: bool,
+}
 
 impl Ticking {
-    /// Where no thread can be had, the system's clock will do.
-    fn start() {
-        let Some(mut ticking) = TICKING.try_lock() else { return };
-        if !ticking.exists {
-            ticking.exists = spawn("cached-clock", Self::work);
-        }
-        ticking.wanted = true;
-        WANTED.notify_one();
+    fn new() -> Self {
+        Self { thread: Mutex::new(Thread { exists: false, is_wanted: false }), call: Condvar::new() }
     }
 
-    fn work() {
-        loop {
-            let mut ticking = TICKING.lock();
-            while !std::mem::take(&mut ticking.wanted) {
-                WANTED.wait(&mut ticking);
-            }
-            drop(ticking);
-            tick_while(|| {
-                for _ in 0..TICKS {
-                    TICK.store(read(), Relaxed);
-                    thread::sleep(PERIOD);
-                }
-            });
-            TICK.store(0, Relaxed);
+    /// Where no thread can be had, the system's clock will do; and where it is being called already, once will
+    /// do. Returns whether it was called.
+    fn start(&self) -> bool {
+        let Some(mut thread) = self.thread.try_lock() else { return false };
+        if !thread.exists {
+            thread.exists = spawn("cached-clock", work);
         }
+        thread.is_wanted = true;
+        self.call.notify_one();
+        true
+    }
+
+    /// Ticks as long as it is worth it, once it is wanted; afterwards there is no word.
+    fn turn(&self, word: &AtomicU64, tick: impl FnOnce(&AtomicU64)) {
+        let mut thread = self.thread.lock();
+        while !std::mem::take(&mut thread.is_wanted) {
+            self.call.wait(&mut thread);
+        }
+        drop(thread);
+        tick(word);
+        word.store(0, Relaxed);
+    }
+}
+
+fn work() {
+    let ticking = TICKING.own();
+    let tick = |word: &AtomicU64| {
+        tick_while(|| {
+            for _ in 0..TICKS {
+                word.store(read(), Relaxed);
+                thread::sleep(PERIOD);
+            }
+        });
+    };
+    loop {
+        ticking.turn(&TICK, tick);
     }
 }
 
@@ -205,3 +235,6 @@ impl Clock {
         self.frozen.store(0, std::sync::atomic::Ordering::Release);
     }
 }
+
+#[cfg(all(test, shuttle, feature = "testing"))]
+mod model;

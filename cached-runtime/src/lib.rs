@@ -68,6 +68,7 @@ mod outcome;
 mod own;
 mod policy;
 mod pool;
+mod process;
 mod report;
 mod revalidate;
 mod shim;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::process::PerProcess;
+
 /// The most work that waits for a thread. What is more would not be begun in time.
 const MOST_WAITING: usize = 4096;
 /// A thread without work ends after this time.
@@ -21,10 +23,16 @@ pub(crate) struct Pool {
     /// Of the threads.
     name: &'static str,
     most_threads: usize,
+    queue: PerProcess<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
     state: Mutex<State>,
     has_work: Condvar,
 }
 
+#[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
     threads: usize,
@@ -33,29 +41,31 @@ struct State {
 
 impl Pool {
     pub(crate) const fn new(name: &'static str, most_threads: usize) -> Self {
-        let state = State { jobs: VecDeque::new(), threads: 0, idle: 0 };
-        Self { name, most_threads, state: Mutex::new(state), has_work: Condvar::new() }
+        Self { name, most_threads, queue: PerProcess::new(Queue::default) }
     }
 
     /// Does something on one of these threads, if there is room for it.
     pub(crate) fn submit(&'static self, job: Job) -> bool {
-        let mut state = self.state.lock();
+        let queue = self.queue.own();
+        let mut state = queue.state.lock();
         if state.jobs.len() >= MOST_WAITING {
             return false;
         }
         if state.idle <= state.jobs.len() && state.threads < self.most_threads {
             let thread = thread::Builder::new().name(self.name.to_owned());
-            if thread.spawn(|| self.work()).is_ok() {
+            if thread.spawn(|| queue.work()).is_ok() {
                 state.threads += 1;
             } else if state.threads == 0 {
                 return false;
             }
         }
         state.jobs.push_back(job);
-        self.has_work.notify_one();
+        queue.has_work.notify_one();
         true
     }
+}
 
+impl Queue {
     fn work(&self) {
         let mut state = self.state.lock();
         loop {

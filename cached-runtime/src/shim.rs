@@ -11,7 +11,10 @@
 //!   sdd's promise, and the compiler's check of its guards;
 //! - what stands outside of the shim, and is one step in a model: `once_cell`, the counters of threads,
 //!   the list of who waits for whom;
-//! - the janitor and the clock's thread, which no model has.
+//! - the threads of the janitor and the clock, which have models of their own, and are in no other.
+
+/// Whether a model may be running, which has neither the janitor nor the clock of the process.
+pub(crate) const IS_MODEL: bool = cfg!(all(test, shuttle));
 
 #[cfg(all(test, shuttle))]
 pub(crate) use checked::*;
@@ -65,6 +68,10 @@ mod checked {
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
         }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            Some(MutexGuard(Some(self.0.try_lock().ok()?)))
+        }
     }
 
     impl<T> Deref for MutexGuard<'_, T> {
@@ -95,6 +102,17 @@ mod checked {
         /// Time does not pass in a model.
         pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: std::time::Instant) {
             self.wait(guard);
+        }
+
+        /// What is soon is at once; the rest never comes.
+        pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, time: std::time::Duration) {
+            if time > std::time::Duration::from_secs(60) {
+                self.wait(guard);
+            }
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
         }
 
         pub(crate) fn notify_all(&self) {

@@ -9,16 +9,24 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Who is to be woken when, by moment and number.
+use crate::process::PerProcess;
+
+#[derive(Default)]
 struct Timers {
+    state: Mutex<State>,
+    sooner: Condvar,
+}
+
+/// Who is to be woken when, by moment and number.
+#[derive(Default)]
+struct State {
     waiting: BTreeMap<(Instant, u64), Waker>,
     next: u64,
     /// When the thread will look by itself, if there is one.
     looks: Option<Instant>,
 }
 
-static TIMERS: Mutex<Timers> = Mutex::new(Timers { waiting: BTreeMap::new(), next: 0, looks: None });
-static SOONER: Condvar = Condvar::new();
+static TIMERS: PerProcess<Timers> = PerProcess::new(Timers::default);
 
 /// A thread with nothing to wait for ends after this time.
 const IDLE: Duration = Duration::from_secs(10);
@@ -26,12 +34,12 @@ const IDLE: Duration = Duration::from_secs(10);
 /// A place among those that wait, given up when it is dropped.
 pub(crate) struct Timer {
     moment: Instant,
-    number: Option<u64>,
+    place: Option<(&'static Timers, u64)>,
 }
 
 impl Timer {
     pub(crate) fn at(moment: Instant) -> Self {
-        Self { moment, number: None }
+        Self { moment, place: None }
     }
 
     /// Whether the moment has come; if not, the task will be woken then.
@@ -41,10 +49,11 @@ impl Timer {
         }
         // A waker's clone and drop are foreign code: neither runs under the lock.
         let waker = waker.clone();
-        let mut timers = TIMERS.lock();
-        let number = *self.number.get_or_insert_with(|| {
+        let all = self.place.map_or_else(|| TIMERS.own(), |(all, _)| all);
+        let mut timers = all.state.lock();
+        let (_, number) = *self.place.get_or_insert_with(|| {
             timers.next += 1;
-            timers.next
+            (all, timers.next)
         });
         let old = timers.waiting.insert((self.moment, number), waker);
         match timers.looks {
@@ -52,13 +61,13 @@ impl Timer {
             Some(looks) if looks <= self.moment => {}
             Some(_) => {
                 timers.looks = Some(self.moment);
-                SOONER.notify_one();
+                all.sooner.notify_one();
             }
             None => {
                 // Where no thread can be had, the caller is late, and asks again when it is woken by what it
                 // waits for.
                 let thread = thread::Builder::new().name("cached-timer".to_owned());
-                timers.looks = thread.spawn(wake_in_time).is_ok().then_some(self.moment);
+                timers.looks = thread.spawn(|| all.wake_in_time()).is_ok().then_some(self.moment);
             }
         }
         drop(timers);
@@ -69,32 +78,34 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        let Some(number) = self.number else { return };
-        let own = TIMERS.lock().waiting.remove(&(self.moment, number));
+        let Some((all, number)) = self.place else { return };
+        let own = all.state.lock().waiting.remove(&(self.moment, number));
         drop(own);
     }
 }
 
-fn wake_in_time() {
-    let mut timers = TIMERS.lock();
-    loop {
-        let now = Instant::now();
-        if let Some(entry) = timers.waiting.first_entry()
-            && entry.key().0 <= now
-        {
-            let waker = entry.remove();
-            drop(timers);
-            waker.wake();
-            timers = TIMERS.lock();
-            continue;
-        }
-        let next = timers.waiting.first_key_value().map(|((moment, _), _)| *moment);
-        let looks = next.unwrap_or(now + IDLE);
-        timers.looks = Some(looks);
-        let timed_out = SOONER.wait_until(&mut timers, looks).timed_out();
-        if timed_out && next.is_none() && timers.waiting.is_empty() {
-            timers.looks = None;
-            return;
+impl Timers {
+    fn wake_in_time(&self) {
+        let mut timers = self.state.lock();
+        loop {
+            let now = Instant::now();
+            if let Some(entry) = timers.waiting.first_entry()
+                && entry.key().0 <= now
+            {
+                let waker = entry.remove();
+                drop(timers);
+                waker.wake();
+                timers = self.state.lock();
+                continue;
+            }
+            let next = timers.waiting.first_key_value().map(|((moment, _), _)| *moment);
+            let looks = next.unwrap_or(now + IDLE);
+            timers.looks = Some(looks);
+            let timed_out = self.sooner.wait_until(&mut timers, looks).timed_out();
+            if timed_out && next.is_none() && timers.waiting.is_empty() {
+                timers.looks = None;
+                return;
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use super::event::{Event, emit, one_line};
 use super::url::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, Secret, Url};
 use crate::clock::{Clock, Moment};
 use crate::function::State as FunctionState;
+use crate::process::PerProcess;
 use crate::stats::Count;
 #[cfg(feature = "testing")]
 use crate::store::Inner;
@@ -73,6 +74,9 @@ pub(crate) enum Trouble {
     Unsupported,
 }
 
+/// An engine; where there is none, the text says why.
+pub(crate) type Opened = Result<Engine, String>;
+
 /// See the module.
 pub(crate) struct Link {
     /// Without secrets.
@@ -81,10 +85,7 @@ pub(crate) struct Link {
     password: Option<Secret>,
     pub(crate) prefix: String,
     timeout: Duration,
-    /// Where there is none, the text says why.
-    driver: Result<Arc<dyn Driver>, String>,
-    /// Where processes tell each other what they change.
-    broadcast: Option<Broadcast>,
+    engine: PerProcess<Opened, Box<dyn Fn() -> Opened + Send + Sync>>,
     breaker: Mutex<Breaker>,
     conditions: AtomicU8,
     operations: Count,
@@ -113,30 +114,25 @@ const YES: u8 = 1;
 const NO: u8 = 2;
 
 impl Link {
-    pub(crate) fn of_url(url: &Url, engine: Result<Engine, String>) -> Self {
-        let (driver, broadcast) = match engine {
-            Ok(Engine { driver, broadcast }) => (Ok(driver), broadcast),
-            Err(message) => (Err(message), None),
-        };
+    pub(crate) fn of_url(url: &Url, open: impl Fn() -> Opened + Send + Sync + 'static) -> Self {
         Self {
-            broadcast,
             password: url.password.clone(),
             prefix: url.prefix.clone(),
             timeout: url.timeout,
-            ..Self::new(url.to_string(), driver)
+            ..Self::new(url.to_string(), open)
         }
     }
 
-    pub(crate) fn new(name: String, driver: Result<Arc<dyn Driver>, String>) -> Self {
-        let failure = driver.as_ref().err();
+    pub(crate) fn new(name: String, open: impl Fn() -> Opened + Send + Sync + 'static) -> Self {
+        let engine = PerProcess::new(Box::new(open) as Box<dyn Fn() -> Opened + Send + Sync>);
+        let failure = engine.own().as_ref().err();
         let failure = failure.map(|message| Failure { at: SystemTime::now(), message: message.clone() });
         Self {
             name,
             password: None,
             prefix: DEFAULT_PREFIX.to_owned(),
             timeout: DEFAULT_TIMEOUT,
-            driver,
-            broadcast: None,
+            engine,
             breaker: Mutex::new(Breaker::new()),
             conditions: AtomicU8::new(UNKNOWN),
             operations: Count::default(),
@@ -156,12 +152,12 @@ impl Link {
 
     /// Whether nothing is asked of the engine now.
     pub(crate) fn is_refusing(&self, now: Moment) -> bool {
-        self.driver.is_err() || self.breaker.lock().refuses(now)
+        self.engine.own().is_err() || self.breaker.lock().refuses(now)
     }
 
     /// Whether an operation would not be tried; then it counts as one that was not.
     pub(crate) fn refuses(&self, now: Moment) -> bool {
-        let refuses = match &self.driver {
+        let refuses = match self.engine.own() {
             Ok(_) => self.breaker.lock().refuses(now),
             Err(message) => {
                 self.is_unusable(message);
@@ -254,15 +250,15 @@ impl Link {
 
     /// The driver, if it may be asked now.
     fn admitted(&self, by: By, kind: Kind) -> Result<(&Arc<dyn Driver>, Operation<'_>), Trouble> {
-        let driver = self.driver.as_ref().inspect_err(|message| self.is_unusable(message));
-        let admitted = driver.ok().filter(|_| self.step(|breaker| breaker.admit(by.clock.now())));
-        let Some(driver) = admitted else {
+        let engine = self.engine.own().as_ref().inspect_err(|message| self.is_unusable(message));
+        let admitted = engine.ok().filter(|_| self.step(|breaker| breaker.admit(by.clock.now())));
+        let Some(engine) = admitted else {
             self.skipped.add(1);
             return Err(Trouble::Skipped);
         };
         self.operations.add(1);
-        let telling = self.broadcast.as_ref().filter(|_| by.tells).map(Broadcast::driver);
-        let driver = telling.unwrap_or(driver);
+        let telling = engine.broadcast.as_ref().filter(|_| by.tells).map(Broadcast::driver);
+        let driver = telling.unwrap_or(&engine.driver);
         Ok((driver, Operation { link: self, by, kind, is_noted: false }))
     }
 
@@ -301,13 +297,18 @@ impl Link {
         self.step(|breaker| breaker.failed(kind, clock.now()));
     }
 
+    /// Where processes tell each other what they change.
+    fn broadcast(&self) -> Option<&Broadcast> {
+        self.engine.own().as_ref().ok()?.broadcast.as_ref()
+    }
+
     /// Copies of what a function of this stem has in the backend go when other processes change it.
     pub(crate) fn listen(self: &Arc<Self>, stem: &str, state: &'static FunctionState) {
-        if let Some(broadcast) = &self.broadcast {
+        if let Some(broadcast) = self.broadcast() {
             broadcast.add(stem, state);
             if broadcast.begins() {
                 let link = Arc::clone(self);
-                let listen = move || link.broadcast.iter().for_each(|broadcast| broadcast.listen(&link));
+                let listen = move || link.broadcast().iter().for_each(|broadcast| broadcast.listen(&link));
                 // Where there can be no thread, it is not heard, as `info` tells.
                 let _ = thread::Builder::new().name("cached-broadcast".to_owned()).spawn(listen);
             }
@@ -317,7 +318,7 @@ impl Link {
     /// Forgets the functions of a store.
     #[cfg(feature = "testing")]
     pub(crate) fn forget(&self, store: &'static Inner) {
-        self.broadcast.iter().for_each(|broadcast| broadcast.forget(store));
+        self.broadcast().iter().for_each(|broadcast| broadcast.forget(store));
     }
 
     /// Tells that it is not heard what others change.
@@ -346,7 +347,7 @@ impl Link {
     pub(crate) fn info(&self) -> BackendInfo {
         BackendInfo {
             name: self.name.clone(),
-            state: match (&self.driver, self.breaker.lock().state) {
+            state: match (self.engine.own(), self.breaker.lock().state) {
                 (Err(_), _) => BackendState::Unusable,
                 (Ok(_), State::Closed) => BackendState::Closed,
                 (Ok(_), State::Open { .. }) => BackendState::Open,
@@ -354,7 +355,7 @@ impl Link {
             },
             last_failure: self.last_failure.lock().clone(),
             leases: self.conditions(),
-            broadcast: self.broadcast.as_ref().and_then(Broadcast::is_listening),
+            broadcast: self.broadcast().and_then(Broadcast::is_listening),
             operations: self.operations.get(),
             failures: self.failures.get(),
             skipped: self.skipped.get(),
@@ -524,7 +525,7 @@ mod tests {
     #[test]
     fn the_text_of_an_error_is_one_line_without_the_password() {
         let url = Url::parse("redis://app:hunter%202@host").expect("a URL");
-        let link = Link::of_url(&url, Err(String::new()));
+        let link = Link::of_url(&url, || Err(String::new()));
         let error = DriverError::Failed("no user 'app' with 'hunter 2'\r\n+OK".into());
         let expected = "the engine did not do what it was asked: no user 'app' with '***'\\r\\n+OK";
         assert_eq!(link.text_of(&error), expected);

@@ -63,6 +63,7 @@ use parking_lot::Mutex;
 
 use crate::store::Inner;
 use driver::Driver;
+use engines::Engine;
 pub use event::{Event, on_event};
 use link::Link;
 pub use link::{BackendInfo, BackendState, Failure};
@@ -153,10 +154,14 @@ impl Backend {
 
     fn open(&self) -> Arc<Link> {
         if let Source::Driver { name, open } = &self.source {
-            let driver = catch_unwind(open).map_err(|_| "the driver's own `open` panicked".to_owned());
-            return enlist(Link::new((*name).to_owned(), driver));
+            let open = *open;
+            let open = move || match catch_unwind(open) {
+                Ok(driver) => Ok(Engine { driver, broadcast: None }),
+                Err(_) => Err("the driver's own `open` panicked".to_owned()),
+            };
+            return enlist(Link::new((*name).to_owned(), open));
         }
-        let unusable = |message: String| enlist(Link::new(self.to_string(), Err(message)));
+        let unusable = |message: String| enlist(Link::new(self.to_string(), move || Err(message.clone())));
         match self.url_text() {
             Ok(text) => match Url::parse(&text) {
                 Ok(url) => of_url(&url, None),
@@ -236,7 +241,11 @@ fn of_url(url: &Url, store: Option<&'static Inner>) -> Arc<Link> {
     if let Some(listed) = links.iter().find(is_same) {
         return Arc::clone(&listed.link);
     }
-    let link = Arc::new(Link::of_url(url, engines::open(url)));
+    let open = {
+        let url = url.clone();
+        move || engines::open(&url)
+    };
+    let link = Arc::new(Link::of_url(url, open));
     links.push(Listed { url: Some(url.clone()), store, link: Arc::clone(&link) });
     link
 }

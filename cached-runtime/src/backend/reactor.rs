@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, Handle, Id};
 use tokio::time::sleep;
 
 use super::driver::{Answer, DriverError};
+use crate::process::PerProcess;
 
 /// The runtime that polls, if it has all that connections need; else that of a thread of our own, which serves
 /// whatever executor there is, at the price of waking two threads for each operation.
@@ -56,8 +57,8 @@ fn use_time_and_io() {
 }
 
 fn own() -> Answer<Handle> {
-    static OWN: OnceCell<Handle> = OnceCell::new();
-    OWN.get_or_try_init(start).cloned().map_err(|error| DriverError::Unavailable(error.into()))
+    static OWN: PerProcess<OnceCell<Handle>> = PerProcess::new(OnceCell::new);
+    OWN.own().get_or_try_init(start).cloned().map_err(|error| DriverError::Unavailable(error.into()))
 }
 
 fn start() -> std::io::Result<Handle> {

@@ -3,19 +3,19 @@
 //! expires, and for good while none can.
 
 use std::sync::Weak;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use parking_lot::RwLock;
 use sdd::Guard;
 
 use super::Inner;
 use crate::clock::{self, Moment, NEVER, nanoseconds};
 use crate::epoch;
 use crate::flight::Watched;
-use crate::shim::spawn;
+use crate::process::PerProcess;
+use crate::shim::{AtomicU64, Condvar, IS_MODEL, Mutex, spawn};
 
 /// It wakes up no more often than this, so that entries are removed together.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -23,11 +23,16 @@ const PAUSE: Duration = Duration::from_millis(250);
 const BATCH: usize = 256;
 
 static STORES: RwLock<Vec<&'static Inner>> = RwLock::new(Vec::new());
-static DUTY: Mutex<Duty> = Mutex::new(Duty { works: false, called: false, watched: Vec::new() });
-static CALL: Condvar = Condvar::new();
-/// When it will wake up by itself. In one total order with the tables' next expiries: whoever stores an
-/// earlier one sees either this moment, or that the janitor is about to look.
-static NEXT: AtomicU64 = AtomicU64::new(NEVER);
+static JANITOR: PerProcess<Janitor> = PerProcess::new(Janitor::new);
+
+/// When it looks, and how it is made to.
+struct Janitor {
+    duty: Mutex<Duty>,
+    call: Condvar,
+    /// When it will wake up by itself. In one total order with the tables' next expiries: whoever stores an
+    /// earlier one sees either this moment, or that the janitor is about to look.
+    next: AtomicU64,
+}
 
 struct Duty {
     /// Whether there is a thread.
@@ -50,45 +55,112 @@ pub(crate) fn forget(store: &'static Inner) {
 
 /// Something in `store` expires at this moment of its clock.
 pub(super) fn schedule(store: &Inner, expiry: Moment) {
-    if !runs(store) {
+    if IS_MODEL {
+        return;
+    }
+    let janitor = JANITOR.own();
+    if runs(store) {
+        janitor.schedule(expiry);
+    } else {
         // Its clock moves by calls, which call the janitor too.
-        start(&mut DUTY.lock());
-    } else if expiry < NEXT.load(SeqCst) {
-        call();
+        janitor.duty.lock().start();
     }
 }
 
 /// Makes it look at once.
 pub(crate) fn call() {
-    let mut duty = DUTY.lock();
-    duty.called = true;
-    start(&mut duty);
-    CALL.notify_one();
+    if IS_MODEL {
+        return;
+    }
+    JANITOR.own().call();
 }
 
 /// Makes it look at something when a moment has come.
 pub(crate) fn call_at(moment: Moment, watched: Weak<dyn Watched>) {
-    let mut duty = DUTY.lock();
-    duty.watched.push((moment, watched));
-    start(&mut duty);
-    if moment < NEXT.load(SeqCst) {
-        duty.called = true;
-        CALL.notify_one();
+    if IS_MODEL {
+        return;
+    }
+    JANITOR.own().call_at(moment, watched);
+}
+
+/// A process that was forked has none before it is called there.
+pub(crate) fn call_if_forked() {
+    if let Some(janitor) = JANITOR.own_if_forked()
+        && !janitor.duty.lock().works
+    {
+        janitor.call();
     }
 }
 
-/// Looks at what is due, and returns when the next is.
-fn look(duty: &mut MutexGuard<'_, Duty>) -> Moment {
-    let now = clock::now();
-    let (due, later) = duty.watched.drain(..).partition(|(moment, _)| *moment <= now);
-    duty.watched = later;
-    let again = MutexGuard::unlocked(duty, || {
-        let due: Vec<(Moment, Weak<dyn Watched>)> = due;
+impl Janitor {
+    fn new() -> Self {
+        let duty = Duty { works: false, called: false, watched: Vec::new() };
+        Self { duty: Mutex::new(duty), call: Condvar::new(), next: AtomicU64::new(NEVER) }
+    }
+
+    fn schedule(&self, expiry: Moment) {
+        if expiry < self.next.load(SeqCst) {
+            self.call();
+        }
+    }
+
+    fn call(&self) {
+        let mut duty = self.duty.lock();
+        duty.called = true;
+        duty.start();
+        self.call.notify_one();
+    }
+
+    fn call_at(&self, moment: Moment, watched: Weak<dyn Watched>) {
+        let mut duty = self.duty.lock();
+        duty.watched.push((moment, watched));
+        duty.start();
+        if moment < self.next.load(SeqCst) {
+            duty.called = true;
+            self.call.notify_one();
+        }
+    }
+
+    /// Looks at what it was told to, and sleeps until something expires or is to be looked at, or until a moment.
+    fn sleep(&self, until: Moment, next_expiry: impl Fn() -> Moment) {
+        let now = clock::now();
+        let due = self.duty.lock().due(now);
         let look = |watched: &Weak<dyn Watched>| watched.upgrade()?.look(now);
-        due.into_iter().filter_map(|(_, it)| Some((look(&it)?, it))).collect::<Vec<_>>()
-    });
-    duty.watched.extend(again);
-    duty.watched.iter().map(|(moment, _)| *moment).min().unwrap_or(NEVER)
+        let again: Vec<_> = due.into_iter().filter_map(|it| Some((look(&it)?, it))).collect();
+        let mut duty = self.duty.lock();
+        duty.watched.extend(again);
+        if !duty.called {
+            // Whoever stores something from here on compares with this, and calls if it expires earlier.
+            self.next.store(NEVER, SeqCst);
+            let watched = duty.watched.iter().map(|(moment, _)| *moment).min().unwrap_or(NEVER);
+            let soonest = clock::now().saturating_add(nanoseconds(PAUSE));
+            let next = next_expiry().min(watched).min(until).max(soonest);
+            if next == NEVER {
+                self.call.wait(&mut duty);
+            } else {
+                self.next.store(next, SeqCst);
+                let pause = next.saturating_sub(clock::now());
+                self.call.wait_for(&mut duty, Duration::from_nanos(pause));
+            }
+        }
+        duty.called = false;
+    }
+}
+
+impl Duty {
+    /// Where no thread can be had, expired entries go when others are stored.
+    fn start(&mut self) {
+        if !self.works {
+            self.works = spawn("cached-janitor", work);
+        }
+    }
+
+    /// What is to be looked at now.
+    fn due(&mut self, now: Moment) -> Vec<Weak<dyn Watched>> {
+        let (due, later): (Vec<_>, _) = self.watched.drain(..).partition(|(moment, _)| *moment <= now);
+        self.watched = later;
+        due.into_iter().map(|(_, watched)| watched).collect()
+    }
 }
 
 /// Whether the store's clock runs by itself.
@@ -102,18 +174,17 @@ fn runs(store: &Inner) -> bool {
     }
 }
 
-/// Where no thread can be had, expired entries go when others are stored.
-fn start(duty: &mut Duty) {
-    if !duty.works {
-        duty.works = spawn("cached-janitor", work);
-    }
-}
-
 fn work() {
+    let janitor = JANITOR.own();
     loop {
         let freed = remove_expired();
+        let stores = STORES.read().clone();
+        let next_expiry = || {
+            let running = stores.iter().filter(|store| runs(store));
+            running.map(|store| store.next_expiry()).min().unwrap_or(NEVER)
+        };
         // What could not be freed, because somebody was looking at it, is tried again.
-        sleep(if freed { NEVER } else { 0 });
+        janitor.sleep(if freed { NEVER } else { 0 }, next_expiry);
     }
 }
 
@@ -121,31 +192,6 @@ fn remove_expired() -> bool {
     let stores = STORES.read().clone();
     while stores.iter().map(|store| store.remove_expired(BATCH)).sum::<usize>() > 0 {}
     free_all()
-}
-
-/// Until something expires or is to be looked at, or until a moment.
-fn sleep(until: Moment) {
-    let stores = STORES.read().clone();
-    let mut duty = DUTY.lock();
-    let watched = look(&mut duty);
-    if !duty.called {
-        // Whoever stores something from here on compares with this, and calls if it expires earlier.
-        NEXT.store(NEVER, SeqCst);
-        let next = stores.iter().filter(|store| runs(store)).map(|store| store.next_expiry()).min();
-        let next = next
-            .unwrap_or(NEVER)
-            .min(watched)
-            .min(until)
-            .max(clock::now().saturating_add(nanoseconds(PAUSE)));
-        if next == NEVER {
-            CALL.wait(&mut duty);
-        } else {
-            NEXT.store(next, SeqCst);
-            let pause = next.saturating_sub(clock::now());
-            CALL.wait_for(&mut duty, Duration::from_nanos(pause));
-        }
-    }
-    duty.called = false;
 }
 
 /// Lets the values of removed entries be dropped now rather than when this thread next looks
@@ -178,6 +224,9 @@ fn free_in(attempts: usize) -> bool {
     }
     !Guard::new().has_garbage()
 }
+
+#[cfg(all(test, shuttle, feature = "testing"))]
+mod model;
 
 #[cfg(test)]
 mod tests {
@@ -223,7 +272,7 @@ mod tests {
             // It sleeps until the far one, or for longer than the test would wait.
             let begun = Instant::now();
             let far = clock::now().saturating_add(nanoseconds(HOUR / 2));
-            while !(far..NEVER).contains(&NEXT.load(SeqCst)) {
+            while !(far..NEVER).contains(&JANITOR.own().next.load(SeqCst)) {
                 assert!(begun.elapsed() < PATIENCE, "the janitor does not go to sleep");
                 thread::yield_now();
             }

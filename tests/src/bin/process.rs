@@ -7,14 +7,16 @@
 //! | `go ""` | nothing; bodies of texts that begin with `held` wait for it |
 //! | `peek TEXT`, `hurried TEXT` | `is VALUE` or `is ""`, of the functions of `call` and of `hurry` |
 //! | `invalidate TEXT` | `is ""` |
+//! | `await TEXT`, `await-peek TEXT`, `await-invalidate TEXT` | the same of an `async` function |
 //! | `misses ""`, `hits ""`, `overtaken ""` | `is NUMBER`, of both functions together |
 //! | `copy TEXT` | `got VALUE`, of a third function, of whose values it keeps copies for an hour |
 //! | `forget TEXT`, `put TEXT`, `renew TEXT`, `clear ""` | `is ""`, having done that to the third function |
-//! | `await ""` | nothing; from now on the third function is one that is awaited |
+//! | `awaits ""` | nothing; from now on the third function is one that is awaited |
 //! | `copies ""` | `is NUMBER`, of calls that were answered by copies |
 //! | `broadcast ""` | `is true` or `is false`, whether it hears what others change; `is ""` if it does not want to |
 //! | `events ""` | `is TEXT`, all that was told of backends, in lines |
 
+use std::future::Future;
 use std::io::stdin;
 use std::pin::pin;
 use std::process;
@@ -38,6 +40,11 @@ fn call(text: &str) -> String {
 
 #[cached(timeout = "1h", name = "hurry", lease = "1s", backend = BACKEND)]
 fn hurry(text: &str) -> String {
+    body(text)
+}
+
+#[cached(timeout = "1h", name = "await", lease = "10s", backend = BACKEND)]
+async fn call_async(text: &str) -> String {
     body(text)
 }
 
@@ -66,6 +73,7 @@ impl Wake for Unpark {
     }
 }
 
+/// On no runtime: the library has connections on one of its own.
 fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut future = pin!(future);
@@ -111,6 +119,12 @@ fn main() {
         match word {
             "call" => drop(thread::spawn(move || say("got", &call(&text)))),
             "hurry" => drop(thread::spawn(move || say("got", &hurry(&text)))),
+            "await" => drop(thread::spawn(move || say("got", &block_on(call_async(&text))))),
+            "await-peek" => say("is", &block_on(call_async::peek(&text)).unwrap_or_default()),
+            "await-invalidate" => {
+                block_on(call_async::invalidate(&text));
+                say("is", "");
+            }
             "go" => {
                 *lock(&GONE) = true;
                 GO.notify_all();
@@ -138,7 +152,7 @@ fn main() {
                 either!(copied::clear(), awaited::clear());
                 say("is", "");
             }
-            "await" => AWAITS.store(true, SeqCst),
+            "awaits" => AWAITS.store(true, SeqCst),
             "copies" => say("is", &either!(copied::stats(), awaited::stats()).hits.to_string()),
             "broadcast" => {
                 let heard = backends().iter().find_map(|backend| backend.broadcast);

@@ -25,21 +25,36 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A kind of function: what a process is told so that it calls one, looks for what is stored, and forgets it; and
+/// how large an argument is.
+struct Way {
+    call: &'static str,
+    peek: &'static str,
+    invalidate: &'static str,
+    large: usize,
+}
+
+/// Awaited, the client of Redis begins anew with each piece of a large reply.
+const WAYS: [Way; 2] = [
+    Way { call: "call", peek: "peek", invalidate: "invalidate", large: 10 << 20 },
+    Way { call: "await", peek: "await-peek", invalidate: "await-invalidate", large: 1 << 20 },
+];
+
 /// Calls a function in a process behind a proxy, and returns what was sent on each connection.
-fn sent(server: &Server, scheme: &str) -> Vec<Vec<u8>> {
+fn sent(server: &Server, scheme: &str, way: &Way) -> Vec<Vec<u8>> {
     let proxy = Proxy::to(server.address());
     let url = format!("{scheme}://{}?timeout=20s", proxy.address());
     let process = Process::start(env!("CARGO_BIN_EXE_process"), &url);
     let is_right = |text: &str| {
         let value = process.value(text);
-        assert_eq!(process.call("call", text), value);
-        assert_eq!(process.ask("peek", text), value, "it has been stored");
+        assert_eq!(process.call(way.call, text), value);
+        assert_eq!(process.ask(way.peek, text), value, "it has been stored");
     };
-    let large = "marker\r\n\0".repeat(10 << 20 >> 3);
+    let large = "marker\r\n\0".repeat(way.large >> 3);
     is_right(&large);
     for text in ["", "\0", "\r\n", " ", &"\r".repeat(300)] {
         is_right(text);
-        assert_eq!(process.ask("invalidate", text), "");
+        assert_eq!(process.ask(way.invalidate, text), "");
         is_right(text);
     }
     let test = |text: String| {
@@ -55,7 +70,8 @@ fn sent(server: &Server, scheme: &str) -> Vec<Vec<u8>> {
 }
 
 fn is_key(bytes: &[u8]) -> bool {
-    let hash = bytes.strip_prefix(b"cached:call:v0:").unwrap_or_default();
+    let names = [&b"cached:call:v0:"[..], b"cached:await:v0:"];
+    let hash = names.iter().find_map(|name| bytes.strip_prefix(*name)).unwrap_or_default();
     hash == b"generation" || hash.len() == 32 && hash.iter().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -90,28 +106,32 @@ fn is_plain(word: &str) -> bool {
 
 #[test]
 fn memcached_is_sent_nothing_but_hashes_and_records() {
-    watched(|| {
+    WAYS.into_iter().for_each(is_right_on_memcached);
+}
+
+fn is_right_on_memcached(way: Way) {
+    watched(move || {
         let server = Server::memcached(&["-I", "32m", "-m", "256"]);
         let mut records = 0;
-        for connection in sent(&server, "memcached") {
+        for connection in sent(&server, "memcached", &way) {
             let mut rest = &connection[..];
             while !rest.is_empty() {
                 let line = line(&mut rest);
-                let mut words = line.split(' ');
-                let command = words.next().expect("there is always one");
+                let mut parts = line.split(' ');
+                let command = parts.next().expect("there is always one");
                 match command {
                     "mg" | "ms" | "md" => {
-                        assert!(words.next().is_some_and(|key| is_key(key.as_bytes())), "{line:?}");
+                        assert!(parts.next().is_some_and(|key| is_key(key.as_bytes())), "{line:?}");
                     }
                     "mn" | "version" | "stats" => {}
                     _ => panic!("{line:?}"),
                 }
                 if command == "ms" {
-                    let length = words.next().and_then(|length| length.parse().ok());
+                    let length = parts.next().and_then(|length| length.parse().ok());
                     assert!(is_record(block(&mut rest, length.expect("a length"))), "{line:?}");
                     records += 1;
                 }
-                assert!(words.all(is_plain), "{line:?}");
+                assert!(parts.all(is_plain), "{line:?}");
             }
         }
         assert!(records > 100, "{records}");
@@ -120,10 +140,14 @@ fn memcached_is_sent_nothing_but_hashes_and_records() {
 
 #[test]
 fn redis_is_sent_nothing_but_hashes_and_records() {
-    watched(|| {
+    WAYS.into_iter().for_each(is_right_on_redis);
+}
+
+fn is_right_on_redis(way: Way) {
+    watched(move || {
         let server = Server::redis(&[]);
         let mut records = 0;
-        for connection in sent(&server, "redis") {
+        for connection in sent(&server, "redis", &way) {
             let mut rest = &connection[..];
             while !rest.is_empty() {
                 let mut number =

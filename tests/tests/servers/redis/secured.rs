@@ -133,8 +133,8 @@ fn entries(server: &Server) -> i32 {
 
 #[test]
 fn a_function_of_a_user_without_scripts_has_no_leases_and_all_else() {
-    without_scripts!(OWN, server);
     static RUNS: Runs = Runs::new();
+    without_scripts!(OWN, server);
     #[cached(timeout = "1h", lease = "1h", name = "f", backend = OWN)]
     fn f(n: u32) -> Result<u32, u32> {
         RUNS.add();
@@ -170,8 +170,8 @@ fn a_function_of_a_user_without_scripts_has_no_leases_and_all_else() {
 
 #[tokio::test]
 async fn a_call_of_a_user_without_scripts_that_is_given_up_leaves_no_claim() {
-    without_scripts!(OWN, server);
     static RUNS: Runs = Runs::new();
+    without_scripts!(OWN, server);
     #[cached(timeout = "1h", lease = "1h", name = "f", backend = OWN)]
     async fn f(n: u32) -> u32 {
         if RUNS.add() == 1 {
