@@ -257,11 +257,11 @@ fn an_invalidation_that_failed_is_made_up_for() {
 #[test]
 fn what_failed_is_made_up_for_though_nobody_calls_the_function_any_more() {
     backend!(OWN, DRIVER, Faulty::new());
-    #[cached(timeout = 300, backend = OWN)]
+    #[cached(backend = OWN)]
     fn f(n: u32) -> u32 {
         n
     }
-    #[cached(timeout = 300, backend = OWN)]
+    #[cached(backend = OWN)]
     fn g(n: u32) -> u32 {
         n
     }
