@@ -137,8 +137,10 @@ impl Broadcast {
             };
             let ended = catch_unwind(AssertUnwindSafe(|| self.carrier.listen(&mut hear)));
             let error = ended.unwrap_or_else(|_| DriverError::Failed("listening panicked".into()));
-            self.is_listening.store(false, Release);
-            self.drop_copies();
+            // Copies of a time when nothing was heard are not what was missed.
+            if self.is_listening.swap(false, AcqRel) {
+                self.drop_copies();
+            }
             if !std::mem::replace(&mut is_told_lost, true) {
                 link.does_not_hear(&error);
             }

@@ -51,6 +51,15 @@ fn has_heard(process: &Process, other: &Process) {
     eventually(|| process.call("copy", &mark) == other.value(&mark));
 }
 
+/// A number that the server has counted of a command.
+fn count(server: &Server, command: &str, what: &str) -> u32 {
+    let all = server.say(&["INFO", "commandstats"]);
+    let line = all.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+    let numbers = line.and_then(|line| line.split_once(':')).map_or("", |(_, numbers)| numbers);
+    let number = numbers.split(',').find_map(|it| it.strip_prefix(what)?.strip_prefix('='));
+    number.map_or(0, |number| number.parse().expect("a number"))
+}
+
 /// What one process changes, the other sees, in each way that there is to change it.
 pub(super) fn changes_are_seen(url: &str) {
     changes_are_seen_by(&hearing(url), &hearing(url));
@@ -209,12 +218,7 @@ fn ones_own_changes_leave_ones_own_copies() {
 fn only_what_there_may_be_copies_of_is_told() {
     watched(|| {
         let server = Server::redis(&[]);
-        let told = || {
-            let all = server.say(&["INFO", "commandstats"]);
-            let line =
-                all.lines().find_map(|line| line.strip_prefix("cmdstat_publish:calls=").map(str::to_owned));
-            line.and_then(|line| line.split(',').next()?.parse::<u32>().ok()).unwrap_or(0)
-        };
+        let told = || count(&server, "publish", "calls");
         let one = process(&url(&server));
         let _ = one.call("call", "key");
         let _ = one.ask("invalidate", "key");
@@ -284,6 +288,10 @@ fn who_may_not_use_the_channel_is_told_once_and_has_a_cache_all_the_same() {
         let _ = copied(&one, "key");
         assert_eq!(copied(&other, "key"), one.value("key"));
         eventually(|| one.ask("events", "").contains("NOPERM"));
+        let tried = count(&server, "subscribe", "rejected_calls");
+        // Both try it again, and have lost nothing.
+        eventually(|| count(&server, "subscribe", "rejected_calls") >= tried + 3);
+        assert!(answered_by_copies(&one, "key") && answered_by_copies(&other, "key"));
         for change in ["put", "renew", "forget", "clear"] {
             let _ = one.ask(change, "key");
         }
