@@ -296,7 +296,11 @@ fn entry(plan: &Plan) -> TokenStream {
         (quote!(Self::__function()), type_identity(plan, |argument| !plan.is_skipped(argument)))
     };
     let (outcome, key, rules) = (outcome(plan), plan.key(), &plan.rules);
-    let entry = if plan.shared.is_some() { quote!(entry_shared) } else { quote!(entry) };
+    let entry = match (&plan.shared, &plan.saved) {
+        (Some(_), _) => quote!(entry_shared),
+        (None, Some(_)) => quote!(entry_saved),
+        (None, None) => quote!(entry),
+    };
     let call = with_patterns_by_reference(plan, quote!(#function.#entry(#outcome, #identity, #key)));
     quote!(#call #rules)
 }

@@ -10,6 +10,8 @@
 //! takes.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "backend")]
+use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 use std::future::Future;
 use std::pin::Pin;
@@ -257,6 +259,19 @@ pub(crate) struct Flights<K, D> {
     /// The first ones; there are seldom more.
     few: Vec<Running<K, D>>,
     more: HashMap<u64, Vec<Running<K, D>>>,
+    /// While entries of whatever key are loaded.
+    #[cfg(feature = "backend")]
+    loading: Option<Box<Loading>>,
+}
+
+/// What is not to be loaded any more: it was fenced since.
+#[cfg(feature = "backend")]
+#[derive(Default)]
+struct Loading {
+    /// How many are loading.
+    loads: usize,
+    hashes: HashSet<u64>,
+    is_all: bool,
 }
 
 const FEW: usize = 8;
@@ -298,7 +313,12 @@ impl<K, D> Running<K, D> {
 
 impl<K, D> Default for Flights<K, D> {
     fn default() -> Self {
-        Self { few: Vec::new(), more: HashMap::new() }
+        Self {
+            few: Vec::new(),
+            more: HashMap::new(),
+            #[cfg(feature = "backend")]
+            loading: None,
+        }
     }
 }
 
@@ -419,11 +439,41 @@ impl<K, D> Flights<K, D> {
     /// Fences the computations of one key.
     pub(crate) fn fence(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) {
         self.of_hash(hash).filter(|it| is_key(&it.key)).for_each(|it| it.fenced = true);
+        #[cfg(feature = "backend")]
+        if let Some(loading) = &mut self.loading {
+            loading.hashes.insert(hash);
+        }
     }
 
     /// Fences all.
     pub(crate) fn fence_all(&mut self) {
         self.few.iter_mut().chain(self.more.values_mut().flatten()).for_each(|it| it.fenced = true);
+        #[cfg(feature = "backend")]
+        if let Some(loading) = &mut self.loading {
+            loading.is_all = true;
+        }
+    }
+
+    /// From now on what is fenced is noted.
+    #[cfg(feature = "backend")]
+    pub(crate) fn begin_load(&mut self) {
+        self.loading.get_or_insert_default().loads += 1;
+    }
+
+    #[cfg(feature = "backend")]
+    pub(crate) fn end_load(&mut self) {
+        if let Some(loading) = &mut self.loading {
+            loading.loads -= 1;
+            if loading.loads == 0 {
+                self.loading = None;
+            }
+        }
+    }
+
+    /// Whether nothing of this hash was fenced since.
+    #[cfg(feature = "backend")]
+    pub(crate) fn may_be_loaded(&self, hash: u64) -> bool {
+        self.loading.as_ref().is_some_and(|loading| !loading.is_all && !loading.hashes.contains(&hash))
     }
 
     /// Gives back what a crowd of flights has left behind.

@@ -70,6 +70,8 @@ mod policy;
 mod pool;
 mod report;
 mod revalidate;
+#[cfg(feature = "backend")]
+mod saved;
 mod shim;
 mod spawner;
 mod stats;
@@ -92,6 +94,7 @@ pub use backend::encode::SharedKey;
 pub use backend::{Backend, BackendInfo, BackendState, Event, backends, on_event};
 #[doc = include_str!("cached.md")]
 #[cfg_attr(feature = "backend", doc = include_str!("backend.md"))]
+#[cfg_attr(feature = "backend", doc = include_str!("saved.md"))]
 #[doc(inline)]
 pub use cached_macro::cached;
 #[doc = include_str!("invalidates.md")]
@@ -111,6 +114,8 @@ pub use outcome::{Cloneable, IsOption, IsResult, Shareable};
 pub use own::{Ownable, OwnableReferent};
 pub use policy::{Policy, RefreshAhead};
 pub use report::Report;
+#[cfg(feature = "backend")]
+pub use saved::{Loaded, Saved, SavedKey};
 pub use spawner::set_spawner;
 pub use stats::Stats;
 pub use store::{Store, store};
@@ -130,6 +135,8 @@ pub mod __rt {
     pub use crate::key::{Arg, ByReference as Ref, ByValue as Val, both, key, self_key, type_of};
     pub use crate::outcome::{Ret, cache_err, cache_none, value};
     pub use crate::policy::PolicyBuilder as Policy;
+    #[cfg(feature = "backend")]
+    pub use crate::saved::{Label, begin_saved, in_file};
     pub use crate::tag::tagged;
     pub use crate::writer::{
         Place, Returned, Success, cleared, finished, forget, forget_async, join, run, run_async, split,

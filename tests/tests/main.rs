@@ -9,6 +9,7 @@ mod freshness;
 mod limits;
 mod panics;
 mod reentry;
+mod saved;
 mod shapes;
 mod tags;
 mod tasks;

@@ -22,7 +22,7 @@ pub mod codec;
 pub mod driver;
 pub(crate) mod encode;
 pub(crate) mod engines;
-mod envelope;
+pub(crate) mod envelope;
 pub mod event;
 mod generation;
 mod lease;
@@ -30,7 +30,7 @@ pub(crate) mod link;
 #[cfg(feature = "memcached")]
 pub mod memcached;
 pub mod memory;
-mod name;
+pub(crate) mod name;
 pub mod null;
 mod offload;
 mod owed;
@@ -263,7 +263,7 @@ pub fn backends() -> Vec<BackendInfo> {
 }
 
 /// A path that a function has, and a hash of its text.
-type Place = (fn() -> &'static str, u64);
+pub(crate) type Place = (fn() -> &'static str, u64);
 
 /// What the attribute says of a function's backend.
 pub struct Shared {

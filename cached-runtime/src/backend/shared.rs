@@ -154,8 +154,8 @@ fn encode<G: ?Sized, P: EncodedKey>(key: &P, place: Option<&str>) -> Result<Vec<
 
 /// An outcome whose values have an encoding.
 pub struct Coded<O: Outcome> {
-    outcome: O,
-    coding: Coding<O::Stored>,
+    pub(crate) outcome: O,
+    pub(crate) coding: Coding<O::Stored>,
 }
 
 /// The one place where a value that cannot be encoded is an error.
