@@ -45,17 +45,8 @@ fn function(plan: &Plan) -> TokenStream {
         }
         Companion::Nothing => of_its_own(plan),
     };
-    let lookup = plan.lookup.as_ref().map(|lookup| quote!(#private::Lookup::new()#lookup,));
-    let always = || Some(quote!(#private::Lookup::new(),));
-    let (begin, lookup, found) = match (&plan.shared, &plan.saved, lookup) {
-        (None, None, None) => (quote!(begin), None, quote!(Step)),
-        (None, None, lookup) => (quote!(begin_if), lookup, quote!(Step)),
-        (None, Some(_), lookup) => (quote!(begin_saved), lookup.or_else(always), quote!(Step)),
-        (Some(_), _, lookup) => (quote!(begin_shared), lookup.or_else(always), quote!(SharedStep)),
-    };
-    let (outcome, identity, key) = (outcome(plan), identity(plan), plan.key());
-    let step = quote!(#private::#begin(#lookup #function, #outcome, #identity, #key));
-    let step = with_patterns_by_reference(plan, step);
+    let found = if plan.shared.is_some() { quote!(SharedStep) } else { quote!(Step) };
+    let step = step(plan, &function, &identity(plan), plan.lookup.as_ref());
     let underscored = plan.has_underscored().then(|| quote!(clippy::used_underscore_binding,));
     let deprecated = plan.is_deprecated().then(|| quote!(deprecated));
     let allow =
@@ -78,6 +69,27 @@ fn function(plan: &Plan) -> TokenStream {
             }
         }
     }
+}
+
+/// The lookup of a call, under conditions if there are any.
+pub(crate) fn step(
+    plan: &Plan,
+    function: &TokenStream,
+    identity: &TokenStream,
+    lookup: Option<&TokenStream>,
+) -> TokenStream {
+    let private = plan.private();
+    let lookup = lookup.map(|lookup| quote!(#private::Lookup::new()#lookup,));
+    let always = || Some(quote!(#private::Lookup::new(),));
+    let (begin, lookup) = match (&plan.shared, &plan.saved, lookup) {
+        (None, None, None) => (quote!(begin), None),
+        (None, None, lookup) => (quote!(begin_if), lookup),
+        (None, Some(_), lookup) => (quote!(begin_saved), lookup.or_else(always)),
+        (Some(_), _, lookup) => (quote!(begin_shared), lookup.or_else(always)),
+    };
+    let (outcome, key) = (outcome(plan), plan.key());
+    let step = quote!(#private::#begin(#lookup #function, #outcome, #identity, #key));
+    with_patterns_by_reference(plan, step)
 }
 
 /// The static of the function, in a block that nothing of the user's is in but the policy.

@@ -161,11 +161,28 @@ impl<D: Send + Sync + 'static> Flight<D> {
         body: Pin<&mut F>,
         context: &Context<'_>,
     ) -> Poll<F::Output> {
-        self.woken.store(POLLED, Release);
-        let _ends = EndsPoll(self);
+        let _ends = self.begin_poll();
         self.remember(context.waker());
         let _entered = circle::enter(course.clone());
         body.poll(&mut Context::from_waker(waker))
+    }
+
+    fn begin_poll(self: &Arc<Self>) -> EndsPoll<'_, D> {
+        self.woken.store(POLLED, Release);
+        EndsPoll(self)
+    }
+
+    /// The leader is to be polled.
+    fn is_woken(self: &Arc<Self>) {
+        if self.woken.compare_exchange(AT_WORK, clock::now(), AcqRel, Acquire).is_err() {
+            let _ = self.woken.compare_exchange(POLLED, POLLED_AND_WOKEN, AcqRel, Acquire);
+        }
+        self.watch();
+    }
+
+    fn wake_leader(&self) {
+        let leader = self.tasks.lock().leader.clone();
+        leader.into_iter().for_each(Waker::wake);
     }
 
     /// Sees to it that somebody looks if the leader stalls while others wait.
@@ -205,12 +222,41 @@ impl<D: Send + Sync + 'static> Wake for Flight<D> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.woken.compare_exchange(AT_WORK, clock::now(), AcqRel, Acquire).is_err() {
-            let _ = self.woken.compare_exchange(POLLED, POLLED_AND_WOKEN, AcqRel, Acquire);
-        }
-        self.watch();
-        let leader = self.tasks.lock().leader.clone();
-        leader.into_iter().for_each(Waker::wake);
+        self.is_woken();
+        self.wake_leader();
+    }
+}
+
+/// Flights that have one body.
+pub(crate) struct Together<D>(Vec<Arc<Flight<D>>>);
+
+impl<D: Send + Sync + 'static> Together<D> {
+    pub(crate) fn of(flights: Vec<Arc<Flight<D>>>) -> Arc<Self> {
+        Arc::new(Self(flights))
+    }
+
+    /// [`Flight::poll`] for all of them.
+    pub(crate) fn poll<F: Future>(
+        self: &Arc<Self>,
+        course: &Course,
+        body: Pin<&mut F>,
+        context: &Context<'_>,
+    ) -> Poll<F::Output> {
+        let _end: Vec<_> = self.0.iter().map(Flight::begin_poll).collect();
+        self.0.iter().take(1).for_each(|first| first.remember(context.waker()));
+        let _entered = circle::enter(course.clone());
+        body.poll(&mut Context::from_waker(&Waker::from(Arc::clone(self))))
+    }
+}
+
+impl<D: Send + Sync + 'static> Wake for Together<D> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.iter().for_each(Flight::is_woken);
+        self.0.iter().take(1).for_each(|first| first.wake_leader());
     }
 }
 
@@ -281,6 +327,8 @@ struct Running<K, D> {
     key: K,
     /// Of the computation.
     number: u64,
+    /// Of the course that it is, or is a part of.
+    course: u64,
     /// Not there until somebody needs it.
     flight: Option<Arc<Flight<D>>>,
     /// Whether others may wait for it.
@@ -301,7 +349,7 @@ impl<K, D> Running<K, D> {
     fn join(&mut self) -> (Arc<Flight<D>>, u64) {
         let flight = self.flight.get_or_insert_with(Flight::new);
         flight.is_awaited.store(true, Release);
-        (Arc::clone(flight), self.number)
+        (Arc::clone(flight), self.course)
     }
 
     /// Nobody waits for what may never begin: if it did not, for want of threads, all that wait might be those
@@ -337,7 +385,7 @@ impl<K, D> Flights<K, D> {
         self.few.iter_mut().filter(move |it| it.hash == hash).chain(more.into_iter().flatten())
     }
 
-    /// The computation of this key that can be waited for, and its number; it will be waited for.
+    /// The computation of this key that can be waited for, and the number of its course; it will be waited for.
     pub(crate) fn join(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Arc<Flight<D>>, u64)> {
         Some(self.of_hash(hash).find(|it| it.can_be_joined() && is_key(&it.key))?.join())
     }
@@ -362,13 +410,29 @@ impl<K, D> Flights<K, D> {
     }
 
     /// Begins the computation of this number.
+    #[cfg(test)]
     pub(crate) fn begin(&mut self, hash: u64, key: K, number: u64, shared: bool) {
-        self.add(Running { hash, key, number, flight: None, shared, fenced: false, queued: false });
+        self.begin_within(number, hash, key, number, shared);
+    }
+
+    /// The same of one that may be a part of a course.
+    pub(crate) fn begin_within(&mut self, course: u64, hash: u64, key: K, number: u64, shared: bool) {
+        self.add(Running { hash, key, number, course, flight: None, shared, fenced: false, queued: false });
     }
 
     /// Registers one that somebody else will begin.
     pub(crate) fn enqueue(&mut self, hash: u64, key: K, number: u64) {
-        self.add(Running { hash, key, number, flight: None, shared: true, fenced: false, queued: true });
+        let course = number;
+        self.add(Running {
+            hash,
+            key,
+            number,
+            course,
+            flight: None,
+            shared: true,
+            fenced: false,
+            queued: true,
+        });
     }
 
     /// The key of a computation.

@@ -43,6 +43,7 @@
 mod ask;
 #[cfg(feature = "backend")]
 pub mod backend;
+mod bulk;
 #[expect(missing_docs, reason = "seen by the expansion alone")]
 mod call;
 mod circle;
@@ -130,6 +131,7 @@ pub mod __rt {
         codec::{Json, MessagePack},
         shared::{SharedStep, begin_shared, coded, in_backend},
     };
+    pub use crate::bulk::{get_many, get_many_async};
     pub use crate::call::{Entry, Lookup, Step, begin, begin_if};
     pub use crate::function::Function;
     pub use crate::key::{Arg, ByReference as Ref, ByValue as Val, both, key, self_key, type_of};
