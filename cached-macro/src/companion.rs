@@ -149,7 +149,7 @@ fn many(plan: &Plan) -> Option<TokenStream> {
     let [Parameter(binding, ty)] = &*keyed.parameters else { return None };
     // An `impl Trait` has no name to be spelled again, and within the others lifetimes are not the key's.
     let has = |word| mentions(ty.to_token_stream(), word);
-    if plan.shared.is_some() || ["impl", "dyn", "fn"].into_iter().any(has) {
+    if ["impl", "dyn", "fn"].into_iter().any(has) {
         return None;
     }
     let (private, visibility, returned) =
@@ -169,7 +169,8 @@ fn many(plan: &Plan) -> Option<TokenStream> {
         quote!(::core::ops::FnMut(&[#ty]) -> #answer)
     };
     let (parameter_list, _, bounds) = generics.split_for_impl();
-    let (get_many, rules) = (format_ident!("get_many{suffix}"), &plan.rules);
+    let shared = if plan.shared.is_some() { "_shared" } else { "" };
+    let (get_many, rules) = (format_ident!("get_many{shared}{suffix}"), &plan.rules);
     let identity = type_identity(plan, |argument| !plan.is_skipped(argument));
     let step = step(plan, &quote!(Self::__function()), &identity, None);
     let rules = (!rules.is_empty()).then(|| {

@@ -67,7 +67,7 @@ pub async fn get_many_async<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned
 }
 
 /// One of the keys.
-struct Asked<K, O: Outcome, W: Owned> {
+pub(crate) struct Asked<K, O: Outcome, W: Owned> {
     /// Until it is loaded.
     key: Option<K>,
     /// There if it was no hit.
@@ -75,36 +75,38 @@ struct Asked<K, O: Outcome, W: Owned> {
     value: Option<O::Returned>,
 }
 
-struct Batch<K, O: Outcome, W: Owned>(Vec<Asked<K, O, W>>);
+pub(crate) struct Batch<K, O: Outcome, W: Owned>(Vec<Asked<K, O, W>>);
 
 /// What there is to do for keys that have no value yet.
-struct Round<'a, K, O: Outcome, W: Owned> {
-    missing: Vec<Missing<'a, O, W>>,
+pub(crate) struct Round<'a, K, O: Outcome, W: Owned> {
+    pub(crate) missing: Vec<Missing<'a, O, W>>,
     /// Those of what is missing.
-    keys: Vec<K>,
+    pub(crate) keys: Vec<K>,
     /// That of all computations, if there are any.
-    course: Option<Course>,
+    pub(crate) course: Option<Course>,
     /// Those of the computations, where they are needed.
-    flights: Vec<Arc<FlightOf<O>>>,
+    pub(crate) flights: Vec<Arc<FlightOf<O>>>,
     /// What others compute, or this batch for another position of the same key.
-    waits: Vec<Wait<'a, O, W>>,
+    pub(crate) waits: Vec<Wait<'a, O, W>>,
 }
 
-struct Missing<'a, O: Outcome, W: Owned> {
-    value: &'a mut Option<O::Returned>,
+pub(crate) struct Missing<'a, O: Outcome, W: Owned> {
+    /// The position of the key.
+    pub(crate) at: usize,
+    pub(crate) value: &'a mut Option<O::Returned>,
     /// Absent if the value is not to be stored. Dropped before it has landed, it is lost.
-    computation: Option<Computation<'a, O, W>>,
+    pub(crate) computation: Option<Computation<'a, O, W>>,
 }
 
-struct Wait<'a, O: Outcome, W: Owned> {
-    value: &'a mut Option<O::Returned>,
-    call: &'a mut Call<O, W>,
-    flight: Arc<FlightOf<O>>,
-    waiting: Waiting,
+pub(crate) struct Wait<'a, O: Outcome, W: Owned> {
+    pub(crate) value: &'a mut Option<O::Returned>,
+    pub(crate) call: &'a mut Call<O, W>,
+    pub(crate) flight: Arc<FlightOf<O>>,
+    pub(crate) waiting: Waiting,
 }
 
 impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
-    fn new(keys: Vec<K>, mut begin: impl FnMut(K) -> (Step<O, W>, K)) -> Self {
+    pub(crate) fn new(keys: Vec<K>, mut begin: impl FnMut(K) -> (Step<O, W>, K)) -> Self {
         let ask = |key| {
             let (step, key) = begin(key);
             let (call, value) = match step {
@@ -117,26 +119,26 @@ impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
     }
 
     /// Looks up again what has no value, and begins what nobody computes; nothing if all have one.
-    fn round(&mut self, needs_flights: bool) -> Option<Round<'_, K, O, W>> {
+    pub(crate) fn round(&mut self, needs_flights: bool) -> Option<Round<'_, K, O, W>> {
         if self.0.iter().all(|asked| asked.value.is_some()) {
             return None;
         }
         let (missing, keys, flights, waits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut round = Round { missing, keys, course: None, flights, waits };
         let mut course = None;
-        for Asked { key, call, value } in &mut self.0 {
+        for (at, Asked { key, call, value }) in self.0.iter_mut().enumerate() {
             let Some(call) = call.as_mut().filter(|_| value.is_none()) else { continue };
             call.course = course;
             match call.turn(needs_flights) {
                 Turn::Return(found) => *value = Some(found),
                 Turn::Bypass => {
-                    round.missing.push(Missing { value, computation: None });
+                    round.missing.push(Missing { at, value, computation: None });
                     round.keys.extend(key.take());
                 }
                 Turn::Compute(Begun { number, old, course: begun, flight, entered }) => {
                     drop(entered);
                     let computation = Some(Computation::begin(call, number, old, Some(begun.clone())));
-                    round.missing.push(Missing { value, computation });
+                    round.missing.push(Missing { at, value, computation });
                     round.keys.extend(key.take());
                     round.flights.extend(flight);
                     course.get_or_insert(number);
@@ -148,7 +150,7 @@ impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
         Some(round)
     }
 
-    fn into_values(self) -> Vec<O::Returned> {
+    pub(crate) fn into_values(self) -> Vec<O::Returned> {
         self.0.into_iter().filter_map(|asked| asked.value).collect()
     }
 }
@@ -157,7 +159,7 @@ impl<K, O: Outcome, W: Owned> Round<'_, K, O, W> {
     /// Answers for what was loaded.
     fn land(&mut self, keys: &[K], mut answer: impl FnMut(&K) -> O::Returned) {
         let parts = self.missing.len() as u64;
-        for (Missing { value, computation }, key) in self.missing.drain(..).zip(keys) {
+        for (Missing { value, computation, .. }, key) in self.missing.drain(..).zip(keys) {
             let returned = answer(key);
             *value = Some(match computation {
                 Some(computation) => computation.one_of(parts).conclude(Ok(returned)),

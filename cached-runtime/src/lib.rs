@@ -129,6 +129,7 @@ pub mod __rt {
     pub use crate::backend::{
         Shared,
         codec::{Json, MessagePack},
+        many::{get_many_shared, get_many_shared_async},
         shared::{SharedStep, begin_shared, coded, in_backend},
     };
     pub use crate::bulk::{get_many, get_many_async};

@@ -1,6 +1,7 @@
 //! What users rely on, by behaviour.
 
 mod backends;
+mod bulk;
 mod companion;
 mod drops;
 mod expiry;

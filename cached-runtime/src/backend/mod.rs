@@ -27,6 +27,7 @@ pub mod event;
 mod generation;
 mod lease;
 pub(crate) mod link;
+pub(crate) mod many;
 #[cfg(feature = "memcached")]
 pub mod memcached;
 pub mod memory;

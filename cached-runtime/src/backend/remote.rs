@@ -7,6 +7,7 @@
 mod claim;
 mod forget;
 mod generation;
+mod many;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -325,10 +326,15 @@ impl Remote {
                 Look { found, generation: self.settle(by, asked, generation).await?, is_owed }
             }
         };
+        self.pay_later();
+        Ok(look)
+    }
+
+    /// Sees to it that the backend is told what it is owed, if it is not being told.
+    fn pay_later(&'static self) {
         if self.owed.begin_to_pay() && !offload::submit(Box::new(|| self.pay())) {
             self.owed.end_to_pay();
         }
-        Ok(look)
     }
 
     /// A record of a key that says nothing yet.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::codec::{Codec, Coding, caught};
 use super::encode::{Encoder, NoEncoding, SharedKey};
 use super::link::{Way, blocking};
-use super::remote::{Encoded as Encoding, Fetched, Remote, RemoteKey, Written};
+use super::remote::{Encoded as Encoding, Fetched, Remote, RemoteKey, Ticket, Written};
 use crate::call::{Begun, Call, Entry, Lookup, Mode, Owned, Turn, conditions, hit};
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::computation::{Computation, Settled, admit};
@@ -169,6 +169,17 @@ pub enum SharedStep<O: Outcome, K: Owned> {
     Run(SharedCall<O, K>),
 }
 
+impl<O: Outcome, K: Owned> SharedStep<O, K> {
+    /// Adds to the call, if there is one.
+    #[must_use]
+    pub fn with(self, rules: impl FnOnce(SharedCall<O, K>) -> SharedCall<O, K>) -> Self {
+        match self {
+            Self::Return(value) => Self::Return(value),
+            Self::Run(call) => Self::Run(rules(call)),
+        }
+    }
+}
+
 /// The part of a call that is made every time: looks it up in this process, where that keeps copies.
 #[expect(clippy::inline_always, reason = "a hit is cheaper where its value need not pass through memory")]
 #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
@@ -245,6 +256,11 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
     pub fn weigh(mut self, rule: impl Fn(&O::Stored) -> usize + Send + Sync + 'static) -> Self {
         self.call = self.call.weigh(rule);
         self
+    }
+
+    #[expect(clippy::type_complexity, reason = "they are taken apart at once")]
+    pub(super) fn into_parts(self) -> (Call<O, K>, Coding<O::Stored>, Option<(&'static Remote, RemoteKey)>) {
+        (self.call, self.coding, self.remote)
     }
 
     /// The handle of the entry; `call` is the call itself.
@@ -342,8 +358,20 @@ async fn through<O: Outcome, K: Owned>(
     computation.restart();
     let returned = body().await;
     computation.stop();
+    finish(computation, coding, remote.zip(ticket), way, returned).await
+}
+
+/// What becomes of a value that a body has returned; where there is leave for it, it goes to the backend, too.
+pub(super) async fn finish<O: Outcome, K: Owned>(
+    computation: Computation<'_, O, K>,
+    coding: Coding<O::Stored>,
+    leave: Option<(&(&'static Remote, RemoteKey), Ticket)>,
+    way: Way,
+    returned: O::Returned,
+) -> O::Returned {
+    let call = computation.call();
     let admitted = computation.admit(&returned);
-    let Some(((remote, key), ticket)) = remote.zip(ticket) else {
+    let Some(((remote, key), ticket)) = leave else {
         // Nothing is known of what other processes do; a copy lives no longer than it may.
         let copy = admitted.and_then(|new| shortened(call.state, new));
         return computation.settle(returned, copy, false).returned;
@@ -381,7 +409,7 @@ fn shortened<S>(state: &State, mut new: NewValue<S>) -> Option<NewValue<S>> {
 }
 
 /// The copy of a value from the backend that is fresh for so many nanoseconds.
-fn copy_of<O: Outcome, K: Owned>(
+pub(super) fn copy_of<O: Outcome, K: Owned>(
     call: &Call<O, K>,
     value: &O::Stored,
     left: Option<u64>,
