@@ -97,6 +97,43 @@ impl show {
     {
         Self::__function().uncached(move || show::<T, N>(thing))
     }
+    /// The values of many keys, in their order. What is missing is loaded by one call of `load`, which returns
+    /// what knows the value of each key that it was given.
+    fn get_many<
+        '__key,
+        T,
+        const N: usize,
+        __Answer: ::core::ops::FnMut(&&'__key T) -> String,
+    >(
+        keys: ::std::vec::Vec<&'__key T>,
+        load: impl ::core::ops::FnMut(&[&'__key T]) -> __Answer,
+    ) -> ::std::vec::Vec<String>
+    where
+        T: Key + Display,
+    {
+        ::cached_runtime::__rt::get_many(
+            keys,
+            |thing| (
+                ::cached_runtime::__rt::begin(
+                    Self::__function(),
+                    ::cached_runtime::__rt::value(
+                        ::cached_runtime::__rt::Ret::<fn() -> String>::NEW.__outcome(),
+                    ),
+                    ::core::marker::PhantomData::<(::core::marker::PhantomData<T>,)>,
+                    (
+                        ::cached_runtime::__rt::key(
+                            ::cached_runtime::__rt::Arg::new(&N).__view(),
+                        ),
+                        ::cached_runtime::__rt::key(
+                            ::cached_runtime::__rt::Arg::new(&thing).__view(),
+                        ),
+                    ),
+                ),
+                thing,
+            ),
+            load,
+        )
+    }
     /// Forgets all keys.
     fn clear() {
         Self::__function().clear()

@@ -70,6 +70,32 @@ impl item {
     fn uncached(id: u64, db: &mut Db) -> Item {
         Self::__function().uncached(move || item(id, db))
     }
+    /// The values of many keys, in their order. What is missing is loaded by one call of `load`, which returns
+    /// what knows the value of each key that it was given.
+    fn get_many<'__key, __Answer: ::core::ops::FnMut(&u64) -> Item>(
+        keys: ::std::vec::Vec<u64>,
+        load: impl ::core::ops::FnMut(&[u64]) -> __Answer,
+    ) -> ::std::vec::Vec<Item> {
+        ::cached_runtime::__rt::get_many(
+            keys,
+            |id| (
+                ::cached_runtime::__rt::begin(
+                    Self::__function(),
+                    ::cached_runtime::__rt::value(
+                        ::cached_runtime::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
+                    ),
+                    ::core::marker::PhantomData::<()>,
+                    (
+                        ::cached_runtime::__rt::key(
+                            ::cached_runtime::__rt::Val::new(&id).__view(),
+                        ),
+                    ),
+                ),
+                id,
+            ),
+            load,
+        )
+    }
     /// Forgets all keys.
     fn clear() {
         Self::__function().clear()

@@ -66,6 +66,32 @@ impl item {
     fn uncached(id: u64) -> Item {
         Self::__function().uncached(move || item(id))
     }
+    /// The values of many keys, in their order. What is missing is loaded by one call of `load`, which returns
+    /// what knows the value of each key that it was given.
+    fn get_many<'__key, __Answer: ::core::ops::FnMut(&u64) -> Item>(
+        keys: ::std::vec::Vec<u64>,
+        load: impl ::core::ops::FnMut(&[u64]) -> __Answer,
+    ) -> ::std::vec::Vec<Item> {
+        prelude::cache::__rt::get_many(
+            keys,
+            |id| (
+                prelude::cache::__rt::begin(
+                    Self::__function(),
+                    prelude::cache::__rt::value(
+                        prelude::cache::__rt::Ret::<fn() -> Item>::NEW.__outcome(),
+                    ),
+                    ::core::marker::PhantomData::<()>,
+                    (
+                        prelude::cache::__rt::key(
+                            prelude::cache::__rt::Val::new(&id).__view(),
+                        ),
+                    ),
+                ),
+                id,
+            ),
+            load,
+        )
+    }
     /// Forgets all keys.
     fn clear() {
         Self::__function().clear()

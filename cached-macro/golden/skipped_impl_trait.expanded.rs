@@ -74,6 +74,35 @@ impl load {
     fn uncached(db: &impl Db, id: u64) -> Row {
         Self::__function().uncached(move || load(db, id))
     }
+    /// The values of many keys, in their order. What is missing is loaded by one call of `load`, which returns
+    /// what knows the value of each key that it was given.
+    fn get_many<'__key, Impl0: Db, __Answer: ::core::ops::FnMut(&u64) -> Row>(
+        keys: ::std::vec::Vec<u64>,
+        load: impl ::core::ops::FnMut(&[u64]) -> __Answer,
+    ) -> ::std::vec::Vec<Row> {
+        ::cached_runtime::__rt::get_many(
+            keys,
+            |id| (
+                ::cached_runtime::__rt::begin(
+                    Self::__function(),
+                    ::cached_runtime::__rt::value(
+                        ::cached_runtime::__rt::Ret::<fn() -> Row>::NEW.__outcome(),
+                    ),
+                    ::cached_runtime::__rt::both(
+                        ::core::marker::PhantomData::<()>,
+                        ::core::marker::PhantomData::<&Impl0>,
+                    ),
+                    (
+                        ::cached_runtime::__rt::key(
+                            ::cached_runtime::__rt::Val::new(&id).__view(),
+                        ),
+                    ),
+                ),
+                id,
+            ),
+            load,
+        )
+    }
     /// Forgets all keys.
     fn clear() {
         Self::__function().clear()

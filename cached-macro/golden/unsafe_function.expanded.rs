@@ -82,6 +82,32 @@ As for the function.*/
     pub unsafe fn uncached(address: usize) -> u8 {
         Self::__function().uncached(move || unsafe { read(address) })
     }
+    /// The values of many keys, in their order. What is missing is loaded by one call of `load`, which returns
+    /// what knows the value of each key that it was given.
+    pub fn get_many<'__key, __Answer: ::core::ops::FnMut(&usize) -> u8>(
+        keys: ::std::vec::Vec<usize>,
+        load: impl ::core::ops::FnMut(&[usize]) -> __Answer,
+    ) -> ::std::vec::Vec<u8> {
+        ::cached_runtime::__rt::get_many(
+            keys,
+            |address| (
+                ::cached_runtime::__rt::begin(
+                    Self::__function(),
+                    ::cached_runtime::__rt::value(
+                        ::cached_runtime::__rt::Ret::<fn() -> u8>::NEW.__outcome(),
+                    ),
+                    ::core::marker::PhantomData::<()>,
+                    (
+                        ::cached_runtime::__rt::key(
+                            ::cached_runtime::__rt::Val::new(&address).__view(),
+                        ),
+                    ),
+                ),
+                address,
+            ),
+            load,
+        )
+    }
     /// Forgets all keys.
     pub fn clear() {
         Self::__function().clear()

@@ -121,6 +121,7 @@ pub(crate) fn combinations(options: &Options, errors: &mut Errors) {
     }
     staleness(options, errors);
     with_backend(options, errors);
+    saved(options, errors);
 }
 
 /// Notes what the options about values that are no longer fresh need, and what contradicts them.
@@ -219,11 +220,19 @@ fn with_backend(options: &Options, errors: &mut Errors) {
     } else {
         for option in names([
             options.local_timeout.as_ref().map(|it| &it.name),
-            options.version.as_ref().map(|it| &it.name),
-            options.codec.as_ref().map(|it| &it.name),
             options.lease.as_ref().map(|it| &it.name),
+            None,
+            None,
         ]) {
             errors.at(&option, format!("`{option}` is for entries in a backend: it needs a `backend`"));
+        }
+        let encoding =
+            [options.version.as_ref().map(|it| &it.name), options.codec.as_ref().map(|it| &it.name)];
+        for option in encoding.into_iter().flatten().filter(|_| !is_saved(options)) {
+            errors.at(
+                option,
+                format!("`{option}` is for entries outside the process: it needs a `backend`, or `save`"),
+            );
         }
     }
     if let (Some(lease), Some(single_flight)) = (&options.lease, &options.single_flight)
@@ -232,6 +241,32 @@ fn with_backend(options: &Options, errors: &mut Errors) {
         errors.at(
             &lease.name,
             "`lease` lets one process compute at a time, and `single_flight = false` all calls of this one",
+        );
+    }
+}
+
+fn is_saved(options: &Options) -> bool {
+    options.save.as_ref().is_some_and(|it| it.value)
+}
+
+/// Notes what contradicts entries that are saved to a file.
+fn saved(options: &Options, errors: &mut Errors) {
+    let Some(Given { name, value: true }) = &options.save else { return };
+    if cfg!(not(feature = "backend")) {
+        errors.at(name, "`save` needs the feature `backend` of the crate `cached-runtime`");
+    }
+    if options.backend.is_some() {
+        errors.at(
+            name,
+            "`save` is for entries in this process, and those in a `backend` outlive it as they are: \
+             leave one of the two out",
+        );
+    }
+    if let Some(tags) = &options.tags {
+        errors.at(
+            &tags.name,
+            "`tags` may be invalidated while a file that was saved does not know of it, so that entries with tags \
+             are not saved: leave out `tags` or `save`",
         );
     }
 }

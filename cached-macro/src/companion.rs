@@ -1,10 +1,10 @@
 //! What is emitted beside a function: the companion of a free function, the handle of a method.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{Attribute, GenericParam, Generics, Type};
+use syn::{Attribute, GenericParam, Generics, Lifetime, Type, parse_quote};
 
-use crate::expand::{of_its_own, outcome, type_identity, with_patterns_by_reference};
+use crate::expand::{of_its_own, outcome, step, type_identity, with_patterns_by_reference};
 use crate::plan::{Companion, Plan};
 use crate::signature::{Argument, mentions};
 
@@ -29,7 +29,7 @@ pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
     let attributes: Vec<_> = plan.function.attributes.iter().filter(|it| concerns_companion(it)).collect();
     let summary = format!("Controls what [`{0}()`]({0}()) has cached.", plan.function.signature.ident);
     let of_its_own = of_its_own(plan);
-    let methods = methods(plan);
+    let (methods, many) = (methods(plan), many(plan));
     let recompute = plan.background.is_some().then(|| recompute_of_function(plan));
     let (asyncness, suffix, wait) = twins(plan);
     let (clear, stats) = (format_ident!("clear{suffix}"), format_ident!("stats{suffix}"));
@@ -48,6 +48,8 @@ pub(crate) fn of_function(plan: &Plan, name: &Ident) -> TokenStream {
             #recompute
 
             #methods
+
+            #many
 
             /// Forgets all keys.
             #visibility #asyncness fn clear() {
@@ -138,6 +140,85 @@ As for the function."]),
             Self::__function().#uncached(#call)#wait
         }
     }
+}
+
+/// The call for many keys, of a function whose key is one argument. That is lent to what makes the key, and so need
+/// not be `Clone`.
+fn many(plan: &Plan) -> Option<TokenStream> {
+    let keyed = Keyed::new(plan);
+    let [Parameter(binding, ty)] = &*keyed.parameters else { return None };
+    // An `impl Trait` has no name to be spelled again, and within the others lifetimes are not the key's.
+    let has = |word| mentions(ty.to_token_stream(), word);
+    if ["impl", "dyn", "fn"].into_iter().any(has) {
+        return None;
+    }
+    let (private, visibility, returned) =
+        (plan.private(), &plan.function.visibility, plan.function.returned());
+    let (asyncness, suffix, wait) = twins(plan);
+    let [answer, loading, keys, load, call] =
+        ["__Answer", "__Loading", "keys", "load", "call"].map(|name| Ident::new(name, Span::mixed_site()));
+    let lifetime = Lifetime::new("'__key", Span::mixed_site());
+    let ty = with_lifetime(ty.to_token_stream(), &lifetime);
+    let mut generics = keyed.generics.clone();
+    generics.params.insert(0, parse_quote!(#lifetime));
+    generics.params.push(parse_quote!(#answer: ::core::ops::FnMut(&#ty) -> #returned));
+    let loader = if plan.function.is_async() {
+        generics.params.push(parse_quote!(#loading: ::core::future::Future<Output = #answer>));
+        quote!(::core::ops::FnMut(::std::sync::Arc<[#ty]>) -> #loading)
+    } else {
+        quote!(::core::ops::FnMut(&[#ty]) -> #answer)
+    };
+    let (parameter_list, _, bounds) = generics.split_for_impl();
+    let shared = if plan.shared.is_some() { "_shared" } else { "" };
+    let (get_many, rules) = (format_ident!("get_many{shared}{suffix}"), &plan.rules);
+    let identity = type_identity(plan, |argument| !plan.is_skipped(argument));
+    let step = step(plan, &quote!(Self::__function()), &identity, None);
+    let rules = (!rules.is_empty()).then(|| {
+        let ruled = with_patterns_by_reference(plan, quote!(#call #rules));
+        quote!(.with(|#call| #ruled))
+    });
+    Some(quote! {
+        /// The values of many keys, in their order. What is missing is loaded by one call of `load`, which returns
+        /// what knows the value of each key that it was given.
+        #visibility #asyncness fn get_many #parameter_list(
+            #keys: ::std::vec::Vec<#ty>,
+            #load: impl #loader,
+        ) -> ::std::vec::Vec<#returned> #bounds {
+            #private::#get_many(#keys, |#binding| (#step #rules, #binding), #load)#wait
+        }
+    })
+}
+
+/// A type whose lifetimes that have no name have this one.
+fn with_lifetime(ty: TokenStream, lifetime: &Lifetime) -> TokenStream {
+    let mut named = TokenStream::new();
+    let mut tokens = ty.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == '&' => {
+                let has_name =
+                    matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == '\'');
+                named.extend([TokenTree::Punct(punct)]);
+                if !has_name {
+                    lifetime.to_tokens(&mut named);
+                }
+            }
+            TokenTree::Punct(punct)
+                if punct.as_char() == '\''
+                    && matches!(tokens.peek(), Some(TokenTree::Ident(name)) if name == "_") =>
+            {
+                tokens.next();
+                lifetime.to_tokens(&mut named);
+            }
+            TokenTree::Group(group) => {
+                let mut inner = Group::new(group.delimiter(), with_lifetime(group.stream(), lifetime));
+                inner.set_span(group.span());
+                named.extend([TokenTree::Group(inner)]);
+            }
+            token => named.extend([token]),
+        }
+    }
+    named
 }
 
 // Input: `fn load(&self, id: u64) -> R` with `handle = load_cache`. Output:
@@ -296,7 +377,11 @@ fn entry(plan: &Plan) -> TokenStream {
         (quote!(Self::__function()), type_identity(plan, |argument| !plan.is_skipped(argument)))
     };
     let (outcome, key, rules) = (outcome(plan), plan.key(), &plan.rules);
-    let entry = if plan.shared.is_some() { quote!(entry_shared) } else { quote!(entry) };
+    let entry = match (&plan.shared, &plan.saved) {
+        (Some(_), _) => quote!(entry_shared),
+        (None, Some(_)) => quote!(entry_saved),
+        (None, None) => quote!(entry),
+    };
     let call = with_patterns_by_reference(plan, quote!(#function.#entry(#outcome, #identity, #key)));
     quote!(#call #rules)
 }

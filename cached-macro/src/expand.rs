@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use crate::companion;
 use crate::options::Backend;
 use crate::owned;
-use crate::plan::{Companion, ImplTraits, Key, Plan, Shared, at, ends, type_parameters};
+use crate::plan::{Companion, ImplTraits, Key, Plan, Saved, Shared, at, ends, type_parameters};
 use crate::signature::{Argument, Function, by_reference};
 
 pub(crate) fn expand(plan: &Plan) -> TokenStream {
@@ -45,18 +45,8 @@ fn function(plan: &Plan) -> TokenStream {
         }
         Companion::Nothing => of_its_own(plan),
     };
-    let lookup = plan.lookup.as_ref().map(|lookup| quote!(#private::Lookup::new()#lookup,));
-    let (begin, lookup, found) = match (&plan.shared, lookup) {
-        (None, None) => (quote!(begin), None, quote!(Step)),
-        (None, lookup) => (quote!(begin_if), lookup, quote!(Step)),
-        (Some(_), lookup) => {
-            let lookup = lookup.unwrap_or_else(|| quote!(#private::Lookup::new(),));
-            (quote!(begin_shared), Some(lookup), quote!(SharedStep))
-        }
-    };
-    let (outcome, identity, key) = (outcome(plan), identity(plan), plan.key());
-    let step = quote!(#private::#begin(#lookup #function, #outcome, #identity, #key));
-    let step = with_patterns_by_reference(plan, step);
+    let found = if plan.shared.is_some() { quote!(SharedStep) } else { quote!(Step) };
+    let step = step(plan, &function, &identity(plan), plan.lookup.as_ref());
     let underscored = plan.has_underscored().then(|| quote!(clippy::used_underscore_binding,));
     let deprecated = plan.is_deprecated().then(|| quote!(deprecated));
     let allow =
@@ -81,6 +71,27 @@ fn function(plan: &Plan) -> TokenStream {
     }
 }
 
+/// The lookup of a call, under conditions if there are any.
+pub(crate) fn step(
+    plan: &Plan,
+    function: &TokenStream,
+    identity: &TokenStream,
+    lookup: Option<&TokenStream>,
+) -> TokenStream {
+    let private = plan.private();
+    let lookup = lookup.map(|lookup| quote!(#private::Lookup::new()#lookup,));
+    let always = || Some(quote!(#private::Lookup::new(),));
+    let (begin, lookup) = match (&plan.shared, &plan.saved, lookup) {
+        (None, None, None) => (quote!(begin), None),
+        (None, None, lookup) => (quote!(begin_if), lookup),
+        (None, Some(_), lookup) => (quote!(begin_saved), lookup.or_else(always)),
+        (Some(_), _, lookup) => (quote!(begin_shared), lookup.or_else(always)),
+    };
+    let (outcome, key) = (outcome(plan), plan.key());
+    let step = quote!(#private::#begin(#lookup #function, #outcome, #identity, #key));
+    with_patterns_by_reference(plan, step)
+}
+
 /// The static of the function, in a block that nothing of the user's is in but the policy.
 pub(crate) fn of_its_own(plan: &Plan) -> TokenStream {
     let private = plan.private();
@@ -88,10 +99,23 @@ pub(crate) fn of_its_own(plan: &Plan) -> TokenStream {
     if let Some(shared) = &plan.shared {
         return with_backend(plan, shared);
     }
+    let saved = plan.saved.as_ref().map(|Saved { options, .. }| {
+        let place = place(plan);
+        quote!(.saved(#private::Label::new()#place #options))
+    });
     quote! {{
-        static __FUNCTION: #private::Function = #private::Function::new(#name, #private::Policy::new()#policy);
+        static __FUNCTION: #private::Function =
+            #private::Function::new(#name, #private::Policy::new()#policy)#saved;
         &__FUNCTION
     }}
+}
+
+/// Functions within functions have the same name as others within others, and those in blocks the same path.
+fn place(plan: &Plan) -> Option<TokenStream> {
+    (!plan.is_named).then(|| {
+        let text = hash(&plan.function);
+        quote!(.place(|| ::core::any::type_name_of_val(&|| {}), #text))
+    })
 }
 
 /// The same for one that has a backend.
@@ -110,11 +134,7 @@ fn with_backend(plan: &Plan, Shared { backend, options, .. }: &Shared) -> TokenS
         }
         Backend::Static(path) => (None, by_reference(path)),
     };
-    // Functions within functions have the same name as others within others, and those in blocks the same path.
-    let place = (!plan.is_named).then(|| {
-        let text = hash(&plan.function);
-        quote!(.place(|| ::core::any::type_name_of_val(&|| {}), #text))
-    });
+    let place = place(plan);
     quote! {{
         #own
         static __SHARED: #private::Shared = #private::Shared::new(#backend)#place #options;
@@ -134,7 +154,10 @@ fn hash(Function { signature, body, .. }: &Function) -> u64 {
 /// How what is returned is taken apart, at the return type; and how it is encoded, if it is.
 pub(crate) fn outcome(plan: &Plan) -> TokenStream {
     let outcome = outcome_here(plan);
-    let Some(Shared { codec, .. }) = &plan.shared else { return outcome };
+    let codec = match (&plan.shared, &plan.saved) {
+        (Some(Shared { codec, .. }), _) | (None, Some(Saved { codec, .. })) => codec,
+        (None, None) => return outcome,
+    };
     let (first, _) = ends(&plan.function.returned());
     let private = at(first, plan.private());
     quote_spanned!(first=> #private::coded(::core::marker::PhantomData::<#codec>, #outcome))
@@ -162,10 +185,10 @@ fn identity(plan: &Plan) -> TokenStream {
         // The type of a closure has all generic parameters around it, those of an impl too.
         let private = plan.private();
         let here = quote!(#private::type_of(&|| {}));
-        if plan.shared.is_none() {
+        if plan.shared.is_none() && plan.saved.is_none() {
             return here;
         }
-        // Its name is all that there is of it in a backend, and says less.
+        // Its name is all that there is of it in a backend or a file, and says less.
         let named = type_identity(plan, |_| true);
         return quote!(#private::both(#here, #named));
     }

@@ -77,12 +77,13 @@ pub(crate) struct Options {
     pub(crate) version: Option<Given<Expr>>,
     pub(crate) codec: Option<Given<Path>>,
     pub(crate) lease: Option<Given<Time>>,
+    pub(crate) save: Option<Given<bool>>,
     pub(crate) tags: Option<Given<Vec<Expr>>>,
     pub(crate) handle: Option<Given<Ident>>,
     pub(crate) krate: Option<Given<Path>>,
 }
 
-const AVAILABLE: [&str; 29] = [
+const AVAILABLE: [&str; 30] = [
     "timeout",
     "idle_timeout",
     "negative_timeout",
@@ -109,6 +110,7 @@ const AVAILABLE: [&str; 29] = [
     "version",
     "codec",
     "lease",
+    "save",
     "tags",
     "handle",
     "crate",
@@ -192,6 +194,7 @@ impl Options {
             "version" => set(&mut self.version, name, input, errors, version),
             "codec" => set(&mut self.codec, name, input, errors, codec),
             "lease" => set(&mut self.lease, name, input, errors, time_of_all),
+            "save" => set(&mut self.save, name, input, errors, flag),
             "tags" => set(&mut self.tags, name, input, errors, tags),
             "handle" => set(&mut self.handle, name, input, errors, handle),
             "crate" => set(&mut self.krate, name, input, errors, path),
@@ -335,7 +338,7 @@ fn example(name: &Ident) -> &'static str {
         "cache_if" => "|v| v.is_complete()",
         "handle" => "NAME",
         "crate" => "path::to::cached_runtime",
-        "cache_err" | "cache_none" => "true",
+        "cache_err" | "cache_none" | "save" => "true",
         "single_flight" => "false",
         _ => "condition",
     }

@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     /// `cache_err` or `cache_none`, where it is given.
     pub(crate) whole: Option<Ident>,
     pub(crate) shared: Option<Shared>,
+    /// What a function whose entries are saved has beside others.
+    pub(crate) saved: Option<Saved>,
     /// The texts of the tags; none if there are none.
     pub(crate) tags: Vec<TokenStream>,
     /// Copies of the arguments, where values are computed in the background.
@@ -48,6 +50,13 @@ pub(crate) struct Plan {
 pub(crate) struct Shared {
     pub(crate) backend: Backend,
     /// The calls that add to it, after `Shared::new(…)`.
+    pub(crate) options: TokenStream,
+    pub(crate) codec: TokenStream,
+}
+
+/// What a function has beside others whose entries are saved.
+pub(crate) struct Saved {
+    /// The calls that add to it, after `Label::new()`.
     pub(crate) options: TokenStream,
     pub(crate) codec: TokenStream,
 }
@@ -122,6 +131,7 @@ impl Plan {
                 .find(|it| it.value)
                 .map(|it| it.name.clone()),
             shared: shared(&options),
+            saved: saved(&options),
             tags: options
                 .tags
                 .iter()
@@ -288,15 +298,24 @@ fn shared(options: &Options) -> Option<Shared> {
             _ => TokenStream::new(),
         });
     }
+    Some(Shared { backend, options: calls, codec: codec(options) })
+}
+
+fn saved(options: &Options) -> Option<Saved> {
+    options.save.as_ref().filter(|it| it.value)?;
+    let calls = options.version.iter().map(|version| call("version", &version.value)).collect();
+    Some(Saved { options: calls, codec: codec(options) })
+}
+
+fn codec(options: &Options) -> TokenStream {
     let krate =
         options.krate.as_ref().map_or_else(|| parse_quote!(::cached_runtime), |krate| krate.value.clone());
-    let codec = match &options.codec {
+    match &options.codec {
         None => quote!(#krate::__rt::MessagePack),
         Some(Given { value, .. }) if value.is_ident("messagepack") => quote!(#krate::__rt::MessagePack),
         Some(Given { value, .. }) if value.is_ident("json") => quote!(#krate::__rt::Json),
         Some(Given { value, .. }) => value.to_token_stream(),
-    };
-    Some(Shared { backend, options: calls, codec })
+    }
 }
 
 /// A tag as a `String`: a text with arguments in it, or anything that can be displayed.
@@ -383,7 +402,12 @@ impl Plan {
         let (check, wrapper) = (Ident::new(check, first), Ident::new(wrapper, first));
         let view = at(last, view);
         let part = quote_spanned!(first=> #private::#check(#private::#wrapper::new(&#value)#view));
-        if self.shared.is_some() { quote_spanned!(first=> #private::in_backend(#part)) } else { part }
+        let elsewhere = match (&self.shared, &self.saved) {
+            (Some(_), _) => quote_spanned!(first=> in_backend),
+            (None, Some(_)) => quote_spanned!(first=> in_file),
+            (None, None) => return part,
+        };
+        quote_spanned!(first=> #private::#elsewhere(#part))
     }
 
     /// A tuple takes part with its elements, so that each may borrow, and each has its own error.

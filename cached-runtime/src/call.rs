@@ -152,6 +152,18 @@ pub(crate) type WriterOf<O, K> = Writer<K, DeliveryOf<O>>;
 type LockedOf<'a, O, K> = Locked<'a, K, <O as Outcome>::Stored, DeliveryOf<O>>;
 pub(crate) type FlightOf<O> = Flight<DeliveryOf<O>>;
 
+impl<O: Outcome, K: Owned> Step<O, K> {
+    /// Adds to the call, if there is one.
+    #[inline]
+    #[must_use]
+    pub fn with(self, rules: impl FnOnce(Call<O, K>) -> Call<O, K>) -> Self {
+        match self {
+            Self::Return(value) => Self::Return(value),
+            Self::Run(call) => Self::Run(rules(call)),
+        }
+    }
+}
+
 /// The part of a call that is made every time: looks it up.
 #[expect(clippy::inline_always, reason = "a hit is cheaper where its value need not pass through memory")]
 #[inline(always)]
@@ -212,6 +224,8 @@ pub struct Call<O: Outcome, K: Owned> {
     pub(crate) resumes: Option<u64>,
     /// What was found to answer it with.
     pub(crate) answer: Option<Box<Answer<O>>>,
+    /// The number of the course that it computes within, if that is not its own.
+    pub(crate) course: Option<u64>,
     /// Compute without waiting for anybody.
     alone: bool,
     /// Whether its miss has been counted.
@@ -300,6 +314,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             refresh: lookup.0 == Mode::Refresh,
             resumes: if let Mode::Resume(number) = lookup.0 { Some(number) } else { None },
             answer: None,
+            course: None,
             alone: !state.policy().single_flight(),
             counted: false,
             outcome,
@@ -431,7 +446,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             if let Some(number) = self.resumes.take()
                 && locked.writer.flights.resume(hash, number, target.is_key())
             {
-                return Turn::Compute(Self::leave(locked, hash, number, Old::Answered, needs_flight));
+                return Turn::Compute(Self::leave(locked, hash, number, number, Old::Answered, needs_flight));
             }
             let mut old = Old::Nothing;
             // Whoever computed it may have stored it since the lookup.
@@ -484,8 +499,9 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 table.serves_ahead().then(|| locked.writer.flights.overtake(hash, target.is_key()));
             let Some(key) = target.take_key() else { unreachable!("a call computes once") };
             let number = cells.number_computation();
-            locked.writer.flights.begin(hash, key, number, !self.alone);
-            let begun = Self::leave(locked, hash, number, old, needs_flight);
+            let course = self.course.unwrap_or(number);
+            locked.writer.flights.begin_within(course, hash, key, number, !self.alone);
+            let begun = Self::leave(locked, hash, number, course, old, needs_flight);
             drop(guard);
             if old != Old::Nothing {
                 self.state.rare.revalidations.add(1);
@@ -502,13 +518,14 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         mut locked: LockedOf<'_, O, K>,
         hash: u64,
         number: u64,
+        course: u64,
         old: Old,
         needs_flight: bool,
     ) -> Begun<O> {
         let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
         drop(locked);
         // What is dropped with the guard may call the function, and must not wait for what has only begun.
-        let course = Course::begin(number);
+        let course = Course::begin(course);
         let entered = circle::enter(course.clone());
         Begun { number, old, course, flight, entered }
     }

@@ -188,8 +188,21 @@ impl Clock {
     }
 }
 
+/// The time by both clocks.
+#[cfg(feature = "backend")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    pub(crate) now: Moment,
+    /// Milliseconds since 1970.
+    pub(crate) wall: u64,
+}
+
 #[cfg(feature = "backend")]
 impl Clock {
+    pub(crate) fn read(&self) -> Reading {
+        Reading { now: self.now(), wall: self.wall() }
+    }
+
     /// Milliseconds since 1970, by the system's wall clock; where the clock stands still, as of then.
     #[cfg_attr(not(feature = "testing"), expect(clippy::unused_self, reason = "it may stand still in tests"))]
     pub(crate) fn wall(&self) -> u64 {

@@ -79,6 +79,8 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     began: Moment,
     /// How long the body took, once it has returned.
     took: Option<u64>,
+    /// How many computations the body is that of.
+    parts: u64,
     /// Once it is no longer known to the table: whoever waits must hear of the end, whatever panics.
     flight: OnceCell<Arc<FlightOf<O>>>,
     landed: bool,
@@ -96,6 +98,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             started: clock::now(),
             began: call.state.store.clock.now(),
             took: None,
+            parts: 1,
             flight: OnceCell::new(),
             landed: false,
         }
@@ -166,7 +169,13 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 
     /// The body has returned.
     pub(crate) fn stop(&mut self) {
-        self.took = Some(clock::now().saturating_sub(self.started));
+        self.took = Some(clock::now().saturating_sub(self.started) / self.parts);
+    }
+
+    /// One of so many that share a body.
+    pub(crate) fn one_of(mut self, parts: u64) -> Self {
+        self.parts = parts.max(1);
+        self
     }
 
     /// What is to be stored of a returned value.

@@ -10,6 +10,8 @@
 //! takes.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "backend")]
+use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 use std::future::Future;
 use std::pin::Pin;
@@ -169,11 +171,28 @@ impl<D: Send + Sync + 'static> Flight<D> {
         body: Pin<&mut F>,
         context: &Context<'_>,
     ) -> Poll<F::Output> {
-        self.woken.store(POLLED, Release);
-        let _ends = EndsPoll(self);
+        let _ends = self.begin_poll();
         self.remember(context.waker());
         let _entered = circle::enter(course.clone());
         body.poll(&mut Context::from_waker(waker))
+    }
+
+    fn begin_poll(self: &Arc<Self>) -> EndsPoll<'_, D> {
+        self.woken.store(POLLED, Release);
+        EndsPoll(self)
+    }
+
+    /// The leader is to be polled.
+    fn is_woken(self: &Arc<Self>) {
+        if self.woken.compare_exchange(AT_WORK, clock::now(), AcqRel, Acquire).is_err() {
+            let _ = self.woken.compare_exchange(POLLED, POLLED_AND_WOKEN, AcqRel, Acquire);
+        }
+        self.watch();
+    }
+
+    fn wake_leader(&self) {
+        let leader = self.tasks.lock().leader.clone();
+        leader.into_iter().for_each(Waker::wake);
     }
 
     /// Sees to it that somebody looks if the leader stalls while others wait.
@@ -213,12 +232,41 @@ impl<D: Send + Sync + 'static> Wake for Flight<D> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.woken.compare_exchange(AT_WORK, clock::now(), AcqRel, Acquire).is_err() {
-            let _ = self.woken.compare_exchange(POLLED, POLLED_AND_WOKEN, AcqRel, Acquire);
-        }
-        self.watch();
-        let leader = self.tasks.lock().leader.clone();
-        leader.into_iter().for_each(Waker::wake);
+        self.is_woken();
+        self.wake_leader();
+    }
+}
+
+/// Flights that have one body.
+pub(crate) struct Together<D>(Vec<Arc<Flight<D>>>);
+
+impl<D: Send + Sync + 'static> Together<D> {
+    pub(crate) fn of(flights: Vec<Arc<Flight<D>>>) -> Arc<Self> {
+        Arc::new(Self(flights))
+    }
+
+    /// [`Flight::poll`] for all of them.
+    pub(crate) fn poll<F: Future>(
+        self: &Arc<Self>,
+        course: &Course,
+        body: Pin<&mut F>,
+        context: &Context<'_>,
+    ) -> Poll<F::Output> {
+        let _end: Vec<_> = self.0.iter().map(Flight::begin_poll).collect();
+        self.0.iter().take(1).for_each(|first| first.remember(context.waker()));
+        let _entered = circle::enter(course.clone());
+        body.poll(&mut Context::from_waker(&Waker::from(Arc::clone(self))))
+    }
+}
+
+impl<D: Send + Sync + 'static> Wake for Together<D> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.iter().for_each(Flight::is_woken);
+        self.0.iter().take(1).for_each(|first| first.wake_leader());
     }
 }
 
@@ -267,6 +315,19 @@ pub(crate) struct Flights<K, D> {
     /// The first ones; there are seldom more.
     few: Vec<Running<K, D>>,
     more: HashMap<u64, Vec<Running<K, D>>>,
+    /// While entries of whatever key are loaded.
+    #[cfg(feature = "backend")]
+    loading: Option<Box<Loading>>,
+}
+
+/// What is not to be loaded any more: it was fenced since.
+#[cfg(feature = "backend")]
+#[derive(Default)]
+struct Loading {
+    /// How many are loading.
+    loads: usize,
+    hashes: HashSet<u64>,
+    is_all: bool,
 }
 
 const FEW: usize = 8;
@@ -276,6 +337,8 @@ struct Running<K, D> {
     key: K,
     /// Of the computation.
     number: u64,
+    /// Of the course that it is, or is a part of.
+    course: u64,
     /// Not there until somebody needs it.
     flight: Option<Arc<Flight<D>>>,
     /// Whether others may wait for it.
@@ -298,7 +361,7 @@ impl<K, D> Running<K, D> {
     fn join(&mut self) -> (Arc<Flight<D>>, u64) {
         let flight = self.flight.get_or_insert_with(Flight::new);
         flight.is_awaited.store(true, Release);
-        (Arc::clone(flight), self.number)
+        (Arc::clone(flight), self.course)
     }
 
     /// Nobody waits for what may never begin: if it did not, for want of threads, all that wait might be those
@@ -310,7 +373,12 @@ impl<K, D> Running<K, D> {
 
 impl<K, D> Default for Flights<K, D> {
     fn default() -> Self {
-        Self { few: Vec::new(), more: HashMap::new() }
+        Self {
+            few: Vec::new(),
+            more: HashMap::new(),
+            #[cfg(feature = "backend")]
+            loading: None,
+        }
     }
 }
 
@@ -329,7 +397,7 @@ impl<K, D> Flights<K, D> {
         self.few.iter_mut().filter(move |it| it.hash == hash).chain(more.into_iter().flatten())
     }
 
-    /// The computation of this key that can be waited for, and its number; it will be waited for.
+    /// The computation of this key that can be waited for, and the number of its course; it will be waited for.
     pub(crate) fn join(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Arc<Flight<D>>, u64)> {
         Some(self.of_hash(hash).find(|it| it.can_be_joined() && is_key(&it.key))?.join())
     }
@@ -354,31 +422,21 @@ impl<K, D> Flights<K, D> {
     }
 
     /// Begins the computation of this number.
+    #[cfg(test)]
     pub(crate) fn begin(&mut self, hash: u64, key: K, number: u64, shared: bool) {
-        self.add(Running {
-            hash,
-            key,
-            number,
-            flight: None,
-            shared,
-            fenced: false,
-            queued: false,
-            aside: false,
-        });
+        self.begin_within(number, hash, key, number, shared);
+    }
+
+    /// The same of one that may be a part of a course.
+    pub(crate) fn begin_within(&mut self, course: u64, hash: u64, key: K, number: u64, shared: bool) {
+        let (fenced, queued, aside) = (false, false, false);
+        self.add(Running { hash, key, number, course, flight: None, shared, fenced, queued, aside });
     }
 
     /// Registers one that somebody else will begin.
     pub(crate) fn enqueue(&mut self, hash: u64, key: K, number: u64) {
-        self.add(Running {
-            hash,
-            key,
-            number,
-            flight: None,
-            shared: true,
-            fenced: false,
-            queued: true,
-            aside: false,
-        });
+        let (shared, fenced, queued, aside) = (true, false, true, false);
+        self.add(Running { hash, key, number, course: number, flight: None, shared, fenced, queued, aside });
     }
 
     /// The key of a computation.
@@ -458,6 +516,9 @@ impl<K, D> Flights<K, D> {
     ) -> Option<Arc<Flight<D>>> {
         let running = self.of_hash(hash).find(|it| it.number == number)?;
         (running.number, running.queued, running.aside) = (renewal, queued, true);
+        if renewal != number {
+            running.course = renewal;
+        }
         running.flight.take()
     }
 
@@ -481,11 +542,41 @@ impl<K, D> Flights<K, D> {
     /// Fences the computations of one key.
     pub(crate) fn fence(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) {
         self.of_hash(hash).filter(|it| is_key(&it.key)).for_each(|it| it.fenced = true);
+        #[cfg(feature = "backend")]
+        if let Some(loading) = &mut self.loading {
+            loading.hashes.insert(hash);
+        }
     }
 
     /// Fences all.
     pub(crate) fn fence_all(&mut self) {
         self.few.iter_mut().chain(self.more.values_mut().flatten()).for_each(|it| it.fenced = true);
+        #[cfg(feature = "backend")]
+        if let Some(loading) = &mut self.loading {
+            loading.is_all = true;
+        }
+    }
+
+    /// From now on what is fenced is noted.
+    #[cfg(feature = "backend")]
+    pub(crate) fn begin_load(&mut self) {
+        self.loading.get_or_insert_default().loads += 1;
+    }
+
+    #[cfg(feature = "backend")]
+    pub(crate) fn end_load(&mut self) {
+        if let Some(loading) = &mut self.loading {
+            loading.loads -= 1;
+            if loading.loads == 0 {
+                self.loading = None;
+            }
+        }
+    }
+
+    /// Whether nothing of this hash was fenced since.
+    #[cfg(feature = "backend")]
+    pub(crate) fn may_be_loaded(&self, hash: u64) -> bool {
+        self.loading.as_ref().is_some_and(|loading| !loading.is_all && !loading.hashes.contains(&hash))
     }
 
     /// Gives back what a crowd of flights has left behind.

@@ -22,6 +22,8 @@ use crate::call::{self, Call, Lookup};
 use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::policy::{Policy, PolicyBuilder, Windows};
+#[cfg(feature = "backend")]
+use crate::saved::{self, FileKey, Label};
 use crate::stats::{Counts, Rare, Stats};
 use crate::store::table::{AnyTable, Keys, Table};
 use crate::store::{Inner, janitor};
@@ -38,6 +40,9 @@ pub struct Function {
     /// Whether this process keeps copies of what is in its backend.
     #[cfg(feature = "backend")]
     pub(crate) keeps_copies: bool,
+    /// What its entries are called in files, if they are saved.
+    #[cfg(feature = "backend")]
+    label: Option<Label>,
 }
 
 /// How many reasons there are to look at more than the store in each call of a function: it is being
@@ -119,6 +124,8 @@ impl Function {
             shared: None,
             #[cfg(feature = "backend")]
             keeps_copies: false,
+            #[cfg(feature = "backend")]
+            label: None,
         }
     }
 
@@ -129,6 +136,19 @@ impl Function {
         self.shared = Some(shared);
         self.keeps_copies = shared.local().is_some();
         self
+    }
+
+    /// The same function with entries that are saved.
+    #[cfg(feature = "backend")]
+    #[must_use]
+    pub const fn saved(mut self, label: Label) -> Self {
+        self.label = Some(label);
+        self
+    }
+
+    #[cfg(feature = "backend")]
+    pub(crate) fn id_in_file(&self) -> Option<u128> {
+        Some(self.label?.id(self.name))
     }
 
     /// How long this process serves copies of what is in the backend, if it does.
@@ -191,6 +211,17 @@ impl Function {
         key: P,
     ) -> SharedCall<O, CopyKey<P::Owned>> {
         SharedCall::new(self, Lookup::new(), outcome, identity, key, false)
+    }
+
+    /// The same of a function whose entries are saved.
+    #[cfg(feature = "backend")]
+    pub fn entry_saved<G: ?Sized, P: FileKey, O: Outcome>(
+        &'static self,
+        outcome: Coded<O>,
+        identity: PhantomData<G>,
+        key: P,
+    ) -> Call<O, P::Owned> {
+        saved::entry_saved(self, outcome, identity, key)
     }
 
     /// Runs a call of this function that is to compute and store anew.
@@ -337,6 +368,10 @@ impl State {
     }
 
     pub(crate) fn clear(&self) {
+        #[cfg(feature = "backend")]
+        if let Some(id) = self.function.id_in_file() {
+            self.store.waiting.forget(id);
+        }
         for table in self.tables() {
             table.clear();
         }

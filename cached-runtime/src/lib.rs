@@ -43,6 +43,7 @@
 mod ask;
 #[cfg(feature = "backend")]
 pub mod backend;
+mod bulk;
 #[expect(missing_docs, reason = "seen by the expansion alone")]
 mod call;
 mod circle;
@@ -71,6 +72,8 @@ mod pool;
 mod process;
 mod report;
 mod revalidate;
+#[cfg(feature = "backend")]
+mod saved;
 mod shim;
 mod spawner;
 mod stats;
@@ -93,6 +96,7 @@ pub use backend::encode::SharedKey;
 pub use backend::{Backend, BackendInfo, BackendState, Event, backends, on_event};
 #[doc = include_str!("cached.md")]
 #[cfg_attr(feature = "backend", doc = include_str!("backend.md"))]
+#[cfg_attr(feature = "backend", doc = include_str!("saved.md"))]
 #[doc(inline)]
 pub use cached_macro::cached;
 #[doc = include_str!("invalidates.md")]
@@ -112,6 +116,8 @@ pub use outcome::{Cloneable, IsOption, IsResult, Shareable};
 pub use own::{Ownable, OwnableReferent};
 pub use policy::{Policy, RefreshAhead};
 pub use report::Report;
+#[cfg(feature = "backend")]
+pub use saved::{Loaded, Saved, SavedKey};
 pub use spawner::set_spawner;
 pub use stats::Stats;
 pub use store::{Store, store};
@@ -124,13 +130,17 @@ pub mod __rt {
     pub use crate::backend::{
         Shared,
         codec::{Json, MessagePack},
+        many::{get_many_shared, get_many_shared_async},
         shared::{SharedStep, begin_shared, coded, in_backend},
     };
+    pub use crate::bulk::{get_many, get_many_async};
     pub use crate::call::{Entry, Lookup, Step, begin, begin_if};
     pub use crate::function::Function;
     pub use crate::key::{Arg, ByReference as Ref, ByValue as Val, both, key, self_key, type_of};
     pub use crate::outcome::{Ret, cache_err, cache_none, value};
     pub use crate::policy::PolicyBuilder as Policy;
+    #[cfg(feature = "backend")]
+    pub use crate::saved::{Label, begin_saved, in_file};
     pub use crate::tag::tagged;
     pub use crate::writer::{
         Place, Returned, Success, cleared, finished, forget, forget_async, join, run, run_async, split,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "backend")]
+use crate::clock::Reading;
 use crate::clock::{Moment, NEVER, nanoseconds};
 
 /// What an annotated function promises about its entries: the options that are known before any
@@ -457,6 +459,46 @@ impl Times {
     }
 }
 
+/// When a saved entry stops being fresh, by the wall clock and in milliseconds; `None` if it never does.
+#[cfg(feature = "backend")]
+pub(crate) fn expires(deadline: Moment, windows: Windows, at: Reading) -> Option<u64> {
+    if deadline == NEVER {
+        return None;
+    }
+    let left = i128::from(deadline) - i128::from(windows.longest()) - i128::from(at.now);
+    Some(u64::try_from(i128::from(at.wall) + left.div_euclid(MILLISECOND)).unwrap_or(0))
+}
+
+/// When an entry goes that was loaded at a time, or `None` if it has gone. It has no more life than when it was
+/// written, even where the wall clock has gone backwards since, and no more than its timeout is now.
+#[cfg(feature = "backend")]
+pub(crate) fn restored(
+    written: u64,
+    expires: Option<u64>,
+    timeout: Option<Duration>,
+    windows: Windows,
+    at: Reading,
+) -> Option<Moment> {
+    // By then all of the millisecond has passed that it may be.
+    let wall = i128::from(at.wall.max(written)) + 1;
+    let left = expires.map(|expires| (i128::from(expires) - wall) * MILLISECOND);
+    let most = timeout.map(|timeout| i128::from(nanoseconds(timeout)));
+    let Some(left) = left.into_iter().chain(most).min() else { return Some(NEVER) };
+    let left = left + i128::from(windows.longest());
+    (left > 0).then(|| u64::try_from(left).map_or(NEVER, |left| at.now.saturating_add(left)))
+}
+
+/// When an entry that was loaded at a time, and not used, stops being fresh as of now.
+#[cfg(feature = "backend")]
+pub(crate) fn resaved(written: u64, expires: u64, at: Reading, now: Reading) -> u64 {
+    let left = i128::from(expires) - i128::from(at.wall.max(written));
+    let passed = i128::from(now.now.saturating_sub(at.now)).div_euclid(MILLISECOND) + 1;
+    u64::try_from(i128::from(now.wall) + left - passed).unwrap_or(0)
+}
+
+#[cfg(feature = "backend")]
+const MILLISECOND: i128 = 1_000_000;
+
 /// What a call does about the key that it looks up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
@@ -501,6 +543,48 @@ mod tests {
             let freshness = times.freshness(Windows::default(), idle, 0, now);
             assert_eq!(freshness, expected, "{times:?} {idle:?} at {now}");
         }
+    }
+
+    #[cfg(feature = "backend")]
+    #[test]
+    fn a_saved_entry_has_the_rest_of_its_life_and_never_more() {
+        const MINUTE: u64 = 60_000;
+        let windows = Windows { revalidate: 30 * SECOND, on_error: 10 * SECOND };
+        let saved = Reading { now: 100 * SECOND, wall: 10 * MINUTE };
+        for (deadline, expected) in [
+            (NEVER, None),
+            (190 * SECOND, Some(11 * MINUTE)),
+            (190 * SECOND - 1, Some(11 * MINUTE - 1)),
+            (110 * SECOND, Some(10 * MINUTE - 20_000)),
+        ] {
+            assert_eq!(expires(deadline, windows, saved), expected, "{deadline}");
+        }
+        let fresh = Some(11 * MINUTE);
+        let short = Some(Duration::from_secs(5));
+        for (wall, expires, timeout, expected) in [
+            (10 * MINUTE, fresh, None, Some(90_000)),
+            (10 * MINUTE + 1000, fresh, None, Some(89_000)),
+            (11 * MINUTE, fresh, None, Some(30_000)),
+            (11 * MINUTE + 29_998, fresh, None, Some(2)),
+            (11 * MINUTE + 30_000, fresh, None, None),
+            // The clock was put back.
+            (MINUTE, fresh, None, Some(90_000)),
+            (10 * MINUTE, fresh, short, Some(35_001)),
+            (10 * MINUTE, None, short, Some(35_001)),
+            (10 * MINUTE, None, None, Some(NEVER)),
+            (10 * MINUTE, Some(u64::MAX), None, Some(NEVER)),
+        ] {
+            let at = Reading { now: 7 * SECOND, wall };
+            let expected = expected.map(|left| match left {
+                NEVER => NEVER,
+                left => 7 * SECOND + (left - 1) * 1_000_000,
+            });
+            let found = restored(saved.wall, expires, timeout, windows, at);
+            assert_eq!(found, expected, "{expires:?} {timeout:?} at {wall}");
+        }
+        let loaded = Reading { now: 0, wall: MINUTE };
+        let again = Reading { now: 20 * SECOND, wall: 2 * MINUTE };
+        assert_eq!(resaved(10 * MINUTE, 11 * MINUTE, loaded, again), 2 * MINUTE + 40_000 - 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ macro_rules! backend {
     };
 }
 
+mod bulk;
 mod events;
 mod failures;
 mod freshness;

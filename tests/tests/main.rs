@@ -1,6 +1,7 @@
 //! What users rely on, by behaviour.
 
 mod backends;
+mod bulk;
 mod companion;
 mod drops;
 mod expiry;
@@ -9,6 +10,7 @@ mod freshness;
 mod limits;
 mod panics;
 mod reentry;
+mod saved;
 mod shapes;
 mod tags;
 mod tasks;

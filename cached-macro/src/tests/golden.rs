@@ -14,7 +14,8 @@ fn shapes() -> Vec<PathBuf> {
     let files = folder.read_dir().expect("there is a folder").map(|file| file.expect("it is read").path());
     let is_shape = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        !name.contains(".expanded.") && (cfg!(feature = "backend") || !name.starts_with("backend"))
+        let needs_backend = name.starts_with("backend") || name.starts_with("saved");
+        !name.contains(".expanded.") && (cfg!(feature = "backend") || !needs_backend)
     };
     let mut shapes: Vec<_> = files.filter(is_shape).collect();
     shapes.sort();
@@ -53,9 +54,11 @@ fn expansions_are_as_expected() {
 
 #[cfg(not(feature = "backend"))]
 #[test]
-fn a_backend_needs_its_feature() {
+fn a_backend_and_a_file_need_their_feature() {
     let expansion = expand("#[cached(backend = PAGES)] fn item(id: u64) -> Item { load(id) }").to_string();
     assert!(expansion.contains("`backend` needs the feature `backend`"), "{expansion}");
+    let expansion = expand("#[cached(save)] fn item(id: u64) -> Item { load(id) }").to_string();
+    assert!(expansion.contains("`save` needs the feature `backend`"), "{expansion}");
 }
 
 fn lines(item: Item) -> usize {

@@ -35,8 +35,8 @@ pub type CodecError = Box<dyn Error + Send + Sync>;
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{T}` cannot be kept in a backend by the codec `{Self}`",
-    label = "a value in a backend is kept as bytes: it needs `serde::Serialize` and `serde::Deserialize`",
+    message = "`{T}` cannot be kept outside the process by the codec `{Self}`",
+    label = "a value in a backend or a file is kept as bytes: it needs `serde::Serialize` and `serde::Deserialize`",
     note = "derive both for the type: `#[derive(serde::Serialize, serde::Deserialize)]`",
     note = "or say how it becomes bytes: `#[cached(codec = path::to::YourCodec)]`"
 )]

@@ -27,15 +27,16 @@ pub mod codec;
 pub mod driver;
 pub(crate) mod encode;
 pub(crate) mod engines;
-mod envelope;
+pub(crate) mod envelope;
 pub mod event;
 mod generation;
 mod lease;
 pub(crate) mod link;
+pub(crate) mod many;
 #[cfg(feature = "memcached")]
 pub mod memcached;
 pub mod memory;
-mod name;
+pub(crate) mod name;
 pub mod null;
 mod offload;
 mod owed;
@@ -280,7 +281,7 @@ pub fn backends() -> Vec<BackendInfo> {
 }
 
 /// A path that a function has, and a hash of its text.
-type Place = (fn() -> &'static str, u64);
+pub(crate) type Place = (fn() -> &'static str, u64);
 
 /// What the attribute says of a function's backend.
 pub struct Shared {

@@ -7,6 +7,7 @@
 mod claim;
 mod forget;
 mod generation;
+mod many;
 mod renew;
 
 use std::sync::Arc;
@@ -110,7 +111,7 @@ pub(crate) struct Kept<S> {
     /// By the clock on the wall.
     times: Times,
     now: Moment,
-    found: Found,
+    found: Option<Found>,
     /// How long it took to compute, in nanoseconds.
     pub(crate) cost: u64,
 }
@@ -309,37 +310,19 @@ impl Remote {
                     continue;
                 }
             };
-            let found = look.found.as_ref();
             let begun = Instant::now();
-            let mut ticket = Ticket {
-                generation: look.generation,
-                expected: unchanged(found),
-                claim: None,
-                renewal: None,
-                is_foreign: false,
-                has_gone: self.has_gone(key, &look),
-                replaces: false,
-                begun,
-            };
             let verdict = self.judge(key, coding.id, &look);
-            ticket.replaces = matches!(verdict, Verdict::Value(_));
+            let mut ticket = self.ticket(key, &look, &verdict);
             let mut next = patience.as_ref().map_or(Next::Compute, |patience| patience.free(begun));
             match verdict {
                 Verdict::Value(record) if wanted != Wanted::Ticket => {
-                    if let Ok(value) = coding.decode(record.payload) {
-                        let (times, cost) = (self.terms.times(&record), record.cost.saturating_mul(1000));
-                        let now = moment(self.clock.wall());
-                        if let Some(found) = look.found.take() {
-                            return Ok(Fetched::Value(Kept { value, times, now, found, cost }, ticket));
-                        }
+                    if let Some(keep) = self.decoded(&record, coding) {
+                        return Ok(Fetched::Value(keep(look.found.take()), ticket));
                     }
                     self.is_undecodable();
                     ticket.is_foreign = true;
                 }
-                Verdict::Foreign => {
-                    self.is_undecodable();
-                    ticket.is_foreign = true;
-                }
+                Verdict::Foreign => self.is_undecodable(),
                 Verdict::Claim(number) => {
                     next = patience.as_mut().map_or(next, |patience| patience.claimed(number, begun));
                 }
@@ -374,6 +357,32 @@ impl Remote {
         }
     }
 
+    /// Leave to store a value after what was found.
+    fn ticket(&self, key: &RemoteKey, look: &Look, verdict: &Verdict<'_>) -> Ticket {
+        Ticket {
+            generation: look.generation,
+            expected: unchanged(look.found.as_ref()),
+            claim: None,
+            renewal: None,
+            is_foreign: *verdict == Verdict::Foreign,
+            has_gone: self.has_gone(key, look),
+            replaces: matches!(verdict, Verdict::Value(_)),
+            begun: Instant::now(),
+        }
+    }
+
+    /// The value of a record, if it can be decoded; for it is still what the record was found in.
+    fn decoded<S>(
+        &self,
+        record: &Record<'_>,
+        coding: Coding<S>,
+    ) -> Option<impl FnOnce(Option<Found>) -> Kept<S> + use<S>> {
+        let value = coding.decode(record.payload).ok()?;
+        let (times, cost) = (self.terms.times(record), record.cost.saturating_mul(1000));
+        let now = moment(self.clock.wall());
+        Some(move |found| Kept { value, times, now, found, cost })
+    }
+
     /// Whether what was there has gone by itself. An invalidation leaves a tombstone, where the engine can compare
     /// versions.
     fn has_gone(&self, key: &RemoteKey, look: &Look) -> bool {
@@ -400,18 +409,23 @@ impl Remote {
     async fn look(&'static self, by: By, key: &RemoteKey) -> Result<Look, Trouble> {
         // Ahead of the look: what is not owed by then can be seen to be gone.
         let is_owed = self.owed.contains(&key.name);
-        let mut seen = self.see(by, key).await?;
-        let found = self.ask(by, &mut seen, Known::Believed, Some(&key.name)).await?;
+        let mut seen = self.see(by, &key.tags).await?;
+        let found = self.ask(by, &mut seen, Known::Believed, &[&key.name]).await?.pop().flatten();
         let written_under = found.as_ref().and_then(|found| Record::generation_in(&found.value));
         // What is of another generation may be of a newer one.
         if written_under.is_some_and(|written_under| written_under != combined(&seen)) {
-            self.ask(by, &mut seen, Known::Surely, None).await?;
+            self.ask(by, &mut seen, Known::Surely, &[]).await?;
         }
         let look = Look { found, generation: combined(&seen), is_owed };
+        self.pay_later();
+        Ok(look)
+    }
+
+    /// Sees to it that the backend is told what it is owed, if it is not being told.
+    fn pay_later(&'static self) {
         if self.owed.begin_to_pay() && !offload::submit(Box::new(|| self.pay_keys())) {
             self.owed.end_to_pay();
         }
-        Ok(look)
     }
 
     /// A record of a key that says nothing yet.

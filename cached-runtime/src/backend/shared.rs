@@ -175,8 +175,8 @@ fn encode<G: ?Sized, P: EncodedKey>(key: &P, place: Option<&str>) -> Result<Vec<
 
 /// An outcome whose values have an encoding.
 pub struct Coded<O: Outcome> {
-    outcome: O,
-    coding: Coding<O::Stored>,
+    pub(crate) outcome: O,
+    pub(crate) coding: Coding<O::Stored>,
 }
 
 /// The one place where a value that cannot be encoded is an error.
@@ -188,6 +188,17 @@ pub fn coded<C: Codec<O::Stored>, O: Outcome>(_: PhantomData<C>, outcome: O) -> 
 pub enum SharedStep<O: Outcome, K: Owned> {
     Return(O::Returned),
     Run(SharedCall<O, K>),
+}
+
+impl<O: Outcome, K: Owned> SharedStep<O, K> {
+    /// Adds to the call, if there is one.
+    #[must_use]
+    pub fn with(self, rules: impl FnOnce(SharedCall<O, K>) -> SharedCall<O, K>) -> Self {
+        match self {
+            Self::Return(value) => Self::Return(value),
+            Self::Run(call) => Self::Run(rules(call)),
+        }
+    }
 }
 
 /// The part of a call that is made every time: looks it up in this process, where that keeps copies.
@@ -314,6 +325,11 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
     {
         let renewer = self.remote.as_ref().map(|_| Renewer::new_async(job()));
         RenewedCall { call: self, renewer }
+    }
+
+    #[expect(clippy::type_complexity, reason = "they are taken apart at once")]
+    pub(super) fn into_parts(self) -> (Call<O, K>, Coding<O::Stored>, Option<(&'static Remote, RemoteKey)>) {
+        (self.call, self.coding, self.remote)
     }
 
     /// The handle of the entry; `call` is the call itself.
@@ -476,7 +492,7 @@ async fn find<'a, O: Outcome, K: Owned>(
 }
 
 /// Answers a computation with what was found, of which this process keeps a copy while it is fresh.
-fn serve<O: Outcome, K: Owned>(
+pub(super) fn serve<O: Outcome, K: Owned>(
     computation: Computation<'_, O, K>,
     remote: &Remote,
     kept: Kept<O::Stored>,
@@ -543,8 +559,20 @@ async fn through<O: Outcome, K: Owned>(
         }
     }
     let returned = ended.unwrap_or_else(|panic| resume_unwind(panic));
+    finish(computation, coding, remote.zip(ticket), way, returned).await
+}
+
+/// What becomes of a value that a body has returned; where there is leave for it, it goes to the backend, too.
+pub(super) async fn finish<O: Outcome, K: Owned>(
+    computation: Computation<'_, O, K>,
+    coding: Coding<O::Stored>,
+    leave: Option<(&(&'static Remote, RemoteKey), Ticket)>,
+    way: Way,
+    returned: O::Returned,
+) -> O::Returned {
+    let call = computation.call();
     let admitted = computation.admit(&returned);
-    let Some(((remote, key), ticket)) = remote.zip(ticket) else {
+    let Some(((remote, key), ticket)) = leave else {
         // Nothing is known of what other processes do; a copy lives no longer than it may.
         let copy = admitted.and_then(|new| shortened(call.state, new));
         return computation.settle(returned, copy, false).returned;

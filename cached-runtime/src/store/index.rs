@@ -360,6 +360,14 @@ impl<T: Send + Sync + 'static> Index<T> {
         self.bucket(place.bucket())?.slots[place.way()].load(Acquire, guard).as_ref()
     }
 
+    /// All entries; none is left out while the lock is held.
+    #[cfg(feature = "backend")]
+    pub(super) fn entries<'g>(&'g self, guard: &'g Guard) -> impl Iterator<Item = (Place, &'g T)> {
+        let places =
+            (0..Shape::unpack(self.first, self.shape.load(Acquire)).buckets).flat_map(Place::of_bucket);
+        places.filter_map(|place| Some((place, self.at(place, guard)?)))
+    }
+
     /// Puts in an entry that is not there.
     pub(super) fn insert(&self, writing: &mut Writing, hash: u64, entry: Shared<T>) -> Place {
         writing.len += 1;

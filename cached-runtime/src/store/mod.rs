@@ -8,11 +8,17 @@ mod index;
 pub(crate) mod janitor;
 mod places;
 mod retries;
+#[cfg(feature = "backend")]
+pub(crate) mod saving;
 pub(crate) mod shard;
 mod sketch;
 pub(crate) mod table;
 
 use std::fmt;
+#[cfg(feature = "backend")]
+use std::io;
+#[cfg(feature = "backend")]
+use std::path::Path;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
@@ -27,6 +33,8 @@ use crate::backend::{
 use crate::clock::{Clock, Moment};
 use crate::function::{FunctionInfo, State};
 use crate::report::Report;
+#[cfg(feature = "backend")]
+use crate::saved::{self, Loaded, Saved, Waiting};
 use crate::tag;
 use table::AnyTable;
 
@@ -40,6 +48,9 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     #[cfg(feature = "backend")]
     pub(crate) tags: tags::Everywhere,
+    /// What was loaded for functions that have not been called.
+    #[cfg(feature = "backend")]
+    pub(crate) waiting: Waiting,
 }
 
 impl Inner {
@@ -52,6 +63,8 @@ impl Inner {
             clock: Clock::default(),
             #[cfg(feature = "backend")]
             tags: tags::Everywhere::default(),
+            #[cfg(feature = "backend")]
+            waiting: Waiting::default(),
         }));
         janitor::look_after(inner);
         inner
@@ -156,6 +169,8 @@ impl Inner {
     }
 
     pub(crate) fn clear(&self) {
+        #[cfg(feature = "backend")]
+        self.waiting.clear();
         for state in self.functions() {
             state.clear();
         }
@@ -286,6 +301,53 @@ impl Store {
         tag::invalidate(self.0, tag);
         #[cfg(feature = "backend")]
         renewed.tell(Way::Awaited).await;
+    }
+
+    /// Writes the entries of all functions with the option `save` to a file, for [`load`](Self::load) by a
+    /// process to come. Other calls go on meanwhile; what they store may or may not be in it. Feature `backend`.
+    ///
+    /// The file is written beside `path`, readable by its owner alone, and takes its place once it is complete.
+    /// What [`load`](Self::load) has found for functions that have not been called since is in it, too.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written; then what was at `path` stays.
+    #[cfg(feature = "backend")]
+    pub fn save(self, path: impl AsRef<Path>) -> io::Result<Saved> {
+        saved::save(self.0, path.as_ref())
+    }
+
+    /// Takes over the entries that [`save`](Self::save) has written, with what is left of their lives: time
+    /// goes on, by the wall clock, while no process runs. It is for the start of a process, since what was
+    /// invalidated since the file was written comes back by it. Feature `backend`.
+    ///
+    /// A key that has an entry keeps it. Entries of functions that have not been called yet are decoded by the
+    /// first call. Of a file that is damaged, or cut off, all that stands before is taken over.
+    ///
+    /// ```
+    /// use cached_runtime::{cached, store};
+    ///
+    /// #[cached(timeout = "1h", save)]
+    /// fn report(year: u32) -> String {
+    ///     format!("all of {year}") // slow
+    /// }
+    ///
+    /// # let path = std::env::temp_dir().join(format!("cached-doc-{}", std::process::id()));
+    /// report(2025);
+    /// store().save(&path)?;   // as the process ends
+    /// # store().clear();
+    /// store().load(&path)?;   // as the next one begins
+    /// assert_eq!(report::peek(2025), Some("all of 2025".to_owned()));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is no file of `save`, or one of a newer format; then nothing has changed.
+    #[cfg(feature = "backend")]
+    pub fn load(self, path: impl AsRef<Path>) -> io::Result<Loaded> {
+        saved::load(self.0, path.as_ref())
     }
 
     /// Bounds the number of entries over all functions, beside the capacity of each. Entries beyond

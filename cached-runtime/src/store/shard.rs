@@ -358,6 +358,15 @@ where
         self.count(cause, 1);
     }
 
+    /// All entries, with their times and weights.
+    #[cfg(feature = "backend")]
+    pub(super) fn entries(&self) -> Vec<(&'a Entry<K, S>, Times, u64)> {
+        let found = self.shard.index.entries(self.guard);
+        found
+            .map(|(place, entry)| (entry, self.times(place, entry), self.writer.eviction.weight_of(place)))
+            .collect()
+    }
+
     /// Forgets all entries; returns how many there were.
     fn reset(&mut self) -> usize {
         let policy = self.table.state.policy();

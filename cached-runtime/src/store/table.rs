@@ -3,6 +3,8 @@
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher};
+#[cfg(feature = "backend")]
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
@@ -10,11 +12,15 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use once_cell::sync::Lazy;
+#[cfg(feature = "backend")]
+use once_cell::sync::OnceCell;
 use sdd::Guard;
 
 use super::entry::Entry;
 use super::index::{Candidates, Found, Index, MOST_ENTRIES};
 use super::janitor;
+#[cfg(feature = "backend")]
+use super::saving::Saving;
 pub(crate) use super::shard::Writer;
 use super::shard::{Locked, Shard, times};
 use crate::call::after_drop;
@@ -73,7 +79,7 @@ pub(crate) struct Table<K, S, D> {
     /// Nanoseconds that the body takes, in the mean of the last few times, where something depends on it.
     cost: AtomicU64,
     /// A power of two of them.
-    shards: Box<[Shard<K, S, D>]>,
+    pub(super) shards: Box<[Shard<K, S, D>]>,
     /// The part of a shard, and the most that one can have.
     pub(super) capacity_of_shard: usize,
     pub(super) most_of_shard: usize,
@@ -81,6 +87,9 @@ pub(crate) struct Table<K, S, D> {
     free: AtomicUsize,
     /// The first moment at which an entry may expire; [`NEVER`] if none can.
     next_expiry: AtomicU64,
+    /// How its entries are saved, if they are.
+    #[cfg(feature = "backend")]
+    pub(super) saving: OnceCell<Box<Saving<K, S>>>,
 }
 
 /// A shard is worth having for so many entries.
@@ -139,6 +148,8 @@ where
             most_of_shard,
             free: AtomicUsize::new(capacity),
             next_expiry: AtomicU64::new(NEVER),
+            #[cfg(feature = "backend")]
+            saving: OnceCell::new(),
         }
     }
 
@@ -147,6 +158,11 @@ where
         let mut hasher = self.hash_seed.build_hasher();
         key.hash(&mut hasher);
         hasher.finish()
+    }
+
+    #[cfg(feature = "backend")]
+    pub(super) fn hash_of_owned(&self, key: &K) -> u64 {
+        (self.keys.hash)(key, &self.hash_seed)
     }
 
     /// The hash of an entry, unless its key panics, which must harm nobody who stores another one.
@@ -170,7 +186,7 @@ where
     }
 
     #[inline]
-    fn shard(&self, hash: u64) -> &Shard<K, S, D> {
+    pub(super) fn shard(&self, hash: u64) -> &Shard<K, S, D> {
         // Bits that neither the bucket nor the tag depends on much.
         &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
     }
@@ -426,6 +442,12 @@ pub(crate) trait AnyTable: Any + Send + Sync {
     fn evict_one(&self) -> bool;
     /// Removes everything and fences every computation; returns how many entries there were.
     fn clear(&self) -> usize;
+    /// Hands out the records of its entries, if they are saved; returns how many there are, and how many have none.
+    #[cfg(feature = "backend")]
+    fn save(&self, write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<(u64, u64)>;
+    /// Takes over what was loaded for it; returns how many entries, and how many records that are none.
+    #[cfg(feature = "backend")]
+    fn restore(&self) -> (u64, u64);
 }
 
 impl<K, S, D> AnyTable for Table<K, S, D>
@@ -464,6 +486,16 @@ where
 
     fn clear(&self) -> usize {
         with_guard(|guard| self.shards.iter().map(|shard| Locked::new(self, shard, guard).clear()).sum())
+    }
+
+    #[cfg(feature = "backend")]
+    fn save(&self, write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<(u64, u64)> {
+        self.save_with(write)
+    }
+
+    #[cfg(feature = "backend")]
+    fn restore(&self) -> (u64, u64) {
+        self.take_over()
     }
 }
 
@@ -521,6 +553,8 @@ mod tests {
             clock: Clock::default(),
             #[cfg(feature = "backend")]
             tags: crate::backend::tags::Everywhere::default(),
+            #[cfg(feature = "backend")]
+            waiting: crate::saved::Waiting::default(),
         };
         store.clock.freeze();
         Box::leak(Box::new(store))

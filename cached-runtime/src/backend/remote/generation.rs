@@ -106,13 +106,20 @@ pub(super) fn combined(seen: &[Seen]) -> u128 {
     generation::combined(seen.iter().map(|it| it.number))
 }
 
+/// The same of one of several keys, all of whose tags are these, in order, and were seen last.
+pub(super) fn combined_of(seen: &[Seen], tags: &[u128], key: &RemoteKey) -> u128 {
+    let (of_all, of_tags) = seen.split_at(seen.len() - tags.len());
+    let own = key.tags.iter().filter_map(|tag| of_tags.get(tags.binary_search(tag).ok()?));
+    generation::combined(of_all.iter().chain(own).map(|it| it.number))
+}
+
 impl Remote {
-    /// What is known of the generations of a key, after the backend was told what it is owed.
-    pub(super) async fn see(&self, by: By, key: &RemoteKey) -> Result<Vec<Seen>, Trouble> {
+    /// What is known of the generations of keys with these tags, after the backend was told what it is owed.
+    pub(super) async fn see(&self, by: By, tags_of_keys: &[u128]) -> Result<Vec<Seen>, Trouble> {
         let mut all = vec![(Arc::clone(&self.generation), None)];
         if let Some(tags) = self.tags {
             all.push((tags.all(), None));
-            all.extend(key.tags.iter().map(|tag| (tags.generation(*tag), self.life())));
+            all.extend(tags_of_keys.iter().map(|tag| (tags.generation(*tag), self.life())));
         }
         let mut seen = Vec::with_capacity(all.len());
         for (generation, life) in all {
@@ -129,14 +136,14 @@ impl Remote {
         Ok(seen)
     }
 
-    /// Asks for the generations that are not known so well, and in the same round trip for an entry.
+    /// Asks for the generations that are not known so well, and in the same round trip for entries.
     pub(super) async fn ask(
         &self,
         by: By,
         seen: &mut [Seen],
         known: Known,
-        entry: Option<&str>,
-    ) -> Result<Option<Found>, Trouble> {
+        entries: &[&str],
+    ) -> Result<Vec<Option<Found>>, Trouble> {
         let asked: Vec<(&mut Seen, u64)> = seen
             .iter_mut()
             .filter(|it| it.known < known)
@@ -146,23 +153,23 @@ impl Remote {
             })
             .collect();
         let keys = asked.iter().map(|(it, _)| &*it.generation.key);
-        let keys: Vec<&str> = entry.into_iter().chain(keys).collect();
+        let keys: Vec<&str> = entries.iter().copied().chain(keys).collect();
         if keys.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let mut found = self.link.get(by, &keys).await?.into_iter();
-        let entry = entry.and_then(|_| found.next().flatten());
+        let entries = found.by_ref().take(entries.len()).collect();
         for ((it, asked), found) in asked.into_iter().zip(found) {
             it.number = it.generation.settle(&self.link, by, asked, found, it.life).await?;
             it.known = Known::Surely;
         }
-        Ok(entry)
+        Ok(entries)
     }
 
     /// What the entry of a key is written under, asked for anew whatever is believed.
     pub(super) async fn current(&self, by: By, key: &RemoteKey) -> Result<u128, Trouble> {
-        let mut seen = self.see(by, key).await?;
-        self.ask(by, &mut seen, Known::Surely, None).await?;
+        let mut seen = self.see(by, &key.tags).await?;
+        self.ask(by, &mut seen, Known::Surely, &[]).await?;
         Ok(combined(&seen))
     }
 

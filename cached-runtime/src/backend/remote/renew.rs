@@ -117,7 +117,7 @@ impl Remote {
     /// Keeps a value that is in use from becoming idle: from time to time it is written anew.
     pub(crate) async fn touch<S>(&'static self, way: Way, key: &RemoteKey, kept: &Kept<S>) {
         let Kept { times, now, found, .. } = kept;
-        let Some(idle) = self.terms.idle else { return };
+        let (Some(idle), Some(found)) = (self.terms.idle, found) else { return };
         let is_due = now.saturating_sub(times.touched) >= idle / PARTS_OF_IDLE;
         let (Some(version), Some(record)) = (found.version, Record::decode(&found.value)) else { return };
         let touched = Record { written: self.clock.wall(), ..record }.encode();

@@ -35,6 +35,8 @@ impl Modelled {
             most_entries: usize::MAX.into(),
             most_bytes: usize::MAX.into(),
             clock: Clock::default(),
+            #[cfg(feature = "backend")]
+            waiting: crate::saved::Waiting::default(),
         }));
         store.clock.freeze();
         let state = FUNCTION.first_state(store, capacity);

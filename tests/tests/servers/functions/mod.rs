@@ -1,5 +1,6 @@
 //! Functions with a backend that is a server, whatever becomes of it.
 
+mod bulk;
 mod failures;
 mod freshness;
 mod load;

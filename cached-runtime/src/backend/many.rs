@@ -1,0 +1,199 @@
+//! Many keys of a function with a backend: one round trip for those that are not in this process, one call of a
+//! loader for those that are not in the backend either.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::codec::Coding;
+use super::link::{Way, blocking};
+use super::remote::{Fetched, Remote, RemoteKey, Ticket};
+use super::shared::{SharedStep, finish, serve};
+use crate::bulk::{Batch, Missing, Round, Wait};
+use crate::call::{Owned, Step};
+use crate::circle;
+use crate::computation::ahead;
+use crate::flight::Together;
+use crate::outcome::Outcome;
+use crate::policy::{Freshness, Service};
+
+/// What the backend has nothing of, or nothing that is fresh.
+struct Absent<'a, O: Outcome, W: Owned> {
+    missing: Missing<'a, O, W>,
+    ticket: Option<Ticket>,
+    /// What stands in for an error.
+    old: Option<O::Stored>,
+}
+
+/// How each key is known in the backend, if it is.
+struct Remotes<O: Outcome> {
+    keys: Vec<Option<(&'static Remote, RemoteKey)>>,
+    coding: Option<Coding<O::Stored>>,
+}
+
+impl<O: Outcome> Remotes<O> {
+    fn batch<K, W: Owned>(
+        keys: Vec<K>,
+        mut begin: impl FnMut(K) -> (SharedStep<O, W>, K),
+    ) -> (Batch<K, O, W>, Self) {
+        let mut remotes = Self { keys: Vec::new(), coding: None };
+        let batch = Batch::new(keys, |key| {
+            let (step, key) = begin(key);
+            let (step, remote) = match step {
+                SharedStep::Return(value) => (Step::Return(value), None),
+                SharedStep::Run(call) => {
+                    let (call, coding, remote) = call.into_parts();
+                    remotes.coding = Some(coding);
+                    (Step::Run(call), remote)
+                }
+            };
+            remotes.keys.push(remote);
+            (step, key)
+        });
+        (batch, remotes)
+    }
+
+    fn of_at(&self, at: usize) -> Option<&'static Remote> {
+        self.keys[at].as_ref().map(|(remote, _)| *remote)
+    }
+
+    fn of<W: Owned>(&self, missing: &Missing<'_, O, W>) -> Option<&(&'static Remote, RemoteKey)> {
+        missing.computation.as_ref()?;
+        self.keys[missing.at].as_ref()
+    }
+
+    /// What the backend has of what is missing: in order, nothing where it was not asked.
+    async fn fetch<W: Owned>(
+        &self,
+        way: Way,
+        missing: &[Missing<'_, O, W>],
+    ) -> Vec<Option<Fetched<O::Stored>>> {
+        let asked: Vec<_> = missing.iter().map(|missing| self.of(missing)).collect();
+        let keys: Vec<&RemoteKey> = asked.iter().flatten().map(|(_, key)| key).collect();
+        let (Some((remote, _)), Some(coding)) = (asked.iter().flatten().next(), self.coding) else {
+            return asked.iter().map(|_| None).collect();
+        };
+        let mut fetched = remote.fetch_many(way, &keys, coding).await.into_iter();
+        asked.iter().map(|asked| asked.and_then(|_| fetched.next())).collect()
+    }
+
+    /// Answers for what is missing, from the backend or by the loader.
+    async fn fill<K, W: Owned, A: FnMut(&K) -> O::Returned>(
+        &self,
+        way: Way,
+        round: &mut Round<'_, K, O, W>,
+        load: impl AsyncFnOnce(Arc<[K]>) -> A,
+    ) {
+        let fetched = self.fetch(way, &round.missing).await;
+        let (mut absent, mut keys): (Vec<Absent<'_, O, W>>, Vec<K>) = Default::default();
+        let missing = std::mem::take(&mut round.missing).into_iter().zip(std::mem::take(&mut round.keys));
+        for ((mut missing, key), fetched) in missing.zip(fetched) {
+            let (mut ticket, mut old) = (None, None);
+            match (fetched, missing.computation.take(), self.of_at(missing.at)) {
+                (Some(Fetched::Value(kept, leave)), Some(mut computation), Some(remote)) => {
+                    let call = computation.call();
+                    let ahead = ahead(call.state, call.outcome, &call.rules, kept.cost, &kept.value);
+                    let freshness = kept.freshness(remote, ahead);
+                    if freshness == Freshness::Early || computation.service(freshness) == Service::Serve {
+                        *missing.value = Some(serve(computation, remote, kept, freshness, ahead));
+                        continue;
+                    }
+                    computation.replaces(freshness);
+                    missing.computation = Some(computation);
+                    (ticket, old) = (Some(leave), freshness.hides_errors().then_some(kept.value));
+                }
+                (Some(Fetched::Nothing(leave)), computation, _) => {
+                    (missing.computation, ticket) = (computation, Some(leave));
+                }
+                (_, computation, _) => missing.computation = computation,
+            }
+            absent.push(Absent { missing, ticket, old });
+            keys.push(key);
+        }
+        if absent.is_empty() {
+            return;
+        }
+        for computation in absent.iter_mut().filter_map(|it| it.missing.computation.as_mut()) {
+            computation.restart();
+        }
+        let (keys, parts): (Arc<[K]>, _) = (keys.into(), absent.len() as u64);
+        let mut answer = load(Arc::clone(&keys)).await;
+        let returned: Vec<_> = keys.iter().map(&mut answer).collect();
+        let writes = absent.into_iter().zip(returned).map(|(absent, returned)| async move {
+            let Absent { missing, ticket, old } = absent;
+            let Missing { at, value, computation } = missing;
+            let (Some(computation), Some(coding)) = (computation, self.coding) else {
+                *value = Some(returned);
+                return;
+            };
+            let mut computation = computation.one_of(parts);
+            computation.stop();
+            if let Some(old) = old.filter(|_| computation.call().outcome.is_error(&returned))
+                && !computation.is_fenced()
+            {
+                *value = Some(computation.fall_back_to(old, Ok(returned)));
+                return;
+            }
+            let remote = self.keys[at].as_ref();
+            *value = Some(finish(computation, coding, remote.zip(ticket), way, returned).await);
+        });
+        all(writes.map(|write| Box::pin(write) as Pin<Box<_>>).collect()).await;
+    }
+}
+
+/// Awaits all of them at once.
+async fn all<F: Future<Output = ()>>(mut futures: Vec<Pin<Box<F>>>) {
+    poll_fn(|context| {
+        futures.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// [`get_many`](crate::bulk::get_many) of a function with a backend.
+pub fn get_many_shared<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned>(
+    keys: Vec<K>,
+    begin: impl FnMut(K) -> (SharedStep<O, W>, K),
+    mut load: impl FnMut(&[K]) -> A,
+) -> Vec<O::Returned> {
+    let (mut batch, remotes) = Remotes::batch(keys, begin);
+    while let Some(mut round) = batch.round(false) {
+        if !round.missing.is_empty() {
+            let _entered = round.course.clone().map(circle::enter);
+            let load = async |keys: Arc<[K]>| load(&keys);
+            blocking(remotes.fill(Way::Blocking, &mut round, load));
+        }
+        for Wait { value, call, flight, waiting: _waiting } in round.waits {
+            *value = call.after(flight.wait());
+        }
+    }
+    batch.into_values()
+}
+
+/// The same with a loader that is awaited.
+pub async fn get_many_shared_async<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned, F>(
+    keys: Vec<K>,
+    begin: impl FnMut(K) -> (SharedStep<O, W>, K),
+    mut load: impl FnMut(Arc<[K]>) -> F,
+) -> Vec<O::Returned>
+where
+    F: Future<Output = A>,
+{
+    let (mut batch, remotes) = Remotes::batch(keys, begin);
+    while let Some(mut round) = batch.round(true) {
+        if !round.missing.is_empty() {
+            let (course, together) = (round.course.clone(), Together::of(std::mem::take(&mut round.flights)));
+            let mut filling = pin!(remotes.fill(Way::Awaited, &mut round, async |keys| load(keys).await));
+            poll_fn(|context| match &course {
+                Some(course) => together.poll(course, filling.as_mut(), context),
+                None => filling.as_mut().poll(context),
+            })
+            .await;
+        }
+        for Wait { value, call, flight, waiting: _waiting } in round.waits {
+            *value = call.after(flight.ended().await);
+        }
+    }
+    batch.into_values()
+}

@@ -1,0 +1,73 @@
+//! Many keys in one round trip.
+
+use super::generation::{Known, combined_of};
+use super::{Fetched, Look, Remote, RemoteKey};
+use crate::backend::codec::Coding;
+use crate::backend::envelope::Record;
+use crate::backend::link::{By, Trouble, Way};
+use crate::backend::verdict::Verdict;
+
+impl Remote {
+    /// The value of each key, or leave to compute it. What others have claimed is not waited for, and nothing is
+    /// claimed.
+    pub(crate) async fn fetch_many<S>(
+        &'static self,
+        way: Way,
+        keys: &[&RemoteKey],
+        coding: Coding<S>,
+    ) -> Vec<Fetched<S>> {
+        let looks = match self.look_at_many(self.by(way), keys).await {
+            Ok(looks) => looks,
+            Err(trouble) => {
+                self.count(trouble);
+                return keys.iter().map(|_| Fetched::Unknown).collect();
+            }
+        };
+        let fetched: Vec<_> =
+            keys.iter().zip(looks).map(|(key, look)| self.value_or_leave(key, coding, look)).collect();
+        let hits = fetched.iter().filter(|it| matches!(it, Fetched::Value(..))).count();
+        self.counts.hits.add(hits as u64);
+        self.counts.misses.add((fetched.len() - hits) as u64);
+        fetched
+    }
+
+    fn value_or_leave<S>(&self, key: &RemoteKey, coding: Coding<S>, mut look: Look) -> Fetched<S> {
+        let verdict = self.judge(key, coding.id, &look);
+        let mut ticket = self.ticket(key, &look, &verdict);
+        if let Verdict::Value(record) = verdict {
+            if let Some(keep) = self.decoded(&record, coding) {
+                return Fetched::Value(keep(look.found.take()), ticket);
+            }
+            ticket.is_foreign = true;
+        }
+        if ticket.is_foreign {
+            self.is_undecodable();
+        }
+        Fetched::Nothing(ticket)
+    }
+
+    async fn look_at_many(&'static self, by: By, keys: &[&RemoteKey]) -> Result<Vec<Look>, Trouble> {
+        // Ahead of the look, as for one.
+        let owed: Vec<bool> = keys.iter().map(|key| self.owed.contains(&key.name)).collect();
+        let names: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
+        let mut tags: Vec<u128> = keys.iter().flat_map(|key| &key.tags).copied().collect();
+        tags.sort_unstable();
+        tags.dedup();
+        let mut seen = self.see(by, &tags).await?;
+        let found = self.ask(by, &mut seen, Known::Believed, &names).await?;
+        let is_old = keys.iter().zip(&found).any(|(key, found)| {
+            let written_under = found.as_ref().and_then(|found| Record::generation_in(&found.value));
+            written_under.is_some_and(|written_under| written_under != combined_of(&seen, &tags, key))
+        });
+        if is_old {
+            self.ask(by, &mut seen, Known::Surely, &[]).await?;
+        }
+        self.pay_later();
+        let looks = keys.iter().zip(found).zip(owed).map(|((key, found), is_owed)| Look {
+            found,
+            generation: combined_of(&seen, &tags, key),
+            is_owed,
+        });
+        Ok(looks.collect())
+    }
+}

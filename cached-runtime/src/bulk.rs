@@ -1,0 +1,170 @@
+//! Many keys of one function at once: hits from the store, one call of a loader for all that is missing.
+//!
+//! In the store each of these keys is a computation of its own, so that single calls wait for it; for circles all of
+//! them are one course. A batch begins all that it computes before it loads, lands all of it, and only then waits for
+//! what others compute: so no two batches wait for each other.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+
+use crate::call::{Begun, Call, FlightOf, Owned, Step, Turn};
+use crate::circle::{self, Course, Waiting};
+use crate::computation::Computation;
+use crate::flight::Together;
+use crate::outcome::Outcome;
+
+/// The values of some keys, in their order. `load` is called with those that nobody else computes, usually once: again
+/// only if somebody else has failed, or has nothing to share. What it returns is asked for the value of each of them.
+pub fn get_many<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned>(
+    keys: Vec<K>,
+    begin: impl FnMut(K) -> (Step<O, W>, K),
+    mut load: impl FnMut(&[K]) -> A,
+) -> Vec<O::Returned> {
+    let mut batch = Batch::new(keys, begin);
+    while let Some(mut round) = batch.round(false) {
+        if !round.missing.is_empty() {
+            let _entered = round.course.clone().map(circle::enter);
+            let keys = std::mem::take(&mut round.keys);
+            let answer = load(&keys);
+            round.land(&keys, answer);
+        }
+        for Wait { value, call, flight, waiting: _waiting } in round.waits {
+            *value = call.after(flight.wait());
+        }
+    }
+    batch.into_values()
+}
+
+/// The same with a loader that is awaited. It gets keys that it can keep, so that its future borrows nothing of what is
+/// here.
+pub async fn get_many_async<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned, F: Future<Output = A>>(
+    keys: Vec<K>,
+    begin: impl FnMut(K) -> (Step<O, W>, K),
+    mut load: impl FnMut(Arc<[K]>) -> F,
+) -> Vec<O::Returned> {
+    let mut batch = Batch::new(keys, begin);
+    while let Some(mut round) = batch.round(true) {
+        if !round.missing.is_empty() {
+            let keys: Arc<[K]> = std::mem::take(&mut round.keys).into();
+            let (course, together) = (round.course.clone(), Together::of(std::mem::take(&mut round.flights)));
+            let answer = {
+                let mut loading = pin!(load(Arc::clone(&keys)));
+                poll_fn(|context| match &course {
+                    Some(course) => together.poll(course, loading.as_mut(), context),
+                    None => loading.as_mut().poll(context),
+                })
+                .await
+            };
+            let _entered = course.map(circle::enter);
+            round.land(&keys, answer);
+        }
+        for Wait { value, call, flight, waiting: _waiting } in round.waits {
+            *value = call.after(flight.ended().await);
+        }
+    }
+    batch.into_values()
+}
+
+/// One of the keys.
+pub(crate) struct Asked<K, O: Outcome, W: Owned> {
+    /// Until it is loaded.
+    key: Option<K>,
+    /// There if it was no hit.
+    call: Option<Call<O, W>>,
+    value: Option<O::Returned>,
+}
+
+pub(crate) struct Batch<K, O: Outcome, W: Owned>(Vec<Asked<K, O, W>>);
+
+/// What there is to do for keys that have no value yet.
+pub(crate) struct Round<'a, K, O: Outcome, W: Owned> {
+    pub(crate) missing: Vec<Missing<'a, O, W>>,
+    /// Those of what is missing.
+    pub(crate) keys: Vec<K>,
+    /// That of all computations, if there are any.
+    pub(crate) course: Option<Course>,
+    /// Those of the computations, where they are needed.
+    pub(crate) flights: Vec<Arc<FlightOf<O>>>,
+    /// What others compute, or this batch for another position of the same key.
+    pub(crate) waits: Vec<Wait<'a, O, W>>,
+}
+
+pub(crate) struct Missing<'a, O: Outcome, W: Owned> {
+    /// The position of the key.
+    pub(crate) at: usize,
+    pub(crate) value: &'a mut Option<O::Returned>,
+    /// Absent if the value is not to be stored. Dropped before it has landed, it is lost.
+    pub(crate) computation: Option<Computation<'a, O, W>>,
+}
+
+pub(crate) struct Wait<'a, O: Outcome, W: Owned> {
+    pub(crate) value: &'a mut Option<O::Returned>,
+    pub(crate) call: &'a mut Call<O, W>,
+    pub(crate) flight: Arc<FlightOf<O>>,
+    pub(crate) waiting: Waiting,
+}
+
+impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
+    pub(crate) fn new(keys: Vec<K>, mut begin: impl FnMut(K) -> (Step<O, W>, K)) -> Self {
+        let ask = |key| {
+            let (step, key) = begin(key);
+            let (call, value) = match step {
+                Step::Return(value) => (None, Some(value)),
+                Step::Run(call) => (Some(call), None),
+            };
+            Asked { key: Some(key), call, value }
+        };
+        Self(keys.into_iter().map(ask).collect())
+    }
+
+    /// Looks up again what has no value, and begins what nobody computes; nothing if all have one.
+    pub(crate) fn round(&mut self, needs_flights: bool) -> Option<Round<'_, K, O, W>> {
+        if self.0.iter().all(|asked| asked.value.is_some()) {
+            return None;
+        }
+        let (missing, keys, flights, waits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut round = Round { missing, keys, course: None, flights, waits };
+        let mut course = None;
+        for (at, Asked { key, call, value }) in self.0.iter_mut().enumerate() {
+            let Some(call) = call.as_mut().filter(|_| value.is_none()) else { continue };
+            call.course = course;
+            match call.turn(needs_flights) {
+                Turn::Return(found) => *value = Some(found),
+                Turn::Bypass => {
+                    round.missing.push(Missing { at, value, computation: None });
+                    round.keys.extend(key.take());
+                }
+                Turn::Compute(Begun { number, old, course: begun, flight, entered }) => {
+                    drop(entered);
+                    let computation = Some(Computation::begin(call, number, old, Some(begun.clone())));
+                    round.missing.push(Missing { at, value, computation });
+                    round.keys.extend(key.take());
+                    round.flights.extend(flight);
+                    course.get_or_insert(number);
+                    round.course.get_or_insert(begun);
+                }
+                Turn::Wait(flight, waiting) => round.waits.push(Wait { value, call, flight, waiting }),
+            }
+        }
+        Some(round)
+    }
+
+    pub(crate) fn into_values(self) -> Vec<O::Returned> {
+        self.0.into_iter().filter_map(|asked| asked.value).collect()
+    }
+}
+
+impl<K, O: Outcome, W: Owned> Round<'_, K, O, W> {
+    /// Answers for what was loaded.
+    fn land(&mut self, keys: &[K], mut answer: impl FnMut(&K) -> O::Returned) {
+        let parts = self.missing.len() as u64;
+        for (Missing { value, computation, .. }, key) in self.missing.drain(..).zip(keys) {
+            let returned = answer(key);
+            *value = Some(match computation {
+                Some(computation) => computation.one_of(parts).conclude(Ok(returned)),
+                None => returned,
+            });
+        }
+    }
+}
