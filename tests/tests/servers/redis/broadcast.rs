@@ -102,7 +102,9 @@ fn it_is_seen_where_functions_are_awaited() {
         let server = Server::redis(&[]);
         let url = url(&server);
         let processes = [hearing(&url), hearing(&url)];
-        processes.iter().for_each(|process| process.tell("awaits", ""));
+        for process in &processes {
+            process.tell("awaits", "");
+        }
         changes_are_seen_by(&processes[0], &processes[1]);
     });
 }

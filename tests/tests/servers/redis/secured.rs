@@ -271,7 +271,7 @@ mod tls {
         let (directory, port) = (Folder::new(), free_port());
         let ca = certificates(directory.path(), "IP:127.0.0.1");
         let _server = server(directory.path(), port, &[]);
-        super::super::broadcast::changes_are_seen(&rediss(port, Some(ca)).to_string());
+        broadcast::changes_are_seen(&rediss(port, Some(ca)).to_string());
     }
 
     #[test]
