@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use super::codec::Coding;
 use super::link::{Way, blocking};
-use super::remote::{Fetched, Remote, RemoteKey, Ticket};
+use super::remote::{Fetched, Remote, RemoteKey};
 use super::shared::{SharedStep, copy_of, finish};
 use crate::bulk::{Batch, Missing, Round, Wait};
 use crate::call::{Owned, Step};
@@ -72,7 +72,7 @@ impl<O: Outcome> Remotes<O> {
         load: impl AsyncFnOnce(Arc<[K]>) -> A,
     ) {
         let fetched = self.fetch(way, &round.missing).await;
-        let (mut absent, mut keys): (Vec<(Missing<'_, O, W>, Option<Ticket>)>, Vec<K>) = Default::default();
+        let (mut absent, mut keys) = (Vec::new(), Vec::new());
         let missing = std::mem::take(&mut round.missing).into_iter().zip(std::mem::take(&mut round.keys));
         for ((mut missing, key), fetched) in missing.zip(fetched) {
             let ticket = match (fetched, missing.computation.take()) {
