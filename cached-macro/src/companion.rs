@@ -174,8 +174,8 @@ fn many(plan: &Plan) -> Option<TokenStream> {
     let identity = type_identity(plan, |argument| !plan.is_skipped(argument));
     let step = step(plan, &quote!(Self::__function()), &identity, None);
     let rules = (!rules.is_empty()).then(|| {
-        let ruled = with_patterns_by_reference(plan, quote!(#call #rules));
-        quote!(.with(|#call| #ruled))
+        let with_rules = with_patterns_by_reference(plan, quote!(#call #rules));
+        quote!(.with(|#call| #with_rules))
     });
     Some(quote! {
         /// The values of many keys, in their order. What is missing is loaded by one call of `load`, which returns

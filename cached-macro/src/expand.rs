@@ -154,10 +154,8 @@ fn hash(Function { signature, body, .. }: &Function) -> u64 {
 /// How what is returned is taken apart, at the return type; and how it is encoded, if it is.
 pub(crate) fn outcome(plan: &Plan) -> TokenStream {
     let outcome = outcome_here(plan);
-    let codec = match (&plan.shared, &plan.saved) {
-        (Some(Shared { codec, .. }), _) | (None, Some(Saved { codec, .. })) => codec,
-        (None, None) => return outcome,
-    };
+    let codec = plan.shared.as_ref().map(|it| &it.codec).or(plan.saved.as_ref().map(|it| &it.codec));
+    let Some(codec) = codec else { return outcome };
     let (first, _) = ends(&plan.function.returned());
     let private = at(first, plan.private());
     quote_spanned!(first=> #private::coded(::core::marker::PhantomData::<#codec>, #outcome))

@@ -26,7 +26,7 @@ use crate::backend::{Place, name};
 use crate::call::{Call, Lookup, Step, TableOf, begin_if};
 use crate::clock::Reading;
 use crate::epoch;
-use crate::function::Function;
+use crate::function::{Function, State};
 use crate::outcome::Outcome;
 use crate::policy::resaved;
 use crate::store::Inner;
@@ -159,7 +159,7 @@ fn keep_from_now<G: ?Sized, P: FileKey, O: Outcome>(
 pub(crate) fn save(store: &'static Inner, path: &Path) -> io::Result<Saved> {
     let mut draft = Draft::create(path)?;
     let mut saved = Saved::default();
-    for table in store.functions().into_iter().flat_map(|state| state.tables()) {
+    for table in store.functions().into_iter().flat_map(State::tables) {
         let (entries, left_out) = table.save(&mut |record| draft.push(record))?;
         saved.entries += entries;
         saved.left_out += left_out;
@@ -197,7 +197,7 @@ pub(crate) fn load(store: &'static Inner, path: &Path) -> io::Result<Loaded> {
     // First, so that a table that is made meanwhile finds it.
     store.waiting.replace(found);
     let mut loaded = Loaded { is_whole: records.is_whole(), ..Loaded::default() };
-    for table in store.functions().into_iter().flat_map(|state| state.tables()) {
+    for table in store.functions().into_iter().flat_map(State::tables) {
         let (entries, skipped) = table.restore();
         loaded.entries += entries;
         loaded.skipped += skipped;

@@ -86,7 +86,7 @@ impl<O: Outcome> Remotes<O> {
         load: impl AsyncFnOnce(Arc<[K]>) -> A,
     ) {
         let fetched = self.fetch(way, &round.missing).await;
-        let (mut absent, mut keys): (Vec<Absent<'_, O, W>>, Vec<K>) = Default::default();
+        let (mut absent, mut keys) = (Vec::new(), Vec::new());
         let missing = std::mem::take(&mut round.missing).into_iter().zip(std::mem::take(&mut round.keys));
         for ((mut missing, key), fetched) in missing.zip(fetched) {
             let (mut ticket, mut old) = (None, None);

@@ -185,6 +185,7 @@ pub fn coded<C: Codec<O::Stored>, O: Outcome>(_: PhantomData<C>, outcome: O) -> 
 }
 
 /// What a lookup in this process found.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it was made")]
 pub enum SharedStep<O: Outcome, K: Owned> {
     Return(O::Returned),
     Run(SharedCall<O, K>),

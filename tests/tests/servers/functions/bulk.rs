@@ -7,7 +7,7 @@ use std::time::Duration;
 use cached_runtime::{Backend, cached, testing};
 use cached_tests::proxy::{Mode, Proxy};
 
-use super::{Engine, MEMCACHED, REDIS, backend, on_each_engine};
+use super::{MEMCACHED, REDIS, backend, on_each_engine};
 
 /// So many that as many round trips would take longer than an operation may.
 const MANY: u64 = 200;
