@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use cached_runtime::{Backend, cached};
+use cached_runtime::{Backend, BackendState, backends, cached};
 use cached_tests_servers::Server;
 use tokio::runtime::{Builder, Runtime};
 
@@ -147,6 +147,19 @@ fn local(number: u64) -> u64 {
     number
 }
 
+/// Nobody listens there.
+static GONE: Backend = Backend::url("memcached://127.0.0.1:1");
+
+#[cached(timeout = 3600, backend = GONE)]
+fn gone_sync(number: u64) -> u64 {
+    number
+}
+
+#[cached(timeout = 3600, backend = GONE)]
+async fn gone_async(number: u64) -> u64 {
+    number
+}
+
 #[cached(timeout = 3600)]
 fn in_process(number: u64) -> u64 {
     COMPUTED.fetch_add(1, Relaxed);
@@ -180,7 +193,25 @@ fn measured(addresses: &Addresses, effort: Effort) -> io::Result<Vec<Row>> {
     if misses > 0 {
         return Err(io::Error::other(format!("{misses} calls were misses; the times are not those of hits")));
     }
+    let measured: Vec<_> = measured.into_iter().chain(measured_without_server(&runtime, effort)?).collect();
     Ok(rows(&measured))
+}
+
+/// What calls cost whose backend is not asked, as it has failed: all but nothing of it is the body.
+fn measured_without_server(runtime: &Runtime, effort: Effort) -> io::Result<Vec<Measured>> {
+    let name = GONE.to_string();
+    let cases = [
+        case("breaker open, sync", vec![blocking("ours", gone_sync)]),
+        case("breaker open, async", vec![awaited("ours", runtime, gone_async)]),
+    ];
+    let measured = measure(&cases, effort);
+    // One call in a while tries it, and finds nobody.
+    let gone = backends().into_iter().find(|backend| backend.name == name);
+    let is_open = |state| state != BackendState::Closed;
+    if gone.is_some_and(|gone| is_open(gone.state) && gone.operations < gone.skipped / 100) {
+        return Ok(measured);
+    }
+    Err(io::Error::other("the backend without a server was asked all the same"))
 }
 
 const MEMCACHED_ASYNC: &str = "memcached hit, async";

@@ -49,6 +49,8 @@ const TARGETS: &[Target] = &[
     absolute(4.0, "shared", "memcached, 64 async at once"),
     absolute(4.0, "shared", "Redis, 64 async at once"),
     times(1.2, "in_process", "shared", "hit in the local tier"),
+    absolute(5.0, "shared", "breaker open, sync"),
+    absolute(5.0, "shared", "breaker open, async"),
     absolute(64.0, "memory", "u64 -> u64"),
     absolute(0.83, "hit-ratio", "mean of all rows"),
     absolute(0.03, "hit-ratio", "most below the best peer"),

@@ -68,6 +68,7 @@ pub(super) fn schedule(store: &Inner, expiry: Moment) {
 }
 
 /// Makes it look at once.
+#[cfg(feature = "testing")]
 pub(crate) fn call() {
     if IS_MODEL {
         return;
