@@ -537,7 +537,9 @@ fn weights_and_capacities_hold_for_what_is_loaded() {
     }
     let place = Place::new();
     let _own = testing::isolated();
-    let _ = [100, 200, 300].map(f);
+    for len in [100, 200, 300] {
+        f(len);
+    }
     save(&place);
     store().clear();
     load(&place);
@@ -565,7 +567,9 @@ fn values_in(bytes: &[u8], place: &Place) -> io::Result<([bool; 3], bool)> {
     fs::write(place, bytes)?;
     let _own = testing::isolated();
     if bytes.is_empty() {
-        let _ = [1, 2, 3].map(small);
+        for id in [1, 2, 3] {
+            small(id);
+        }
         save(place);
         return Ok(([true; 3], true));
     }
