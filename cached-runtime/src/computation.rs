@@ -200,6 +200,9 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         drop(entered);
         let stored = stored || is_shared;
         after_store(state, stored);
+        if failed && self.old == Old::Answered {
+            state.rare.errors_hidden.add(1);
+        }
         // Nobody can join any more.
         if let Some(flight) = self.flight.get().filter(|it| it.is_awaited()) {
             let delivery = match outcome.stored(&returned).filter(|_| stored) {
@@ -209,9 +212,6 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             flight.end(Ending::Landed(delivery));
         }
         self.landed = true;
-        if failed && self.old == Old::Answered {
-            state.rare.errors_hidden.add(1);
-        }
         after_drop(self, Settled { returned, fenced })
     }
 

@@ -346,7 +346,7 @@ fn tasks_that_wait_for_one_another_in_a_circle_go_on() {
     everywhere(|store, spawn| async move {
         together(&store, spawn, 3, |number| {
             Box::pin(async move {
-                for round in 0..10_000 {
+                for round in 0..4_000 {
                     match number {
                         0 => a(round, 3).await,
                         1 => b(round, 3).await,
