@@ -242,7 +242,7 @@ impl<O: Outcome, K: Owned> Target<O, K> {
 
     /// What a call does about what it has found.
     pub(crate) fn service(&self, freshness: Freshness, writer: &mut WriterOf<O, K>, now: Moment) -> Service {
-        let is_running = writer.flights.is_running(self.hash, self.is_live_key());
+        let is_running = writer.flights.is_running(self.hash, &self.is_live_key());
         service(freshness, is_running, writer.retries.backs_off(self.hash, now))
     }
 }
@@ -423,7 +423,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             let guard = Guard::new();
             let mut locked = table.lock(hash, &guard);
             if let Some(number) = self.resumes.take()
-                && locked.writer.flights.resume(hash, number, target.is_key())
+                && locked.writer.flights.resume(hash, number, &target.is_key())
             {
                 return Turn::Compute(Self::leave(locked, hash, number, Old::Answered, needs_flight));
             }
@@ -431,24 +431,24 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             // Whoever computed it may have stored it since the lookup.
             let stored = if self.refresh {
                 // What began earlier must not replace what is computed from here on.
-                locked.writer.flights.fence(hash, target.is_key());
+                locked.writer.flights.fence(hash, &target.is_key());
                 None
             } else if table.serves_ahead() {
                 let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, table.cost(), value);
-                let found = table.servable(hash, target.is_live_key(), ahead, now, &guard);
+                let found = table.servable(hash, &target.is_live_key(), &ahead, now, &guard);
                 old = found.map_or(Old::Nothing, |(_, freshness)| {
                     if freshness.hides_errors() { Old::Fallback } else { Old::Served }
                 });
                 let mut service = |freshness| target.service(freshness, &mut locked.writer, now);
                 found.filter(|(_, freshness)| service(*freshness) == Service::Serve)
             } else {
-                let value = table.hit(&table.look(hash), target.is_live_key(), now, &guard);
+                let value = table.fresh(hash, &target.is_live_key(), now, &guard);
                 value.map(|value| (value, Freshness::Fresh))
             };
             let joined = if self.refresh || self.alone || stored.is_some() {
                 None
             } else {
-                locked.writer.flights.join(hash, target.is_live_key())
+                locked.writer.flights.join(hash, &target.is_live_key())
             };
             // Counted once, and no earlier than when it has its flight: whoever sees so many misses knows
             // that so many calls wait or compute.
@@ -475,7 +475,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 continue;
             }
             let overtaken =
-                table.serves_ahead().then(|| locked.writer.flights.overtake(hash, target.is_key()));
+                table.serves_ahead().then(|| locked.writer.flights.overtake(hash, &target.is_key()));
             let Some(key) = target.take_key() else { unreachable!("a call computes once") };
             let number = cells.number_computation();
             locked.writer.flights.begin(hash, key, number, !self.alone);
@@ -624,7 +624,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let (stored, ()) = with_guard(|guard| {
             table.store(hash, admitted, guard, |writer| {
                 // What is being computed must not replace the value.
-                writer.flights.fence(hash, |it| key.as_ref().is_some_and(|key| table.same(it, key)));
+                writer.flights.fence(hash, &|it| key.as_ref().is_some_and(|key| table.same(it, key)));
                 (key, ())
             })
         });

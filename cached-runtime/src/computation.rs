@@ -134,7 +134,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         let now = table.now();
         let key = locked.writer.flights.key(*hash, self.number)?;
         // What was invalidated meanwhile is not there, and what was put is newer.
-        let found = table.servable(*hash, |it| table.same(it, key), |_| 0, now, &guard);
+        let found = table.servable(*hash, &|it| table.same(it, key), &|_| 0, now, &guard);
         let (value, _) = found.filter(|(_, freshness)| freshness.hides_errors())?;
         let finished = self.finish(*hash, &mut locked.writer, true);
         drop(locked);

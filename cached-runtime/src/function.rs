@@ -19,6 +19,7 @@ use crate::backend::{
     shared::{Coded, EncodedKey, SharedCall},
 };
 use crate::call::{self, Call, Lookup};
+use crate::epoch::with_guard;
 use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::policy::{Policy, PolicyBuilder};
@@ -315,7 +316,7 @@ impl State {
 
     pub(crate) fn clear(&self) {
         for table in self.tables() {
-            table.clear();
+            with_guard(|guard| table.clear(guard));
         }
     }
 

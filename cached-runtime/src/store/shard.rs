@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use sdd::{Guard, Shared};
+use sdd::{Guard, Owned};
 
 use super::entry::Entry;
 use super::eviction::{Entries, Eviction};
@@ -11,7 +11,7 @@ use super::expiries::Expiries;
 use super::index::{Index, SPLITS, Writing};
 use super::places::Place;
 use super::retries::Retries;
-use super::table::{NewValue, Table};
+use super::table::{AnyShard, NewValue, Table};
 use crate::clock::{Moment, NEVER};
 use crate::flight::Flights;
 use crate::policy::{Freshness, Times};
@@ -78,17 +78,19 @@ where
             bytes: AtomicUsize::new(0),
         }
     }
+}
 
-    pub(super) fn footprint(&self) -> (usize, usize) {
-        (self.entries.load(Relaxed), self.bytes.load(Relaxed))
-    }
-
-    pub(super) fn counts(&self) -> Counts {
+impl<K, S, D> AnyShard for Shard<K, S, D> {
+    fn counts(&self) -> Counts {
         self.writer.lock().counts
     }
 
-    pub(super) fn weight(&self) -> u64 {
+    fn weight(&self) -> u64 {
         self.writer.lock().eviction.weight()
+    }
+
+    fn footprint(&self) -> (usize, usize) {
+        (self.entries.load(Relaxed), self.bytes.load(Relaxed))
     }
 }
 
@@ -169,7 +171,7 @@ where
 
     /// The place and the times of an entry.
     fn find(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Place, Times, u8)> {
-        let found = self.shard.index.look(hash).find(|entry| is_key(&entry.key), self.guard)?;
+        let found = self.shard.index.find(hash, &|entry| is_key(&entry.key), self.guard)?;
         Some((found.place(), self.times(found.place(), found.entry), found.entry.frequency()))
     }
 
@@ -234,7 +236,7 @@ where
         if self.len() >= self.table.most_of_shard {
             self.make_room(now);
         }
-        let place = self.shard.index.insert(&mut self.writer.writing, hash, Shared::new(entry));
+        let place = self.shard.index.insert(&mut self.writer.writing, hash, Owned::new(entry));
         self.note(place, now);
         self.writer.eviction.insert(place, hash, weight);
         self.writer.bytes += self.bytes_at(place);
@@ -242,7 +244,7 @@ where
 
     fn replace(&mut self, place: Place, entry: Entry<K, S>, weight: usize, now: Moment) {
         let old = self.bytes_at(place);
-        self.shard.index.replace(place, Shared::new(entry));
+        self.shard.index.replace(place, Owned::new(entry));
         self.note(place, now);
         self.writer.eviction.reweigh(place, weight);
         self.writer.bytes = self.writer.bytes - old + self.bytes_at(place);
