@@ -169,21 +169,46 @@ pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
     identity: PhantomData<G>,
     key: P,
 ) -> Step<O, P::Owned> {
-    let state = function.state();
-    let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
-    let found = if lookup.0 == Mode::Cached { hit::<G, _, O>(state, &key) } else { None };
+    let is_usual = lookup.0 == Mode::Cached && !function.exceptions.any();
+    let found = if is_usual { hit::<G, _, O>(function, &key) } else { None };
     match found {
         Some(value) => Step::Return(outcome.returned(value)),
-        None => Step::Run(Call::new(function, lookup, outcome, identity, &key)),
+        None => miss(function, lookup, is_usual, outcome, identity, &key),
     }
+}
+
+/// The rest of it, for what was not found, or was not looked up as it is not usual.
+#[cold]
+#[inline(never)]
+fn miss<G: ?Sized, P: Part, O: Outcome>(
+    function: &'static Function,
+    lookup: Lookup,
+    is_usual: bool,
+    outcome: O,
+    identity: PhantomData<G>,
+    key: &P,
+) -> Step<O, P::Owned> {
+    let mut lookup = lookup;
+    let state = function.state();
+    // It may have become so with the state.
+    if function.exceptions.any() {
+        lookup = conditions(function, state, lookup);
+        if !is_usual
+            && lookup.0 == Mode::Cached
+            && let Some(value) = hit::<G, _, O>(function, key)
+        {
+            return Step::Return(outcome.returned(value));
+        }
+    }
+    Step::Run(Call::new(function, lookup, outcome, identity, key))
 }
 
 /// The value of a key that is there and fresh. One function for all that have the same types.
 #[inline(never)]
-pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(state: &'static State, key: &P) -> Option<O::Stored> {
+pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(function: &'static Function, key: &P) -> Option<O::Stored> {
     let cells = Cells::of_this_thread()?;
     cells.count_call();
-    let table: &TableOf<O, P::Owned> = state.table::<G, P, _, _>();
+    let table: &TableOf<O, P::Owned> = function.state().table::<G, P, _, _>();
     let hash = table.hash_of(key);
     // The guard is a barrier: what can be known before it costs less before it.
     let now = table.now();
@@ -247,8 +272,32 @@ impl<O: Outcome, K: Owned> Target<O, K> {
     }
 }
 
+/// A body that is run once, whatever its type: so that functions share the code around it. A trait of its own, as
+/// each closure that is seen as a `dyn FnMut` brings a second copy of itself.
+pub(crate) trait Body<R> {
+    fn run(&mut self) -> R;
+}
+
+/// Until it has run.
+pub(crate) struct Once<F>(pub(crate) Option<F>);
+
+impl<R, F: FnOnce() -> R> Body<R> for Once<F> {
+    fn run(&mut self) -> R {
+        match self.0.take() {
+            Some(body) => body(),
+            None => has_run(),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn has_run() -> ! {
+    unreachable!("a call runs its body once")
+}
+
 /// What a body has come to; its panic where that is wanted.
-fn caught_if<R>(wanted: bool, body: &mut (impl FnMut() -> R + ?Sized)) -> thread::Result<R> {
+fn caught_if<R>(wanted: bool, body: impl FnOnce() -> R) -> thread::Result<R> {
     if wanted { catch_unwind(AssertUnwindSafe(body)) } else { Ok(body()) }
 }
 
@@ -303,7 +352,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.rules.timeout = Some(Timeout::Fixed(timeout));
+        self.rules.given().timeout = Some(Timeout::Fixed(timeout));
         if let Some(target) = &self.target {
             target.table.learn_timeout(timeout);
         }
@@ -312,19 +361,19 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     #[must_use]
     pub fn timeout_of(mut self, timeout: impl Fn(&O::Stored) -> Duration + Send + Sync + 'static) -> Self {
-        self.rules.timeout = Some(Timeout::Of(Box::new(timeout)));
+        self.rules.given().timeout = Some(Timeout::Of(Box::new(timeout)));
         self
     }
 
     #[must_use]
     pub fn cache_if(mut self, rule: impl Fn(&O::Stored) -> bool + Send + Sync + 'static) -> Self {
-        self.rules.cache_if = Some(Box::new(rule));
+        self.rules.given().cache_if = Some(Box::new(rule));
         self
     }
 
     #[must_use]
     pub fn weigh(mut self, rule: impl Fn(&O::Stored) -> usize + Send + Sync + 'static) -> Self {
-        self.rules.weigh = Some(Box::new(rule));
+        self.rules.given().weigh = Some(Box::new(rule));
         self
     }
 
@@ -340,17 +389,13 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     /// Answers the call, with `body` where it must be.
     pub fn run(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
-        let mut body = Some(body);
-        self.run_once(&mut || match body.take() {
-            Some(body) => body(),
-            None => unreachable!("a call runs its body once"),
-        })
+        self.run_once(&mut Once(Some(body)))
     }
 
     /// One function for all bodies of functions that have the same types.
     #[cold]
     #[inline(never)]
-    fn run_once(mut self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
+    fn run_once(mut self, body: &mut dyn Body<O::Returned>) -> O::Returned {
         if let Some(answer) = self.answer.take() {
             let value = self.given(*answer);
             return after_drop(self, value);
@@ -358,10 +403,10 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         loop {
             match self.turn(false) {
                 Turn::Return(value) => return after_drop(self, value),
-                Turn::Bypass => return body(),
+                Turn::Bypass => return body.run(),
                 Turn::Compute(Begun { number, old, entered: _entered, .. }) => {
                     let computation = Computation::begin(&self, number, old, None);
-                    return computation.conclude(caught_if(old == Old::Fallback, body));
+                    return computation.conclude(caught_if(old == Old::Fallback, || body.run()));
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.wait());
@@ -392,8 +437,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                     let waker = Waker::from(Arc::clone(&flight));
                     let mut body = pin!(body());
                     let ended = poll_fn(|context| {
-                        let mut poll = || flight.poll(&course, &waker, body.as_mut(), context);
-                        match caught_if(old == Old::Fallback, &mut poll) {
+                        let poll = || flight.poll(&course, &waker, body.as_mut(), context);
+                        match caught_if(old == Old::Fallback, poll) {
                             Ok(polled) => polled.map(Ok),
                             Err(panic) => Poll::Ready(Err(panic)),
                         }

@@ -25,8 +25,10 @@ pub(crate) enum Delivery<S, D> {
     NotStored(D),
 }
 
-/// The values of a function decide with these what becomes of them.
-pub(crate) struct Rules<S> {
+/// The values of a function decide with these what becomes of them. Most functions have none.
+pub(crate) struct Rules<S>(Option<Box<Given<S>>>);
+
+pub(crate) struct Given<S> {
     pub(crate) timeout: Option<Timeout<S>>,
     pub(crate) cache_if: Option<Rule<S, bool>>,
     pub(crate) weigh: Option<Rule<S, usize>>,
@@ -40,7 +42,35 @@ pub(crate) enum Timeout<S> {
 }
 
 impl<S> Rules<S> {
-    pub(crate) const NONE: Self = Self { timeout: None, cache_if: None, weigh: None };
+    pub(crate) const NONE: Self = Self(None);
+
+    /// To be added to.
+    pub(crate) fn given(&mut self) -> &mut Given<S> {
+        self.0.get_or_insert_with(|| Box::new(Given { timeout: None, cache_if: None, weigh: None }))
+    }
+
+    fn admit(&self, value: &S) -> bool {
+        self.0.as_ref().and_then(|given| given.cache_if.as_ref()).is_none_or(|rule| rule(value))
+    }
+
+    fn timeout_of(&self, value: &S) -> Option<Duration> {
+        match self.0.as_ref()?.timeout.as_ref()? {
+            Timeout::Fixed(timeout) => Some(*timeout),
+            Timeout::Of(rule) => Some(rule(value)),
+        }
+    }
+
+    /// The timeout that does not depend on the value.
+    fn fixed_timeout(&self) -> Option<Duration> {
+        match self.0.as_ref()?.timeout {
+            Some(Timeout::Fixed(timeout)) => Some(timeout),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn weight_of(&self, value: &S) -> usize {
+        self.0.as_ref().and_then(|given| given.weigh.as_ref()).map_or(1, |rule| rule(value))
+    }
 }
 
 /// What is there of a key while it is computed.
@@ -305,15 +335,11 @@ pub(crate) fn admit<O: Outcome>(
     returned: &O::Returned,
 ) -> Option<NewValue<O::Stored>> {
     let value = outcome.stored(returned)?;
-    if !rules.cache_if.as_ref().is_none_or(|rule| rule(value)) {
+    if !rules.admit(value) {
         return None;
     }
-    let computed = rules.timeout.as_ref().map(|timeout| match timeout {
-        Timeout::Fixed(timeout) => *timeout,
-        Timeout::Of(rule) => rule(value),
-    });
-    let timeout = state.policy().timeout_of(computed, outcome.is_negative(returned));
-    let weight = rules.weigh.as_ref().map_or(1, |rule| rule(value));
+    let timeout = state.policy().timeout_of(rules.timeout_of(value), outcome.is_negative(returned));
+    let weight = rules.weight_of(value);
     let value = value.clone();
     let random = if state.policy().jitter_percent() > 0 { random() } else { 0 };
     let deadline = state.policy().deadline(state.store.clock.now(), timeout, random)?;
@@ -332,11 +358,7 @@ pub(crate) fn ahead<O: Outcome>(
     if policy.refresh_ahead().is_none() {
         return 0;
     }
-    let fixed = match rules.timeout {
-        Some(Timeout::Fixed(timeout)) => Some(timeout),
-        _ => None,
-    };
-    let timeout = policy.timeout_of(fixed, outcome.is_stored_negative(value));
+    let timeout = policy.timeout_of(rules.fixed_timeout(), outcome.is_stored_negative(value));
     policy.ahead(timeout, cost, random())
 }
 

@@ -14,7 +14,7 @@ use super::codec::{Codec, Coding, caught};
 use super::encode::{Encoder, NoEncoding, SharedKey};
 use super::link::{Way, blocking};
 use super::remote::{Encoded as Encoding, Fetched, Remote, RemoteKey, Written};
-use crate::call::{Begun, Call, Entry, Lookup, Mode, Owned, Turn, conditions, hit};
+use crate::call::{Begun, Body, Call, Entry, Lookup, Mode, Once, Owned, Turn, conditions, hit};
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::computation::{Computation, Settled, admit};
 use crate::function::{Function, State};
@@ -183,7 +183,7 @@ pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
     let state = function.state();
     let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
     let is_local = lookup.0 == Mode::Cached && function.keeps_copies;
-    let found = if is_local { hit::<G, _, O>(state, &key) } else { None };
+    let found = if is_local { hit::<G, _, O>(function, &key) } else { None };
     match found {
         Some(value) => SharedStep::Return(coded.outcome.returned(value)),
         None => SharedStep::Run(SharedCall::new(function, lookup, coded, identity, &key, true)),
@@ -259,24 +259,20 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
 
     /// Answers the call, with `body` where it must be.
     pub fn run(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
-        let mut body = Some(body);
-        self.run_once(&mut || match body.take() {
-            Some(body) => body(),
-            None => unreachable!("a call runs its body once"),
-        })
+        self.run_once(&mut Once(Some(body)))
     }
 
     /// One function for all bodies of functions that have the same types.
     #[inline(never)]
-    fn run_once(self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
+    fn run_once(self, body: &mut dyn Body<O::Returned>) -> O::Returned {
         let Self { mut call, coding, remote } = self;
         loop {
             match call.turn(false) {
                 Turn::Return(value) => return value,
-                Turn::Bypass => return body(),
+                Turn::Bypass => return body.run(),
                 Turn::Compute(Begun { number, old, entered: _entered, .. }) => {
                     let computation = Computation::begin(&call, number, old, None);
-                    let body = async || body();
+                    let body = async || body.run();
                     return blocking(through(computation, coding, remote.as_ref(), Way::Blocking, body));
                 }
                 Turn::Wait(flight, _waiting) => {
@@ -387,7 +383,7 @@ fn copy_of<O: Outcome, K: Owned>(
     left: Option<u64>,
 ) -> Option<NewValue<O::Stored>> {
     call.state.function.local_timeout()?;
-    let weight = call.rules.weigh.as_ref().map_or(1, |rule| rule(value));
+    let weight = call.rules.weight_of(value);
     let deadline = left.map_or(NEVER, |left| call.state.store.clock.now().saturating_add(left));
     shortened(call.state, NewValue { value: value.clone(), deadline, weight })
 }
