@@ -15,7 +15,7 @@ use sdd::Guard;
 #[cfg(feature = "backend")]
 use crate::backend::remote::Wanted;
 use crate::circle::{self, Course, Entered, Waiting};
-use crate::clock::Moment;
+use crate::clock::{Moment, Reading};
 use crate::computation::{Computation, Delivery, Old, Rules, Timeout, admit, after_store, ahead};
 use crate::epoch::{self, with_guard};
 use crate::flight::{Ending, Finished, Flight};
@@ -213,6 +213,9 @@ pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(function: &'static Function, k
     // The guard is a barrier: what can be known before it costs less before it.
     let now = table.now();
     let candidates = table.look(hash);
+    if !candidates.are_any() {
+        return None;
+    }
     let guard = Guard::new();
     let value = table.hit(&candidates, |owned| key.matches(owned), now, &guard)?.clone();
     table.hits.add_one(cells);
@@ -315,6 +318,7 @@ pub(crate) enum Turn<O: Outcome> {
 pub(crate) struct Begun<O: Outcome> {
     pub(crate) number: u64,
     pub(crate) old: Old,
+    pub(crate) start: Reading,
     pub(crate) course: Course,
     /// There if it was asked for.
     pub(crate) flight: Option<Arc<FlightOf<O>>>,
@@ -404,8 +408,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             match self.turn(false) {
                 Turn::Return(value) => return after_drop(self, value),
                 Turn::Bypass => return body.run(),
-                Turn::Compute(Begun { number, old, entered: _entered, .. }) => {
-                    let computation = Computation::begin(&self, number, old, None);
+                Turn::Compute(Begun { number, old, start, entered: _entered, .. }) => {
+                    let computation = Computation::begin(&self, number, old, start, None);
                     return computation.conclude(caught_if(old == Old::Fallback, || body.run()));
                 }
                 Turn::Wait(flight, _waiting) => {
@@ -428,12 +432,12 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             match self.turn(true) {
                 Turn::Return(value) => return after_drop(self, value),
                 Turn::Bypass => return body().await,
-                Turn::Compute(Begun { number, old, course, flight, entered }) => {
+                Turn::Compute(Begun { number, old, start, course, flight, entered }) => {
                     drop(entered);
                     let Some(flight) = flight else {
                         unreachable!("there is a flight, since it was asked for")
                     };
-                    let computation = Computation::begin(&self, number, old, Some(course.clone()));
+                    let computation = Computation::begin(&self, number, old, start, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
                     let mut body = pin!(body());
                     let ended = poll_fn(|context| {
@@ -464,13 +468,14 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 return Turn::Bypass;
             };
             let (table, hash) = (target.table, target.hash);
-            let now = table.now();
+            let start = self.state.store.clock.read();
+            let now = start.store;
             let guard = Guard::new();
             let mut locked = table.lock(hash, &guard);
             if let Some(number) = self.resumes.take()
                 && locked.writer.flights.resume(hash, number, &target.is_key())
             {
-                return Turn::Compute(Self::leave(locked, hash, number, Old::Answered, needs_flight));
+                return Turn::Compute(Self::leave(locked, hash, number, Old::Answered, start, needs_flight));
             }
             let mut old = Old::Nothing;
             // Whoever computed it may have stored it since the lookup.
@@ -524,7 +529,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             let Some(key) = target.take_key() else { unreachable!("a call computes once") };
             let number = cells.number_computation();
             locked.writer.flights.begin(hash, key, number, !self.alone);
-            let begun = Self::leave(locked, hash, number, old, needs_flight);
+            let begun = Self::leave(locked, hash, number, old, start, needs_flight);
             drop(guard);
             if old != Old::Nothing {
                 self.state.rare.revalidations.add(1);
@@ -542,6 +547,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         hash: u64,
         number: u64,
         old: Old,
+        start: Reading,
         needs_flight: bool,
     ) -> Begun<O> {
         let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
@@ -549,7 +555,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         // What is dropped with the guard may call the function, and must not wait for what has only begun.
         let course = Course::begin(number);
         let entered = circle::enter(course.clone());
-        Begun { number, old, course, flight, entered }
+        Begun { number, old, start, course, flight, entered }
     }
 
     pub(crate) fn count_hit(&self, table: &TableOf<O, K>, freshness: Freshness, cells: &Cells) {
@@ -629,7 +635,8 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
     fn put(self, value: O::Returned) {
         let state = self.state;
         if state.store.is_enabled() {
-            let admitted = admit(self.state, self.outcome, &self.rules, &value);
+            let now = state.store.clock.now();
+            let admitted = admit(self.state, self.outcome, &self.rules, &value, now);
             let stored = self.put_copy(admitted);
             after_store(state, stored);
         }

@@ -156,6 +156,25 @@ impl Clock {
         }
         now()
     }
+
+    #[cfg_attr(not(feature = "testing"), expect(clippy::unused_self, reason = "it may stand still in tests"))]
+    pub(crate) fn read(&self) -> Reading {
+        let system = now();
+        #[cfg(feature = "testing")]
+        let store = self.frozen_at().unwrap_or(system);
+        #[cfg(not(feature = "testing"))]
+        let store = system;
+        Reading { system, store }
+    }
+}
+
+/// One reading for all that is to be known of a moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    /// By the system's clock: how long a body takes.
+    pub(crate) system: Moment,
+    /// By the clock of the store: what is fresh, and until when.
+    pub(crate) store: Moment,
 }
 
 #[cfg(feature = "backend")]

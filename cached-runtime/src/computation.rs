@@ -11,7 +11,9 @@ use sdd::Guard;
 
 use crate::call::{Call, FlightOf, Owned, Target, WriterOf, after_drop};
 use crate::circle::{self, Course};
-use crate::clock::{self, Moment, nanoseconds};
+#[cfg(feature = "backend")]
+use crate::clock;
+use crate::clock::{Moment, Reading, nanoseconds};
 use crate::epoch::with_guard;
 use crate::flight::{Ending, Finished, Flight};
 use crate::function::State;
@@ -99,29 +101,23 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     old: Old,
     /// Where the thread that runs it does not stay in it.
     course: Option<Course>,
-    started: Moment,
-    /// By the clock of its store.
-    began: Moment,
-    /// How long the body took, once it has returned.
-    took: Option<u64>,
+    start: Reading,
+    /// Once the body has returned.
+    ended: Option<Reading>,
     /// Once it is no longer known to the table: whoever waits must hear of the end, whatever panics.
     flight: OnceCell<Arc<FlightOf<O>>>,
     landed: bool,
 }
 
 impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
-    pub(crate) fn begin(call: &'a Call<O, K>, number: u64, old: Old, course: Option<Course>) -> Self {
-        Self {
-            call,
-            number,
-            old,
-            course,
-            started: clock::now(),
-            began: call.state.store.clock.now(),
-            took: None,
-            flight: OnceCell::new(),
-            landed: false,
-        }
+    pub(crate) fn begin(
+        call: &'a Call<O, K>,
+        number: u64,
+        old: Old,
+        start: Reading,
+        course: Option<Course>,
+    ) -> Self {
+        Self { call, number, old, course, start, ended: None, flight: OnceCell::new(), landed: false }
     }
 
     /// Stores what the body returned, if it is to be stored and nothing has fenced it, and hands it to
@@ -180,14 +176,20 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 
     /// The body has returned.
     pub(crate) fn stop(&mut self) {
-        self.took = Some(clock::now().saturating_sub(self.started));
+        self.ended = Some(self.call.state.store.clock.read());
+    }
+
+    /// For how many nanoseconds the body ran.
+    pub(crate) fn took(&self) -> u64 {
+        self.ended.map_or(0, |ended| ended.system.saturating_sub(self.start.system))
     }
 
     /// What is to be stored of a returned value.
     pub(crate) fn admit(&self, returned: &O::Returned) -> Option<NewValue<O::Stored>> {
         // Until it has landed, a call that the rules make, or what is dropped, must not wait for it.
         let _entered = self.course.clone().map(circle::enter);
-        admit(self.call.state, self.call.outcome, &self.call.rules, returned)
+        let now = self.ended.map_or_else(|| self.call.state.store.clock.now(), |ended| ended.store);
+        admit(self.call.state, self.call.outcome, &self.call.rules, returned, now)
     }
 
     /// Stores what was admitted, if nothing has fenced it, and hands what was returned to those who wait.
@@ -244,12 +246,13 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     /// Returns the key, and whether the computation was fenced.
     fn finish(&self, hash: u64, writer: &mut WriterOf<O, K>, failed: bool) -> Option<(K, bool)> {
         let Finished { key, flight, fenced } = writer.flights.finish(hash, self.number)?;
-        if let Some(took) = self.took {
+        if let Some(ended) = self.ended {
             writer.counts.computations += 1;
             if let Some(Target { table, .. }) = &self.call.target {
-                table.learn_cost(table.now().saturating_sub(self.began));
+                table.learn_cost(ended.store.saturating_sub(self.start.store));
             }
-            writer.counts.compute_nanoseconds = writer.counts.compute_nanoseconds.saturating_add(took);
+            let nanoseconds = &mut writer.counts.compute_nanoseconds;
+            *nanoseconds = nanoseconds.saturating_add(self.took());
         }
         if let Some(flight) = flight {
             let _ = self.flight.set(flight);
@@ -275,12 +278,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 
     /// The body begins only now.
     pub(crate) fn restart(&mut self) {
-        self.started = clock::now();
-    }
-
-    /// For how many nanoseconds the body ran.
-    pub(crate) fn took(&self) -> u64 {
-        self.took.unwrap_or(0)
+        self.start.system = clock::now();
     }
 
     /// Whether its value must not be stored.
@@ -327,12 +325,13 @@ impl<D> Drop for Lost<'_, D> {
     }
 }
 
-/// Whether, until when and with which weight a returned value is to be stored.
+/// Whether, until when and with which weight a value that was returned at this moment is to be stored.
 pub(crate) fn admit<O: Outcome>(
     state: &State,
     outcome: O,
     rules: &Rules<O::Stored>,
     returned: &O::Returned,
+    now: Moment,
 ) -> Option<NewValue<O::Stored>> {
     let value = outcome.stored(returned)?;
     if !rules.admit(value) {
@@ -342,7 +341,7 @@ pub(crate) fn admit<O: Outcome>(
     let weight = rules.weight_of(value);
     let value = value.clone();
     let random = if state.policy().jitter_percent() > 0 { random() } else { 0 };
-    let deadline = state.policy().deadline(state.store.clock.now(), timeout, random)?;
+    let deadline = state.policy().deadline(now, timeout, random)?;
     Some(NewValue { value, deadline, weight })
 }
 

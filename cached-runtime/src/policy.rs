@@ -177,7 +177,8 @@ impl Policy {
         let Some(timeout) = timeout.map(nanoseconds) else {
             return Some(NEVER);
         };
-        let shortened = timeout - jitter(timeout, self.jitter_percent, random);
+        let jitter = if self.jitter_percent > 0 { jitter(timeout, self.jitter_percent, random) } else { 0 };
+        let shortened = timeout - jitter;
         (shortened > 0).then(|| now.saturating_add(shortened).saturating_add(self.windows().longest()))
     }
 

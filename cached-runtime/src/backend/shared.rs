@@ -270,8 +270,8 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             match call.turn(false) {
                 Turn::Return(value) => return value,
                 Turn::Bypass => return body.run(),
-                Turn::Compute(Begun { number, old, entered: _entered, .. }) => {
-                    let computation = Computation::begin(&call, number, old, None);
+                Turn::Compute(Begun { number, old, start, entered: _entered, .. }) => {
+                    let computation = Computation::begin(&call, number, old, start, None);
                     let body = async || body.run();
                     return blocking(through(computation, coding, remote.as_ref(), Way::Blocking, body));
                 }
@@ -291,12 +291,12 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             match call.turn(true) {
                 Turn::Return(value) => return value,
                 Turn::Bypass => return body().await,
-                Turn::Compute(Begun { number, old, course, flight, entered }) => {
+                Turn::Compute(Begun { number, old, start, course, flight, entered }) => {
                     drop(entered);
                     let Some(flight) = flight else {
                         unreachable!("there is a flight, since it was asked for")
                     };
-                    let computation = Computation::begin(&call, number, old, Some(course.clone()));
+                    let computation = Computation::begin(&call, number, old, start, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
                     let through = through(computation, coding, remote.as_ref(), Way::Awaited, body);
                     let mut through = pin!(through);
@@ -428,7 +428,8 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         if !self.is_enabled() {
             return None;
         }
-        let new = admit(self.call.state, self.call.outcome, &self.call.rules, value)?;
+        let now = self.call.state.store.clock.now();
+        let new = admit(self.call.state, self.call.outcome, &self.call.rules, value, now)?;
         let payload = self.coding.encode(&new.value).ok();
         let ttl = time_left(self.call.state, new.deadline);
         Some(Prepared { new, payload, ttl })

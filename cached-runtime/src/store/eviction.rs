@@ -140,6 +140,8 @@ struct Memory {
     ghosts: Ghosts,
     sketch: Sketch,
     marks: Marks,
+    /// For how many entries these have room.
+    fits: u64,
     /// How many [`PARTS`] of entries should be in the window.
     window: u64,
     /// The misses so far, the epochs so far, and the miss with which the next one begins.
@@ -163,11 +165,22 @@ impl Memory {
             ghosts: Ghosts::default(),
             sketch: Sketch::default(),
             marks: Marks { at: [0; Marks::MOST], shift: 0, pushes: 0 },
+            fits: 0,
             window: 0,
             now: 0,
             epoch: 0,
             epoch_ends: 0,
             returned: None,
+        }
+    }
+
+    /// Room for what so many entries deserve.
+    fn fit(&mut self, len: u64) {
+        if self.fits != len {
+            self.fits = len;
+            let entries = usize::try_from(len).unwrap_or(usize::MAX);
+            self.ghosts.fit(entries);
+            self.sketch.fit(entries);
         }
     }
 
@@ -323,9 +336,7 @@ impl Eviction {
     pub(super) fn victim(&mut self, entries: &dyn Entries) -> Option<(Place, Option<u64>)> {
         let len = self.len();
         let mut memory = self.memory.take().unwrap_or_else(|| Box::new(Memory::new()));
-        let entries_now = usize::try_from(len).unwrap_or(usize::MAX);
-        memory.ghosts.fit(entries_now);
-        memory.sketch.fit(entries_now);
+        memory.fit(len);
         let chosen = self.choose(&mut memory, entries).map(|(victim, left_main)| {
             let hash = entries.hash(victim);
             if let Some(hash) = hash {

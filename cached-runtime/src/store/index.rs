@@ -178,18 +178,14 @@ impl Shape {
     }
 
     /// The buckets that an entry of this hash may be in, from its home on.
-    fn probe(self, hash: u64) -> impl Iterator<Item = usize> {
+    fn probe(self, hash: u64) -> Probe {
         let (rest, turn) = self.parts(hash);
-        std::iter::once(self.bucket(rest, turn)).chain(self.steps(rest, turn, class(hash)))
+        self.steps(rest, turn, class(hash))
     }
 
-    /// The buckets that entries of a class spill into from that of number `rest + first * turn`.
-    fn steps(self, rest: usize, turn: usize, class: usize) -> impl Iterator<Item = usize> {
-        (1..self.buckets * 2).scan((rest, turn), move |(rest, turn), _| {
-            let number = *rest + STEPS[class];
-            (*rest, *turn) = (number % self.first, *turn + number / self.first);
-            Some(self.bucket(*rest, *turn))
-        })
+    /// The bucket of number `rest + first * turn`, and those that entries of a class spill into from there.
+    fn steps(self, rest: usize, turn: usize, class: usize) -> Probe {
+        Probe { shape: self, rest, turn, step: STEPS[class], taken: 0 }
     }
 
     /// Before the next split: of this bucket, into one more.
@@ -202,6 +198,32 @@ impl Shape {
 
     fn is_splitting(self) -> bool {
         self.buckets != self.first * (self.mask + 1)
+    }
+}
+
+/// See [`Shape::probe`].
+struct Probe {
+    shape: Shape,
+    rest: usize,
+    turn: usize,
+    step: usize,
+    taken: usize,
+}
+
+impl Iterator for Probe {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.taken >= self.shape.buckets * 2 {
+            return None;
+        }
+        if self.taken > 0 {
+            let number = self.rest + self.step;
+            (self.rest, self.turn) = (number % self.shape.first, self.turn + number / self.shape.first);
+        }
+        self.taken += 1;
+        Some(self.shape.bucket(self.rest, self.turn))
     }
 }
 
@@ -348,7 +370,7 @@ impl Writing {
             let mut left = spills.of(class);
             let mut seen = vec![bucket];
             for number in [bucket, bucket + level] {
-                for follows in shape.steps(number % shape.first, number / shape.first, class) {
+                for follows in shape.steps(number % shape.first, number / shape.first, class).skip(1) {
                     if left == 0 {
                         break;
                     }
@@ -481,6 +503,13 @@ impl<'a, T: Send + Sync + 'static> Candidates<'a, T> {
         None
     }
 
+    /// Whether there is any.
+    #[inline]
+    pub(crate) fn are_any(&self) -> bool {
+        self.ways != 0 || self.may_have_spilled()
+    }
+
+    #[inline]
     fn may_have_spilled(&self) -> bool {
         self.word & SPILLED << class(self.hash) != 0
     }

@@ -198,6 +198,7 @@ where
         hash: u64,
         key: K,
         new: NewValue<S>,
+        now: Moment,
         reserved: &mut bool,
     ) -> Option<Left<K, S>> {
         let old = self.find(hash, |it| self.table.same(it, &key));
@@ -208,7 +209,6 @@ where
             }
             return Some((Some(key), Some(value)));
         }
-        let now = self.table.now();
         if let Some((place, _, frequency)) = old {
             if !self.is_live(place) {
                 self.count(Cause::Invalidated, 1);
@@ -236,16 +236,18 @@ where
         if self.len() >= self.table.most_of_shard {
             self.make_room(now);
         }
+        let deadline = entry.deadline();
         let place = self.shard.index.insert(&mut self.writer.writing, hash, Owned::new(entry));
-        self.note(place, now);
+        self.note(place, deadline, now);
         self.writer.eviction.insert(place, hash, weight);
         self.writer.bytes += self.bytes_at(place);
     }
 
     fn replace(&mut self, place: Place, entry: Entry<K, S>, weight: usize, now: Moment) {
         let old = self.bytes_at(place);
+        let deadline = entry.deadline();
         self.shard.index.replace(place, Owned::new(entry));
-        self.note(place, now);
+        self.note(place, deadline, now);
         self.writer.eviction.reweigh(place, weight);
         self.writer.bytes = self.writer.bytes - old + self.bytes_at(place);
         if self.table.is_whole() {
@@ -279,11 +281,13 @@ where
     }
 
     /// Sees to it that a new entry goes when it expires.
-    fn note(&mut self, place: Place, now: Moment) {
-        if let Some(mark) = self.shard.index.mark(place) {
+    fn note(&mut self, place: Place, deadline: Moment, now: Moment) {
+        let mark = self.shard.index.mark(place);
+        if let Some(mark) = mark {
             mark.store(now, Relaxed);
         }
-        let expiry = self.expiry(place).unwrap_or(NEVER);
+        let touched = if mark.is_some() { now } else { NEVER };
+        let expiry = Times { deadline, touched }.expiry(self.table.idle);
         if expiry != NEVER {
             self.writer.expiries.note(place.bucket(), expiry);
             if expiry < self.writer.next_expiry {

@@ -310,9 +310,10 @@ where
         guard: &Guard,
         key: impl FnOnce(&mut Writer<K, D>) -> (Option<K>, T),
     ) -> (bool, T) {
+        let now = self.now();
         let mut reserved = Reservation { free: &self.free, is_there: false };
         if value.is_some() && !self.is_whole() {
-            reserved.is_there = self.reserve(guard);
+            reserved.is_there = self.reserve(now, guard);
         }
         let mut locked = self.lock(hash, guard);
         // A shard that has nothing to let go takes from another one.
@@ -327,7 +328,7 @@ where
         }
         let (key, found) = key(&mut locked.writer);
         let left = match (key, value) {
-            (Some(key), Some(value)) => locked.insert(hash, key, value, &mut reserved.is_there),
+            (Some(key), Some(value)) => locked.insert(hash, key, value, now, &mut reserved.is_there),
             (key, value) => Some((key, value.map(|it| it.value))),
         };
         // What is left is dropped without the lock: to drop it may be to call the function.
@@ -337,9 +338,8 @@ where
     }
 
     /// Sets room for one entry aside, if there is any or something has expired.
-    fn reserve(&self, guard: &Guard) -> bool {
-        self.take_free()
-            || self.next_expiry() <= self.now() && self.remove_expired(1, guard) > 0 && self.take_free()
+    fn reserve(&self, now: Moment, guard: &Guard) -> bool {
+        self.take_free() || self.next_expiry() <= now && self.remove_expired(1, guard) > 0 && self.take_free()
     }
 
     fn take_free(&self) -> bool {

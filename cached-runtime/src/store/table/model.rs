@@ -86,7 +86,7 @@ impl Modelled {
         let guard = Guard::new();
         for shard in &self.table.shards {
             for (key, _) in Locked::new(&self.table, shard, &guard).validate() {
-                assert!(std::ptr::eq(self.table.shard(hash(key)), shard));
+                assert!(std::ptr::eq(self.table.shard(hash(key)), &raw const **shard));
             }
         }
         entries
