@@ -135,9 +135,9 @@ impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
                     round.missing.push(Missing { at, value, computation: None });
                     round.keys.extend(key.take());
                 }
-                Turn::Compute(Begun { number, old, course: begun, flight, entered }) => {
+                Turn::Compute(Begun { number, old, start, course: begun, flight, entered }) => {
                     drop(entered);
-                    let computation = Some(Computation::begin(call, number, old, Some(begun.clone())));
+                    let computation = Some(Computation::begin(call, number, old, start, Some(begun.clone())));
                     round.missing.push(Missing { at, value, computation });
                     round.keys.extend(key.take());
                     round.flights.extend(flight);

@@ -15,9 +15,9 @@ use sdd::Guard;
 #[cfg(feature = "backend")]
 use crate::backend::remote::Wanted;
 use crate::circle::{self, Course, Entered, Waiting};
-use crate::clock::Moment;
 #[cfg(feature = "backend")]
 use crate::clock::nanoseconds;
+use crate::clock::{Moment, Reading};
 use crate::computation::{Computation, Delivery, Old, Rules, Timeout, admit, after_store, ahead};
 use crate::epoch::{self, with_guard};
 use crate::flight::{Ending, Finished, Flight};
@@ -187,25 +187,53 @@ pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
     identity: PhantomData<G>,
     key: P,
 ) -> Step<O, P::Owned> {
-    let state = function.state();
-    let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
-    let found = if lookup.0 == Mode::Cached { hit::<G, _, O>(state, &key) } else { None };
+    let is_usual = lookup.0 == Mode::Cached && !function.exceptions.any();
+    let found = if is_usual { hit::<G, _, O>(function, &key) } else { None };
     match found {
         Some(value) => Step::Return(outcome.returned(value)),
-        None => Step::Run(Call::new(function, lookup, outcome, identity, &key)),
+        None => miss(function, lookup, is_usual, outcome, identity, &key),
     }
+}
+
+/// The rest of it, for what was not found, or was not looked up as it is not usual.
+#[cold]
+#[inline(never)]
+fn miss<G: ?Sized, P: Part, O: Outcome>(
+    function: &'static Function,
+    lookup: Lookup,
+    is_usual: bool,
+    outcome: O,
+    identity: PhantomData<G>,
+    key: &P,
+) -> Step<O, P::Owned> {
+    let mut lookup = lookup;
+    let state = function.state();
+    // It may have become so with the state.
+    if function.exceptions.any() {
+        lookup = conditions(function, state, lookup);
+        if !is_usual
+            && lookup.0 == Mode::Cached
+            && let Some(value) = hit::<G, _, O>(function, key)
+        {
+            return Step::Return(outcome.returned(value));
+        }
+    }
+    Step::Run(Call::new(function, lookup, outcome, identity, key))
 }
 
 /// The value of a key that is there and fresh. One function for all that have the same types.
 #[inline(never)]
-pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(state: &'static State, key: &P) -> Option<O::Stored> {
+pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(function: &'static Function, key: &P) -> Option<O::Stored> {
     let cells = Cells::of_this_thread()?;
     cells.count_call();
-    let table: &TableOf<O, P::Owned> = state.table::<G, P, _, _>();
+    let table: &TableOf<O, P::Owned> = function.state().table::<G, P, _, _>();
     let hash = table.hash_of(key);
     // The guard is a barrier: what can be known before it costs less before it.
     let now = table.now();
     let candidates = table.look(hash);
+    if !candidates.are_any() {
+        return None;
+    }
     let guard = Guard::new();
     let value = table.hit(&candidates, |owned| key.matches(owned), now, &guard)?.clone();
     table.hits.add_one(cells);
@@ -262,13 +290,37 @@ impl<O: Outcome, K: Owned> Target<O, K> {
 
     /// What a call does about what it has found.
     pub(crate) fn service(&self, freshness: Freshness, writer: &mut WriterOf<O, K>, now: Moment) -> Service {
-        let is_running = writer.flights.is_running(self.hash, self.is_live_key());
+        let is_running = writer.flights.is_running(self.hash, &self.is_live_key());
         service(freshness, is_running, writer.retries.backs_off(self.hash, now))
     }
 }
 
+/// A body that is run once, whatever its type: so that functions share the code around it. A trait of its own, as
+/// each closure that is seen as a `dyn FnMut` brings a second copy of itself.
+pub(crate) trait Body<R> {
+    fn run(&mut self) -> R;
+}
+
+/// Until it has run.
+pub(crate) struct Once<F>(pub(crate) Option<F>);
+
+impl<R, F: FnOnce() -> R> Body<R> for Once<F> {
+    fn run(&mut self) -> R {
+        match self.0.take() {
+            Some(body) => body(),
+            None => has_run(),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn has_run() -> ! {
+    unreachable!("a call runs its body once")
+}
+
 /// What a body has come to; its panic where that is wanted.
-pub(crate) fn caught_if<R>(wanted: bool, body: &mut (impl FnMut() -> R + ?Sized)) -> thread::Result<R> {
+pub(crate) fn caught_if<R>(wanted: bool, body: impl FnOnce() -> R) -> thread::Result<R> {
     if wanted { catch_unwind(AssertUnwindSafe(body)) } else { Ok(body()) }
 }
 
@@ -286,6 +338,7 @@ pub(crate) enum Turn<O: Outcome> {
 pub(crate) struct Begun<O: Outcome> {
     pub(crate) number: u64,
     pub(crate) old: Old,
+    pub(crate) start: Reading,
     pub(crate) course: Course,
     /// There if it was asked for.
     pub(crate) flight: Option<Arc<FlightOf<O>>>,
@@ -324,7 +377,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.rules.timeout = Some(Timeout::Fixed(timeout));
+        self.rules.given().timeout = Some(Timeout::Fixed(timeout));
         if let Some(target) = &self.target {
             target.table.learn_timeout(timeout);
         }
@@ -333,19 +386,19 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     #[must_use]
     pub fn timeout_of(mut self, timeout: impl Fn(&O::Stored) -> Duration + Send + Sync + 'static) -> Self {
-        self.rules.timeout = Some(Timeout::Of(Box::new(timeout)));
+        self.rules.given().timeout = Some(Timeout::Of(Box::new(timeout)));
         self
     }
 
     #[must_use]
     pub fn cache_if(mut self, rule: impl Fn(&O::Stored) -> bool + Send + Sync + 'static) -> Self {
-        self.rules.cache_if = Some(Box::new(rule));
+        self.rules.given().cache_if = Some(Box::new(rule));
         self
     }
 
     #[must_use]
     pub fn weigh(mut self, rule: impl Fn(&O::Stored) -> usize + Send + Sync + 'static) -> Self {
-        self.rules.weigh = Some(Box::new(rule));
+        self.rules.given().weigh = Some(Box::new(rule));
         self
     }
 
@@ -361,17 +414,13 @@ impl<O: Outcome, K: Owned> Call<O, K> {
 
     /// Answers the call, with `body` where it must be.
     pub fn run(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
-        let mut body = Some(body);
-        self.run_once(&mut || match body.take() {
-            Some(body) => body(),
-            None => unreachable!("a call runs its body once"),
-        })
+        self.run_once(&mut Once(Some(body)))
     }
 
     /// One function for all bodies of functions that have the same types.
     #[cold]
     #[inline(never)]
-    fn run_once(mut self, body: &mut dyn FnMut() -> O::Returned) -> O::Returned {
+    fn run_once(mut self, body: &mut dyn Body<O::Returned>) -> O::Returned {
         if let Some(answer) = self.answer.take() {
             let value = self.given(*answer);
             return after_drop(self, value);
@@ -379,10 +428,10 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         loop {
             match self.turn(false) {
                 Turn::Return(value) => return after_drop(self, value),
-                Turn::Bypass => return body(),
-                Turn::Compute(Begun { number, old, entered: _entered, .. }) => {
-                    let computation = Computation::begin(&self, number, old, None);
-                    return computation.conclude(caught_if(old == Old::Fallback, body));
+                Turn::Bypass => return body.run(),
+                Turn::Compute(Begun { number, old, start, entered: _entered, .. }) => {
+                    let computation = Computation::begin(&self, number, old, start, None);
+                    return computation.conclude(caught_if(old == Old::Fallback, || body.run()));
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.wait());
@@ -404,17 +453,17 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             match self.turn(true) {
                 Turn::Return(value) => return after_drop(self, value),
                 Turn::Bypass => return body().await,
-                Turn::Compute(Begun { number, old, course, flight, entered }) => {
+                Turn::Compute(Begun { number, old, start, course, flight, entered }) => {
                     drop(entered);
                     let Some(flight) = flight else {
                         unreachable!("there is a flight, since it was asked for")
                     };
-                    let computation = Computation::begin(&self, number, old, Some(course.clone()));
+                    let computation = Computation::begin(&self, number, old, start, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
                     let mut body = pin!(body());
                     let ended = poll_fn(|context| {
-                        let mut poll = || flight.poll(&course, &waker, body.as_mut(), context);
-                        match caught_if(old == Old::Fallback, &mut poll) {
+                        let poll = || flight.poll(&course, &waker, body.as_mut(), context);
+                        match caught_if(old == Old::Fallback, poll) {
                             Ok(polled) => polled.map(Ok),
                             Err(panic) => Poll::Ready(Err(panic)),
                         }
@@ -440,36 +489,38 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 return Turn::Bypass;
             };
             let (table, hash) = (target.table, target.hash);
-            let now = table.now();
+            let start = self.state.store.clock.read();
+            let now = start.store;
             let guard = Guard::new();
             let mut locked = table.lock(hash, &guard);
             if let Some(number) = self.resumes.take()
-                && locked.writer.flights.resume(hash, number, target.is_key())
+                && locked.writer.flights.resume(hash, number, &target.is_key())
             {
-                return Turn::Compute(Self::leave(locked, hash, number, number, Old::Answered, needs_flight));
+                let old = Old::Answered;
+                return Turn::Compute(Self::leave(locked, hash, number, number, old, start, needs_flight));
             }
             let mut old = Old::Nothing;
             // Whoever computed it may have stored it since the lookup.
             let stored = if self.refresh {
                 // What began earlier must not replace what is computed from here on.
-                locked.writer.flights.fence(hash, target.is_key());
+                locked.writer.flights.fence(hash, &target.is_key());
                 None
             } else if table.serves_ahead() {
                 let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, table.cost(), value);
-                let found = table.servable(hash, target.is_live_key(), ahead, now, &guard);
+                let found = table.servable(hash, &target.is_live_key(), &ahead, now, &guard);
                 old = found.map_or(Old::Nothing, |(_, freshness)| {
                     if freshness.hides_errors() { Old::Fallback } else { Old::Served }
                 });
                 let mut service = |freshness| target.service(freshness, &mut locked.writer, now);
                 found.filter(|(_, freshness)| service(*freshness) == Service::Serve)
             } else {
-                let value = table.hit(&table.look(hash), target.is_live_key(), now, &guard);
+                let value = table.fresh(hash, &target.is_live_key(), now, &guard);
                 value.map(|value| (value, Freshness::Fresh))
             };
             let joined = if self.refresh || self.alone || stored.is_some() {
                 None
             } else {
-                locked.writer.flights.join(hash, target.is_live_key())
+                locked.writer.flights.join(hash, &target.is_live_key())
             };
             // Counted once, and no earlier than when it has its flight: whoever sees so many misses knows
             // that so many calls wait or compute.
@@ -496,12 +547,12 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 continue;
             }
             let overtaken =
-                table.serves_ahead().then(|| locked.writer.flights.overtake(hash, target.is_key()));
+                table.serves_ahead().then(|| locked.writer.flights.overtake(hash, &target.is_key()));
             let Some(key) = target.take_key() else { unreachable!("a call computes once") };
             let number = cells.number_computation();
             let course = self.course.unwrap_or(number);
             locked.writer.flights.begin_within(course, hash, key, number, !self.alone);
-            let begun = Self::leave(locked, hash, number, course, old, needs_flight);
+            let begun = Self::leave(locked, hash, number, course, old, start, needs_flight);
             drop(guard);
             if old != Old::Nothing {
                 self.state.rare.revalidations.add(1);
@@ -520,6 +571,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         number: u64,
         course: u64,
         old: Old,
+        start: Reading,
         needs_flight: bool,
     ) -> Begun<O> {
         let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
@@ -527,7 +579,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         // What is dropped with the guard may call the function, and must not wait for what has only begun.
         let course = Course::begin(course);
         let entered = circle::enter(course.clone());
-        Begun { number, old, course, flight, entered }
+        Begun { number, old, start, course, flight, entered }
     }
 
     pub(crate) fn count_hit(&self, table: &TableOf<O, K>, freshness: Freshness, cells: &Cells) {
@@ -616,7 +668,8 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
     fn put(self, value: O::Returned) {
         let state = self.state;
         if state.store.is_enabled() {
-            let admitted = admit(self.state, self.outcome, &self.rules, &value);
+            let now = state.store.clock.now();
+            let admitted = admit(self.state, self.outcome, &self.rules, &value, now);
             let stored = self.put_copy(admitted);
             after_store(state, stored);
         }
@@ -656,7 +709,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let (stored, ()) = with_guard(|guard| {
             table.store(hash, admitted, guard, |writer| {
                 // What is being computed must not replace the value.
-                writer.flights.fence(hash, |it| key.as_ref().is_some_and(|key| table.same(it, key)));
+                writer.flights.fence(hash, &|it| key.as_ref().is_some_and(|key| table.same(it, key)));
                 (key, ())
             })
         });

@@ -186,12 +186,31 @@ impl Clock {
         }
         now()
     }
+
+    #[cfg_attr(not(feature = "testing"), expect(clippy::unused_self, reason = "it may stand still in tests"))]
+    pub(crate) fn read(&self) -> Reading {
+        let system = now();
+        #[cfg(feature = "testing")]
+        let store = self.frozen_at().unwrap_or(system);
+        #[cfg(not(feature = "testing"))]
+        let store = system;
+        Reading { system, store }
+    }
 }
 
-/// The time by both clocks.
+/// One reading for all that is to be known of a moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    /// By the system's clock: how long a body takes.
+    pub(crate) system: Moment,
+    /// By the clock of the store: what is fresh, and until when.
+    pub(crate) store: Moment,
+}
+
+/// The time by the clock of the store, and by the wall clock.
 #[cfg(feature = "backend")]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
+pub(crate) struct Date {
     pub(crate) now: Moment,
     /// Milliseconds since 1970.
     pub(crate) wall: u64,
@@ -199,8 +218,8 @@ pub(crate) struct Reading {
 
 #[cfg(feature = "backend")]
 impl Clock {
-    pub(crate) fn read(&self) -> Reading {
-        Reading { now: self.now(), wall: self.wall() }
+    pub(crate) fn date(&self) -> Date {
+        Date { now: self.now(), wall: self.wall() }
     }
 
     /// Milliseconds since 1970, by the system's wall clock; where the clock stands still, as of then.

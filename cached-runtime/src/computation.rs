@@ -11,7 +11,9 @@ use sdd::Guard;
 
 use crate::call::{Call, FlightOf, Owned, Target, WriterOf, after_drop};
 use crate::circle::{self, Course};
-use crate::clock::{self, Moment, nanoseconds};
+#[cfg(feature = "backend")]
+use crate::clock;
+use crate::clock::{Moment, Reading, nanoseconds};
 use crate::epoch::with_guard;
 use crate::flight::{Ending, Finished, Flight};
 use crate::function::State;
@@ -27,8 +29,10 @@ pub(crate) enum Delivery<S, D> {
     NotStored(D),
 }
 
-/// The values of a function decide with these what becomes of them.
-pub(crate) struct Rules<S> {
+/// The values of a function decide with these what becomes of them. Most functions have none.
+pub(crate) struct Rules<S>(Option<Box<Given<S>>>);
+
+pub(crate) struct Given<S> {
     pub(crate) timeout: Option<Timeout<S>>,
     pub(crate) cache_if: Option<Rule<S, bool>>,
     pub(crate) weigh: Option<Rule<S, usize>>,
@@ -42,7 +46,35 @@ pub(crate) enum Timeout<S> {
 }
 
 impl<S> Rules<S> {
-    pub(crate) const NONE: Self = Self { timeout: None, cache_if: None, weigh: None };
+    pub(crate) const NONE: Self = Self(None);
+
+    /// To be added to.
+    pub(crate) fn given(&mut self) -> &mut Given<S> {
+        self.0.get_or_insert_with(|| Box::new(Given { timeout: None, cache_if: None, weigh: None }))
+    }
+
+    fn admit(&self, value: &S) -> bool {
+        self.0.as_ref().and_then(|given| given.cache_if.as_ref()).is_none_or(|rule| rule(value))
+    }
+
+    fn timeout_of(&self, value: &S) -> Option<Duration> {
+        match self.0.as_ref()?.timeout.as_ref()? {
+            Timeout::Fixed(timeout) => Some(*timeout),
+            Timeout::Of(rule) => Some(rule(value)),
+        }
+    }
+
+    /// The timeout that does not depend on the value.
+    fn fixed_timeout(&self) -> Option<Duration> {
+        match self.0.as_ref()?.timeout {
+            Some(Timeout::Fixed(timeout)) => Some(timeout),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn weight_of(&self, value: &S) -> usize {
+        self.0.as_ref().and_then(|given| given.weigh.as_ref()).map_or(1, |rule| rule(value))
+    }
 }
 
 /// What is there of a key while it is computed.
@@ -74,11 +106,9 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     aside: bool,
     /// Where the thread that runs it does not stay in it.
     course: Option<Course>,
-    started: Moment,
-    /// By the clock of its store.
-    began: Moment,
-    /// How long the body took, once it has returned.
-    took: Option<u64>,
+    start: Reading,
+    /// Once the body has returned.
+    ended: Option<Reading>,
     /// How many computations the body is that of.
     parts: u64,
     /// Once it is no longer known to the table: whoever waits must hear of the end, whatever panics.
@@ -87,7 +117,13 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
 }
 
 impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
-    pub(crate) fn begin(call: &'a Call<O, K>, number: u64, old: Old, course: Option<Course>) -> Self {
+    pub(crate) fn begin(
+        call: &'a Call<O, K>,
+        number: u64,
+        old: Old,
+        start: Reading,
+        course: Option<Course>,
+    ) -> Self {
         Self {
             call,
             number,
@@ -95,9 +131,8 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             #[cfg(feature = "backend")]
             aside: old == Old::Answered,
             course,
-            started: clock::now(),
-            began: call.state.store.clock.now(),
-            took: None,
+            start,
+            ended: None,
             parts: 1,
             flight: OnceCell::new(),
             landed: false,
@@ -139,7 +174,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         let now = table.now();
         let key = locked.writer.flights.key(*hash, self.number)?;
         // What was invalidated meanwhile is not there, and what was put is newer.
-        let found = table.servable(*hash, |it| table.same(it, key), |_| 0, now, &guard);
+        let found = table.servable(*hash, &|it| table.same(it, key), &|_| 0, now, &guard);
         let (value, _) = found.filter(|(_, freshness)| freshness.hides_errors())?;
         drop(locked);
         Some(value.clone())
@@ -169,7 +204,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 
     /// The body has returned.
     pub(crate) fn stop(&mut self) {
-        self.took = Some(clock::now().saturating_sub(self.started) / self.parts);
+        self.ended = Some(self.call.state.store.clock.read());
     }
 
     /// One of so many that share a body.
@@ -178,11 +213,17 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         self
     }
 
+    /// For how many nanoseconds the body ran.
+    pub(crate) fn took(&self) -> u64 {
+        self.ended.map_or(0, |ended| ended.system.saturating_sub(self.start.system) / self.parts)
+    }
+
     /// What is to be stored of a returned value.
     pub(crate) fn admit(&self, returned: &O::Returned) -> Option<NewValue<O::Stored>> {
         // Until it has landed, a call that the rules make, or what is dropped, must not wait for it.
         let _entered = self.course.clone().map(circle::enter);
-        admit(self.call.state, self.call.outcome, &self.call.rules, returned)
+        let now = self.ended.map_or_else(|| self.call.state.store.clock.now(), |ended| ended.store);
+        admit(self.call.state, self.call.outcome, &self.call.rules, returned, now)
     }
 
     /// Stores what was admitted, if nothing has fenced it, and hands what was returned to those who wait.
@@ -239,12 +280,13 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     /// Returns the key, and whether the computation was fenced.
     fn finish(&self, hash: u64, writer: &mut WriterOf<O, K>, failed: bool) -> Option<(K, bool)> {
         let Finished { key, flight, fenced } = writer.flights.finish(hash, self.number)?;
-        if let Some(took) = self.took {
+        if let Some(ended) = self.ended {
             writer.counts.computations += 1;
             if let Some(Target { table, .. }) = &self.call.target {
-                table.learn_cost(table.now().saturating_sub(self.began));
+                table.learn_cost(ended.store.saturating_sub(self.start.store));
             }
-            writer.counts.compute_nanoseconds = writer.counts.compute_nanoseconds.saturating_add(took);
+            let nanoseconds = &mut writer.counts.compute_nanoseconds;
+            *nanoseconds = nanoseconds.saturating_add(self.took());
         }
         if let Some(flight) = flight {
             let _ = self.flight.set(flight);
@@ -283,8 +325,8 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             return Service::Serve;
         }
         with_guard(|guard| {
-            let writer = &table.lock(*hash, guard).writer;
-            let renewal = writer.flights.renewal(*hash, self.number, |one, other| table.same(one, other));
+            let writer = &mut table.lock(*hash, guard).writer;
+            let renewal = writer.flights.renewal(*hash, self.number, &|one, other| table.same(one, other));
             service(freshness, renewal.is_some(), writer.retries.backs_off(*hash, table.now()))
         })
     }
@@ -329,12 +371,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 
     /// The body begins only now.
     pub(crate) fn restart(&mut self) {
-        self.started = clock::now();
-    }
-
-    /// For how many nanoseconds the body ran.
-    pub(crate) fn took(&self) -> u64 {
-        self.took.unwrap_or(0)
+        self.start.system = clock::now();
     }
 
     /// Whether its value must not be stored.
@@ -384,26 +421,23 @@ impl<D> Drop for Lost<'_, D> {
     }
 }
 
-/// Whether, until when and with which weight a returned value is to be stored.
+/// Whether, until when and with which weight a value that was returned at this moment is to be stored.
 pub(crate) fn admit<O: Outcome>(
     state: &State,
     outcome: O,
     rules: &Rules<O::Stored>,
     returned: &O::Returned,
+    now: Moment,
 ) -> Option<NewValue<O::Stored>> {
     let value = outcome.stored(returned)?;
-    if !rules.cache_if.as_ref().is_none_or(|rule| rule(value)) {
+    if !rules.admit(value) {
         return None;
     }
-    let computed = rules.timeout.as_ref().map(|timeout| match timeout {
-        Timeout::Fixed(timeout) => *timeout,
-        Timeout::Of(rule) => rule(value),
-    });
-    let timeout = state.policy().timeout_of(computed, outcome.is_negative(returned));
-    let weight = rules.weigh.as_ref().map_or(1, |rule| rule(value));
+    let timeout = state.policy().timeout_of(rules.timeout_of(value), outcome.is_negative(returned));
+    let weight = rules.weight_of(value);
     let value = value.clone();
     let random = if state.policy().jitter_percent() > 0 { random() } else { 0 };
-    let deadline = state.policy().deadline(state.store.clock.now(), timeout, random)?;
+    let deadline = state.policy().deadline(now, timeout, random)?;
     Some(NewValue { value, deadline, weight })
 }
 
@@ -419,11 +453,7 @@ pub(crate) fn ahead<O: Outcome>(
     if policy.refresh_ahead().is_none() {
         return 0;
     }
-    let fixed = match rules.timeout {
-        Some(Timeout::Fixed(timeout)) => Some(timeout),
-        _ => None,
-    };
-    let timeout = policy.timeout_of(fixed, outcome.is_stored_negative(value));
+    let timeout = policy.timeout_of(rules.fixed_timeout(), outcome.is_stored_negative(value));
     policy.ahead(timeout, cost, random())
 }
 

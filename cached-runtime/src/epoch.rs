@@ -18,18 +18,20 @@ pub(crate) fn lives() -> bool {
 
 /// Does something with a guard, here if that is possible.
 pub(crate) fn with_guard<R: Send>(act: impl FnOnce(&Guard) -> R + Send) -> R {
-    if lives() {
-        return act(&Guard::new());
-    }
     let (mut act, mut done) = (Some(act), None);
-    elsewhere(&mut |guard| done = act.take().map(|act| act(guard)));
+    here_or_elsewhere(&mut |guard| done = act.take().map(|act| act(guard)));
     match done {
         Some(done) => done,
-        None => unreachable!("what another thread was to do was done, or has panicked here too"),
+        None => unreachable!("what was to be done was done, or has panicked here too"),
     }
 }
 
-/// Does it in another thread; one function for all that may be done.
+/// Does it; one function for all that may be done.
+#[inline(never)]
+fn here_or_elsewhere(act: &mut (dyn FnMut(&Guard) + Send)) {
+    if lives() { act(&Guard::new()) } else { elsewhere(act) }
+}
+
 #[cold]
 #[inline(never)]
 fn elsewhere(act: &mut (dyn FnMut(&Guard) + Send)) {

@@ -12,7 +12,6 @@
 use std::collections::BTreeMap;
 #[cfg(feature = "backend")]
 use std::collections::HashSet;
-use std::collections::hash_map::{Entry, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -312,9 +311,11 @@ impl<D> Drop for Ended<'_, D> {
 /// be forgotten, by an invalidation for instance, it is fenced: its value goes to its callers alone, and
 /// whoever calls from then on does not wait for it.
 pub(crate) struct Flights<K, D> {
-    /// The first ones; there are seldom more.
+    /// All of them, while they are few.
     few: Vec<Running<K, D>>,
-    more: HashMap<u64, Vec<Running<K, D>>>,
+    /// Else by their hashes, in a power of two of lists.
+    many: Vec<Vec<Running<K, D>>>,
+    len: usize,
     /// While entries of whatever key are loaded.
     #[cfg(feature = "backend")]
     loading: Option<Box<Loading>>,
@@ -330,7 +331,11 @@ struct Loading {
     is_all: bool,
 }
 
+/// The most in a list, in the mean.
 const FEW: usize = 8;
+
+/// Whether a key is the one that is meant: one type for all who ask, so that they share the code.
+type IsKey<'a, K> = &'a dyn Fn(&K) -> bool;
 
 struct Running<K, D> {
     hash: u64,
@@ -375,7 +380,8 @@ impl<K, D> Default for Flights<K, D> {
     fn default() -> Self {
         Self {
             few: Vec::new(),
-            more: HashMap::new(),
+            many: Vec::new(),
+            len: 0,
             #[cfg(feature = "backend")]
             loading: None,
         }
@@ -391,34 +397,38 @@ pub(crate) struct Finished<K, D> {
 }
 
 impl<K, D> Flights<K, D> {
-    /// Those of this hash.
-    fn of_hash(&mut self, hash: u64) -> impl Iterator<Item = &mut Running<K, D>> {
-        let more = if self.more.is_empty() { None } else { self.more.get_mut(&hash) };
-        self.few.iter_mut().filter(move |it| it.hash == hash).chain(more.into_iter().flatten())
+    /// The list that those of this hash are in.
+    fn list(&mut self, hash: u64) -> &mut Vec<Running<K, D>> {
+        let lists = self.many.len();
+        if lists == 0 { &mut self.few } else { &mut self.many[(hash & 0xffff_ffff) as usize & (lists - 1)] }
+    }
+
+    fn find(&mut self, hash: u64, is_it: &dyn Fn(&Running<K, D>) -> bool) -> Option<&mut Running<K, D>> {
+        self.list(hash).iter_mut().find(|it| it.hash == hash && is_it(it))
+    }
+
+    fn numbered(&mut self, hash: u64, number: u64) -> Option<&mut Running<K, D>> {
+        self.find(hash, &|it| it.number == number)
     }
 
     /// The computation of this key that can be waited for, and the number of its course; it will be waited for.
-    pub(crate) fn join(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Arc<Flight<D>>, u64)> {
-        Some(self.of_hash(hash).find(|it| it.can_be_joined() && is_key(&it.key))?.join())
+    pub(crate) fn join(&mut self, hash: u64, is_key: IsKey<'_, K>) -> Option<(Arc<Flight<D>>, u64)> {
+        Some(self.find(hash, &|it| it.can_be_joined() && is_key(&it.key))?.join())
     }
 
     /// The same for who does not wait for long, also if it has not begun.
-    pub(crate) fn join_for_now(
-        &mut self,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<(Arc<Flight<D>>, u64)> {
-        Some(self.of_hash(hash).find(|it| it.is_shared() && is_key(&it.key))?.join())
+    pub(crate) fn join_for_now(&mut self, hash: u64, is_key: IsKey<'_, K>) -> Option<(Arc<Flight<D>>, u64)> {
+        Some(self.find(hash, &|it| it.is_shared() && is_key(&it.key))?.join())
     }
 
     /// The same of the computation of this number.
     pub(crate) fn join_number(&mut self, hash: u64, number: u64) -> Option<(Arc<Flight<D>>, u64)> {
-        Some(self.of_hash(hash).find(|it| it.number == number)?.join())
+        Some(self.numbered(hash, number)?.join())
     }
 
     /// Whether somebody computes this key for others too, or is going to.
-    pub(crate) fn is_running(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
-        self.of_hash(hash).any(|it| it.is_shared() && is_key(&it.key))
+    pub(crate) fn is_running(&mut self, hash: u64, is_key: IsKey<'_, K>) -> bool {
+        self.find(hash, &|it| it.is_shared() && is_key(&it.key)).is_some()
     }
 
     /// Begins the computation of this number.
@@ -441,67 +451,73 @@ impl<K, D> Flights<K, D> {
 
     /// The key of a computation.
     pub(crate) fn key(&mut self, hash: u64, number: u64) -> Option<&K> {
-        self.of_hash(hash).find(|it| it.number == number).map(|it| &it.key)
+        Some(&self.numbered(hash, number)?.key)
     }
 
     /// Whether it is still to begin.
     pub(crate) fn is_queued(&mut self, hash: u64, number: u64) -> bool {
-        self.of_hash(hash).any(|it| it.number == number && it.queued && !it.fenced)
+        self.numbered(hash, number).is_some_and(|it| it.queued && !it.fenced)
     }
 
     /// Begins the one that was registered, unless it is not to begin any more.
-    pub(crate) fn resume(&mut self, hash: u64, number: u64, is_key: impl Fn(&K) -> bool) -> bool {
-        let is_it = |it: &&mut Running<K, D>| it.number == number && it.queued && !it.fenced;
-        let Some(running) = self.of_hash(hash).find(is_it).filter(|it| is_key(&it.key)) else { return false };
-        running.queued = false;
-        true
+    pub(crate) fn resume(&mut self, hash: u64, number: u64, is_key: IsKey<'_, K>) -> bool {
+        let running = self.numbered(hash, number).filter(|it| it.queued && !it.fenced && is_key(&it.key));
+        running.map(|it| it.queued = false).is_some()
     }
 
     /// Takes away the one that is registered for this key and has not begun.
-    pub(crate) fn overtake(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<Finished<K, D>> {
-        let number = self.of_hash(hash).find(|it| it.queued && is_key(&it.key))?.number;
+    pub(crate) fn overtake(&mut self, hash: u64, is_key: IsKey<'_, K>) -> Option<Finished<K, D>> {
+        let number = self.find(hash, &|it| it.queued && is_key(&it.key))?.number;
         self.finish(hash, number)
     }
 
     fn add(&mut self, running: Running<K, D>) {
-        if self.few.len() < FEW {
-            if self.few.capacity() == 0 {
-                self.few.reserve_exact(1);
+        if self.len >= FEW * self.many.len().max(1) {
+            self.spread();
+        } else if self.few.capacity() == 0 {
+            self.few.reserve_exact(1);
+        }
+        self.len += 1;
+        self.list(running.hash).push(running);
+    }
+
+    /// Spreads them over more lists.
+    #[cold]
+    fn spread(&mut self) {
+        let lists = (2 * self.many.len()).max(FEW);
+        let mut old = std::mem::take(&mut self.many);
+        old.push(std::mem::take(&mut self.few));
+        self.many.resize_with(lists, Vec::new);
+        for list in &mut old {
+            while let Some(running) = list.pop() {
+                self.list(running.hash).push(running);
             }
-            self.few.push(running);
-        } else {
-            self.more.entry(running.hash).or_default().push(running);
         }
     }
 
     /// The flight of a computation that has begun, made if nobody waits for it yet.
     pub(crate) fn flight_of(&mut self, hash: u64, number: u64) -> Option<Arc<Flight<D>>> {
-        let running = self.of_hash(hash).find(|it| it.number == number)?;
+        let running = self.numbered(hash, number)?;
         Some(Arc::clone(running.flight.get_or_insert_with(Flight::new)))
     }
 
     /// Ends a computation's time here.
     pub(crate) fn finish(&mut self, hash: u64, number: u64) -> Option<Finished<K, D>> {
-        let running = if let Some(at) = self.few.iter().position(|it| it.number == number) {
-            self.few.swap_remove(at)
-        } else {
-            let Entry::Occupied(mut of_hash) = self.more.entry(hash) else { return None };
-            let at = of_hash.get().iter().position(|it| it.number == number)?;
-            let running = of_hash.get_mut().swap_remove(at);
-            if of_hash.get().is_empty() {
-                of_hash.remove();
-                self.shrink();
-            }
-            running
-        };
-        let Running { key, flight, fenced, .. } = running;
+        let list = self.list(hash);
+        let at = list.iter().position(|it| it.number == number)?;
+        let Running { key, flight, fenced, .. } = list.swap_remove(at);
+        self.len -= 1;
+        // What a crowd has left behind is given back.
+        if self.len == 0 && !self.many.is_empty() {
+            self.many = Vec::new();
+        }
         Some(Finished { key, flight, fenced })
     }
 
     /// Whether this computation was fenced, or is not known any more.
     #[cfg(feature = "backend")]
     pub(crate) fn is_fenced(&mut self, hash: u64, number: u64) -> bool {
-        self.of_hash(hash).find(|it| it.number == number).is_none_or(|it| it.fenced)
+        self.numbered(hash, number).is_none_or(|it| it.fenced)
     }
 
     /// Lets a computation go on aside, under another number, and where it is `queued` later; returns the flight of
@@ -514,7 +530,7 @@ impl<K, D> Flights<K, D> {
         renewal: u64,
         queued: bool,
     ) -> Option<Arc<Flight<D>>> {
-        let running = self.of_hash(hash).find(|it| it.number == number)?;
+        let running = self.numbered(hash, number)?;
         (running.number, running.queued, running.aside) = (renewal, queued, true);
         if renewal != number {
             running.course = renewal;
@@ -525,23 +541,23 @@ impl<K, D> Flights<K, D> {
     /// The computation aside of what this one computes too, and whether it is yet to begin.
     #[cfg(feature = "backend")]
     pub(crate) fn renewal(
-        &self,
+        &mut self,
         hash: u64,
         number: u64,
-        same: impl Fn(&K, &K) -> bool,
+        same: &dyn Fn(&K, &K) -> bool,
     ) -> Option<(u64, bool)> {
-        let of_hash = || {
-            let few = self.few.iter().filter(|it| it.hash == hash);
-            few.chain(self.more.get(&hash).into_iter().flatten())
-        };
-        let own = of_hash().find(|it| it.number == number)?;
-        let is_it = |it: &&Running<K, D>| it.aside && it.number != number && it.is_shared();
-        of_hash().filter(is_it).find(|it| same(&it.key, &own.key)).map(|it| (it.number, it.queued))
+        let list = &*self.list(hash);
+        let own = list.iter().find(|it| it.number == number)?;
+        let is_it = |it: &&Running<K, D>| it.hash == hash && it.aside && it.number != number;
+        let found = list.iter().filter(is_it).find(|it| it.is_shared() && same(&it.key, &own.key));
+        found.map(|it| (it.number, it.queued))
     }
 
     /// Fences the computations of one key.
-    pub(crate) fn fence(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) {
-        self.of_hash(hash).filter(|it| is_key(&it.key)).for_each(|it| it.fenced = true);
+    pub(crate) fn fence(&mut self, hash: u64, is_key: IsKey<'_, K>) {
+        for running in self.list(hash) {
+            running.fenced |= running.hash == hash && is_key(&running.key);
+        }
         #[cfg(feature = "backend")]
         if let Some(loading) = &mut self.loading {
             loading.hashes.insert(hash);
@@ -550,7 +566,11 @@ impl<K, D> Flights<K, D> {
 
     /// Fences all.
     pub(crate) fn fence_all(&mut self) {
-        self.few.iter_mut().chain(self.more.values_mut().flatten()).for_each(|it| it.fenced = true);
+        for list in std::iter::once(&mut self.few).chain(&mut self.many) {
+            for running in list {
+                running.fenced = true;
+            }
+        }
         #[cfg(feature = "backend")]
         if let Some(loading) = &mut self.loading {
             loading.is_all = true;
@@ -577,13 +597,6 @@ impl<K, D> Flights<K, D> {
     #[cfg(feature = "backend")]
     pub(crate) fn may_be_loaded(&self, hash: u64) -> bool {
         self.loading.as_ref().is_some_and(|loading| !loading.is_all && !loading.hashes.contains(&hash))
-    }
-
-    /// Gives back what a crowd of flights has left behind.
-    fn shrink(&mut self) {
-        if self.more.is_empty() && self.more.capacity() > 64 {
-            self.more = HashMap::new();
-        }
     }
 }
 
@@ -672,15 +685,16 @@ mod tests {
     #[test]
     fn a_flight_that_was_given_up_or_fenced_is_not_joined_and_the_next_one_is() {
         let mut flights = Flights::<u32, ()>::default();
-        let join =
-            |flights: &mut Flights<u32, ()>| flights.join(7, |key| *key == 1).map(|(_, number)| number);
+        let join = |flights: &mut Flights<u32, ()>| {
+            flights.join(7, &|key: &u32| *key == 1).map(|(_, number)| number)
+        };
         flights.begin(7, 1, 10, true);
         assert_eq!(join(&mut flights), Some(10));
         flights.flight_of(7, 10).expect("it was joined").end(Ending::Lost);
         assert_eq!(join(&mut flights), None);
         flights.begin(7, 1, 11, true);
         assert_eq!(join(&mut flights), Some(11));
-        flights.fence(7, |key| *key == 1);
+        flights.fence(7, &|key| *key == 1);
         assert_eq!(join(&mut flights), None);
         flights.begin(7, 1, 12, true);
         assert_eq!(join(&mut flights), Some(12));
@@ -693,7 +707,7 @@ mod tests {
         let mut flights = Flights::<u32, ()>::default();
         flights.begin(7, 1, 10, true);
         flights.begin(7, 2, 11, true);
-        let (joined, _) = flights.join(7, |key| *key == 1).expect("it is there");
+        let (joined, _) = flights.join(7, &|key: &u32| *key == 1).expect("it is there");
         let finished = [10, 11].map(|number| flights.finish(7, number).expect("it is there").flight);
         assert!(finished[0].as_ref().is_some_and(|it| Arc::ptr_eq(it, &joined) && it.is_awaited()));
         assert!(finished[1].is_none());
@@ -705,14 +719,14 @@ mod tests {
         let crowd = || (0..100).map(|n| (n, u64::from(n), u64::from(n % 3)));
         crowd().for_each(|(n, number, hash)| flights.begin(hash, n, number, n % 5 != 0));
         for (n, number, hash) in crowd() {
-            let joined = flights.join(hash, |key| *key == n).map(|(_, number)| number);
+            let joined = flights.join(hash, &|key: &u32| *key == n).map(|(_, number)| number);
             assert_eq!(joined, (n % 5 != 0).then_some(number), "{n}");
         }
-        flights.fence(1, |key| key % 2 == 0);
+        flights.fence(1, &|key| key % 2 == 0);
         for (n, number, hash) in crowd() {
             let Finished { key, flight, fenced } = flights.finish(hash, number).expect("it is there");
             assert_eq!((key, flight.is_some(), fenced), (n, n % 5 != 0, hash == 1 && n % 2 == 0), "{n}");
         }
-        assert_eq!((flights.few.len(), flights.more.len()), (0, 0));
+        assert_eq!((flights.len, flights.few.len(), flights.many.len()), (0, 0, 0));
     }
 }

@@ -19,6 +19,7 @@ use crate::backend::{
     shared::{Coded, CopyKey, EncodedKey, SharedCall},
 };
 use crate::call::{self, Call, Lookup};
+use crate::epoch::with_guard;
 use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::policy::{Policy, PolicyBuilder, Windows};
@@ -373,7 +374,7 @@ impl State {
             self.store.waiting.forget(id);
         }
         for table in self.tables() {
-            table.clear();
+            with_guard(|guard| table.clear(guard));
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 #[cfg(feature = "backend")]
-use crate::clock::Reading;
+use crate::clock::Date;
 use crate::clock::{Moment, NEVER, nanoseconds};
 
 /// What an annotated function promises about its entries: the options that are known before any
@@ -179,7 +179,8 @@ impl Policy {
         let Some(timeout) = timeout.map(nanoseconds) else {
             return Some(NEVER);
         };
-        let shortened = timeout - jitter(timeout, self.jitter_percent, random);
+        let jitter = if self.jitter_percent > 0 { jitter(timeout, self.jitter_percent, random) } else { 0 };
+        let shortened = timeout - jitter;
         (shortened > 0).then(|| now.saturating_add(shortened).saturating_add(self.windows().longest()))
     }
 
@@ -461,7 +462,7 @@ impl Times {
 
 /// When a saved entry stops being fresh, by the wall clock and in milliseconds; `None` if it never does.
 #[cfg(feature = "backend")]
-pub(crate) fn expires(deadline: Moment, windows: Windows, at: Reading) -> Option<u64> {
+pub(crate) fn expires(deadline: Moment, windows: Windows, at: Date) -> Option<u64> {
     if deadline == NEVER {
         return None;
     }
@@ -477,7 +478,7 @@ pub(crate) fn restored(
     expires: Option<u64>,
     timeout: Option<Duration>,
     windows: Windows,
-    at: Reading,
+    at: Date,
 ) -> Option<Moment> {
     // By then all of the millisecond has passed that it may be.
     let wall = i128::from(at.wall.max(written)) + 1;
@@ -490,7 +491,7 @@ pub(crate) fn restored(
 
 /// When an entry that was loaded at a time, and not used, stops being fresh as of now.
 #[cfg(feature = "backend")]
-pub(crate) fn resaved(written: u64, expires: u64, at: Reading, now: Reading) -> u64 {
+pub(crate) fn resaved(written: u64, expires: u64, at: Date, now: Date) -> u64 {
     let left = i128::from(expires) - i128::from(at.wall.max(written));
     let passed = i128::from(now.now.saturating_sub(at.now)).div_euclid(MILLISECOND) + 1;
     u64::try_from(i128::from(now.wall) + left - passed).unwrap_or(0)
@@ -550,7 +551,7 @@ mod tests {
     fn a_saved_entry_has_the_rest_of_its_life_and_never_more() {
         const MINUTE: u64 = 60_000;
         let windows = Windows { revalidate: 30 * SECOND, on_error: 10 * SECOND };
-        let saved = Reading { now: 100 * SECOND, wall: 10 * MINUTE };
+        let saved = Date { now: 100 * SECOND, wall: 10 * MINUTE };
         for (deadline, expected) in [
             (NEVER, None),
             (190 * SECOND, Some(11 * MINUTE)),
@@ -574,7 +575,7 @@ mod tests {
             (10 * MINUTE, None, None, Some(NEVER)),
             (10 * MINUTE, Some(u64::MAX), None, Some(NEVER)),
         ] {
-            let at = Reading { now: 7 * SECOND, wall };
+            let at = Date { now: 7 * SECOND, wall };
             let expected = expected.map(|left| match left {
                 NEVER => NEVER,
                 left => 7 * SECOND + (left - 1) * 1_000_000,
@@ -582,8 +583,8 @@ mod tests {
             let found = restored(saved.wall, expires, timeout, windows, at);
             assert_eq!(found, expected, "{expires:?} {timeout:?} at {wall}");
         }
-        let loaded = Reading { now: 0, wall: MINUTE };
-        let again = Reading { now: 20 * SECOND, wall: 2 * MINUTE };
+        let loaded = Date { now: 0, wall: MINUTE };
+        let again = Date { now: 20 * SECOND, wall: 2 * MINUTE };
         assert_eq!(resaved(10 * MINUTE, 11 * MINUTE, loaded, again), 2 * MINUTE + 40_000 - 1);
     }
 

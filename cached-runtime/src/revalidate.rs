@@ -213,7 +213,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let guard = Guard::new();
         let mut locked = table.lock(hash, &guard);
         let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, table.cost(), value);
-        let found = table.servable(hash, target.is_live_key(), ahead, now, &guard);
+        let found = table.servable(hash, &target.is_live_key(), &ahead, now, &guard);
         let max_wait = self.state.policy().max_wait();
         let is_for_here = |freshness: Freshness| {
             freshness.is_served_meanwhile() || freshness.is_stale() && max_wait.is_some()
@@ -234,7 +234,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             let flights = &mut locked.writer.flights;
             let (flight, number) = match &claim {
                 Some(claim) => flights.join_number(hash, claim.number),
-                None => flights.join_for_now(hash, target.is_live_key()),
+                None => flights.join_for_now(hash, &target.is_live_key()),
             }?;
             Some((flight, number, most))
         });
@@ -281,7 +281,7 @@ impl<O: Outcome, K: Owned> Computation<'_, O, K> {
         }
         let (joined, overtaken) = with_guard(|guard| {
             let flights = &mut table.lock(*hash, guard).writer.flights;
-            match flights.renewal(*hash, self.number(), |one, other| table.same(one, other)) {
+            match flights.renewal(*hash, self.number(), &|one, other| table.same(one, other)) {
                 Some((number, false)) => (flights.join_number(*hash, number), None),
                 Some((number, true)) => (None, flights.finish(*hash, number)),
                 None => (None, None),

@@ -24,7 +24,7 @@ use crate::backend::envelope::Record;
 use crate::backend::shared::Coded;
 use crate::backend::{Place, name};
 use crate::call::{Call, Lookup, Step, TableOf, begin_if};
-use crate::clock::Reading;
+use crate::clock::Date;
 use crate::epoch;
 use crate::function::{Function, State};
 use crate::outcome::Outcome;
@@ -164,7 +164,7 @@ pub(crate) fn save(store: &'static Inner, path: &Path) -> io::Result<Saved> {
         saved.entries += entries;
         saved.left_out += left_out;
     }
-    let now = store.clock.read();
+    let now = store.clock.date();
     for Found { at, records } in store.waiting.all() {
         for record in records {
             let Some(record) = saved_again(&record, at, now) else { continue };
@@ -177,7 +177,7 @@ pub(crate) fn save(store: &'static Inner, path: &Path) -> io::Result<Saved> {
 }
 
 /// A record that was loaded, and not used, as of now.
-fn saved_again(record: &[u8], at: Reading, now: Reading) -> Option<Vec<u8>> {
+fn saved_again(record: &[u8], at: Date, now: Date) -> Option<Vec<u8>> {
     let record = Record::decode(record)?;
     let expires = record.expires.map(|expires| resaved(record.written, expires, at, now));
     Record { written: now.wall, expires, ..record }.encode()
@@ -187,7 +187,7 @@ fn saved_again(record: &[u8], at: Reading, now: Reading) -> Option<Vec<u8>> {
 pub(crate) fn load(store: &'static Inner, path: &Path) -> io::Result<Loaded> {
     let bytes = std::fs::read(path)?;
     let mut records = Records::of(&bytes)?;
-    let at = store.clock.read();
+    let at = store.clock.date();
     let mut found: HashMap<u128, Found> = HashMap::new();
     for (function, record) in &mut records {
         let of_function = found.entry(function).or_insert_with(|| Found { at, records: Vec::new() });

@@ -29,7 +29,7 @@ mod real {
     pub(crate) use std::thread_local;
 
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-    pub(crate) use sdd::AtomicShared;
+    pub(crate) use sdd::AtomicOwned;
 
     /// Starts a thread for good; returns whether one could be had.
     pub(crate) fn spawn(name: &str, work: fn()) -> bool {
@@ -43,7 +43,7 @@ mod checked {
     use std::sync::PoisonError;
     use std::sync::atomic::Ordering;
 
-    use sdd::{Guard, Ptr, Shared, Tag};
+    use sdd::{Guard, Owned, Ptr, Tag};
     use shuttle::sync;
     pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
     pub(crate) use shuttle::thread::yield_now;
@@ -121,30 +121,26 @@ mod checked {
     }
 
     /// sdd's, with somebody else's turn before each operation.
-    pub(crate) struct AtomicShared<T> {
-        shared: sdd::AtomicShared<T>,
+    pub(crate) struct AtomicOwned<T> {
+        slot: sdd::AtomicOwned<T>,
         turn: AtomicBool,
     }
 
-    impl<T> AtomicShared<T> {
+    impl<T> AtomicOwned<T> {
         pub(crate) const fn null() -> Self {
-            Self { shared: sdd::AtomicShared::null(), turn: AtomicBool::new(false) }
+            Self { slot: sdd::AtomicOwned::null(), turn: AtomicBool::new(false) }
         }
     }
 
-    impl<T: 'static> AtomicShared<T> {
+    impl<T: 'static> AtomicOwned<T> {
         pub(crate) fn load<'g>(&self, order: Ordering, guard: &'g Guard) -> Ptr<'g, T> {
             self.turn.load(Ordering::SeqCst);
-            self.shared.load(order, guard)
+            self.slot.load(order, guard)
         }
 
-        pub(crate) fn swap(
-            &self,
-            new: (Option<Shared<T>>, Tag),
-            order: Ordering,
-        ) -> (Option<Shared<T>>, Tag) {
+        pub(crate) fn swap(&self, new: (Option<Owned<T>>, Tag), order: Ordering) -> (Option<Owned<T>>, Tag) {
             self.turn.load(Ordering::SeqCst);
-            self.shared.swap(new, order)
+            self.slot.swap(new, order)
         }
     }
 }

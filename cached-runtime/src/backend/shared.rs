@@ -15,7 +15,7 @@ use super::encode::{Encoder, NoEncoding, SharedKey};
 use super::lease::{Next, Patience};
 use super::link::{Way, blocking};
 use super::remote::{Encoded as Encoding, Fetched, Kept, Leave, Remote, RemoteKey, Ticket, Written};
-use crate::call::{Begun, Call, Entry, Lookup, Mode, Owned, Turn, caught_if, conditions, hit};
+use crate::call::{Begun, Body, Call, Entry, Lookup, Mode, Once, Owned, Turn, caught_if, conditions, hit};
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::computation::{Computation, Settled, admit, ahead};
 use crate::function::{Function, State};
@@ -216,7 +216,7 @@ pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
     let state = function.state();
     let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
     let is_local = lookup.0 == Mode::Cached && function.keeps_copies;
-    let found = if is_local { hit::<G, _, O>(state, &key) } else { None };
+    let found = if is_local { hit::<G, _, O>(function, &key) } else { None };
     if let Some(value) = found {
         return SharedStep::Return(coded.outcome.returned(value));
     }
@@ -354,28 +354,20 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
     }
 
     fn run_renewed(self, renewer: Option<Renewer<O, K>>, body: impl FnOnce() -> O::Returned) -> O::Returned {
-        let mut body = Some(body);
-        self.run_once(renewer, &mut || match body.take() {
-            Some(body) => body(),
-            None => unreachable!("a call runs its body once"),
-        })
+        self.run_once(renewer, &mut Once(Some(body)))
     }
 
     /// One function for all bodies of functions that have the same types.
     #[inline(never)]
-    fn run_once(
-        self,
-        mut renewer: Option<Renewer<O, K>>,
-        body: &mut dyn FnMut() -> O::Returned,
-    ) -> O::Returned {
+    fn run_once(self, mut renewer: Option<Renewer<O, K>>, body: &mut dyn Body<O::Returned>) -> O::Returned {
         let Self { mut call, coding, remote } = self;
         loop {
             match call.turn(false) {
                 Turn::Return(value) => return value,
-                Turn::Bypass => return body(),
-                Turn::Compute(Begun { number, old, entered: _entered, .. }) => {
-                    let computation = Computation::begin(&call, number, old, None);
-                    let body = async || body();
+                Turn::Bypass => return body.run(),
+                Turn::Compute(Begun { number, old, start, entered: _entered, .. }) => {
+                    let computation = Computation::begin(&call, number, old, start, None);
+                    let body = async || body.run();
                     return blocking(through(
                         computation,
                         coding,
@@ -404,12 +396,12 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             match call.turn(true) {
                 Turn::Return(value) => return value,
                 Turn::Bypass => return body().await,
-                Turn::Compute(Begun { number, old, course, flight, entered }) => {
+                Turn::Compute(Begun { number, old, start, course, flight, entered }) => {
                     drop(entered);
                     let Some(flight) = flight else {
                         unreachable!("there is a flight, since it was asked for")
                     };
-                    let computation = Computation::begin(&call, number, old, Some(course.clone()));
+                    let computation = Computation::begin(&call, number, old, start, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
                     let through =
                         through(computation, coding, remote.as_ref(), renewer.take(), Way::Awaited, body);
@@ -515,11 +507,10 @@ pub(super) fn serve<O: Outcome, K: Owned>(
 /// Runs a body; its panic is part of what it comes to where that is wanted.
 async fn ended<R>(wanted: bool, body: impl Future<Output = R>) -> thread::Result<R> {
     let mut body = pin!(body);
-    let polled =
-        std::future::poll_fn(|context| match caught_if(wanted, &mut || body.as_mut().poll(context)) {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        });
+    let polled = std::future::poll_fn(|context| match caught_if(wanted, || body.as_mut().poll(context)) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    });
     polled.await
 }
 
@@ -621,7 +612,7 @@ fn copy_of<O: Outcome, K: Owned>(
     left: Option<u64>,
 ) -> Option<NewValue<O::Stored>> {
     let local = nanoseconds(call.state.function.local_timeout()?);
-    let weight = call.rules.weigh.as_ref().map_or(1, |rule| rule(value));
+    let weight = call.rules.weight_of(value);
     let deadline = left.map_or(NEVER, |left| call.state.store.clock.now().saturating_add(left));
     let deadline = deadline.min(call.state.store.clock.now().saturating_add(local));
     Some(NewValue { value: value.clone(), deadline, weight })
@@ -667,7 +658,8 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         if !self.is_enabled() {
             return None;
         }
-        let new = admit(self.call.state, self.call.outcome, &self.call.rules, value)?;
+        let now = self.call.state.store.clock.now();
+        let new = admit(self.call.state, self.call.outcome, &self.call.rules, value, now)?;
         let payload = self.coding.encode(&new.value).ok();
         let ttl = time_left(self.call.state, new.deadline);
         Some(Prepared { new, payload, ttl })

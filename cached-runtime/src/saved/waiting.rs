@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::clock::Reading;
+use crate::clock::Date;
 
 /// Records by what their function is called in files. Never more than were in the last file that had any of the
 /// function.
@@ -16,7 +16,7 @@ pub(crate) struct Waiting(Mutex<HashMap<u128, Found>>);
 #[derive(Clone)]
 pub(crate) struct Found {
     /// When it was loaded.
-    pub(crate) at: Reading,
+    pub(crate) at: Date,
     pub(crate) records: Vec<Arc<[u8]>>,
 }
 

@@ -140,6 +140,8 @@ struct Memory {
     ghosts: Ghosts,
     sketch: Sketch,
     marks: Marks,
+    /// For how many entries these have room.
+    fits: u64,
     /// How many [`PARTS`] of entries should be in the window.
     window: u64,
     /// The misses so far, the epochs so far, and the miss with which the next one begins.
@@ -163,11 +165,22 @@ impl Memory {
             ghosts: Ghosts::default(),
             sketch: Sketch::default(),
             marks: Marks { at: [0; Marks::MOST], shift: 0, pushes: 0 },
+            fits: 0,
             window: 0,
             now: 0,
             epoch: 0,
             epoch_ends: 0,
             returned: None,
+        }
+    }
+
+    /// Room for what so many entries deserve.
+    fn fit(&mut self, len: u64) {
+        if self.fits != len {
+            self.fits = len;
+            let entries = usize::try_from(len).unwrap_or(usize::MAX);
+            self.ghosts.fit(entries);
+            self.sketch.fit(entries);
         }
     }
 
@@ -320,12 +333,10 @@ impl Eviction {
     }
 
     /// The entry to evict next, if there is any, with its hash; it stays until it is removed.
-    pub(super) fn victim(&mut self, entries: &impl Entries) -> Option<(Place, Option<u64>)> {
+    pub(super) fn victim(&mut self, entries: &dyn Entries) -> Option<(Place, Option<u64>)> {
         let len = self.len();
         let mut memory = self.memory.take().unwrap_or_else(|| Box::new(Memory::new()));
-        let entries_now = usize::try_from(len).unwrap_or(usize::MAX);
-        memory.ghosts.fit(entries_now);
-        memory.sketch.fit(entries_now);
+        memory.fit(len);
         let chosen = self.choose(&mut memory, entries).map(|(victim, left_main)| {
             let hash = entries.hash(victim);
             if let Some(hash) = hash {
@@ -340,7 +351,7 @@ impl Eviction {
     }
 
     /// The victim, and whether it is the oldest of the main queue.
-    fn choose(&mut self, memory: &mut Memory, entries: &impl Entries) -> Option<(Place, bool)> {
+    fn choose(&mut self, memory: &mut Memory, entries: &dyn Entries) -> Option<(Place, bool)> {
         if let Some(Returned { place, hash, misses }) = memory.returned.take() {
             let limit = (misses * GATE / 2).saturating_mul(self.heaviness(place));
             if let Some(victim) = self.contest(limit, memory, entries) {
@@ -402,7 +413,7 @@ impl Eviction {
     }
 
     /// The oldest entry of the main queue, if it has been left alone for so many misses and is unused.
-    fn contest(&mut self, limit: u64, memory: &mut Memory, entries: &impl Entries) -> Option<Place> {
+    fn contest(&mut self, limit: u64, memory: &mut Memory, entries: &dyn Entries) -> Option<Place> {
         for _ in 0..CHANCES {
             let oldest = self.main.oldest.filter(|_| memory.age_of_oldest(self.main.len) >= limit)?;
             if entries.frequency(oldest) == 0 {
@@ -413,18 +424,18 @@ impl Eviction {
         None
     }
 
-    fn weakest_of_main(&mut self, memory: &mut Memory, entries: &impl Entries) -> Option<Place> {
+    fn weakest_of_main(&mut self, memory: &mut Memory, entries: &dyn Entries) -> Option<Place> {
         self.contest(0, memory, entries).or(self.main.oldest)
     }
 
-    fn second_chance(&mut self, place: Place, memory: &mut Memory, entries: &impl Entries) {
+    fn second_chance(&mut self, place: Place, memory: &mut Memory, entries: &dyn Entries) {
         let frequency = entries.frequency(place);
         memory.sketch.hits(frequency, || entries.hash(place));
         self.promote(place, frequency / 2, memory, entries);
     }
 
     /// Makes an entry the newest of the main queue.
-    fn promote(&mut self, place: Place, frequency: u8, memory: &mut Memory, entries: &impl Entries) {
+    fn promote(&mut self, place: Place, frequency: u8, memory: &mut Memory, entries: &dyn Entries) {
         entries.set_frequency(place, frequency);
         self.unlink(place);
         memory.marks.push(memory.now, self.main.len);

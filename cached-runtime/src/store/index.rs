@@ -13,10 +13,10 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use sdd::{Guard, Shared, Tag};
+use sdd::{Guard, Owned, Tag};
 
 use super::places::{ByNumber, CHUNK, Chunks, Place, WAYS};
-use crate::shim::{AtomicShared, AtomicU64};
+use crate::shim::{AtomicOwned, AtomicU64};
 
 /// So many of the seven ways are in use on average when an index is full.
 const WAYS_USED: usize = 6;
@@ -42,12 +42,12 @@ const SPILLED: u64 = 1 << 56;
 struct Bucket<T> {
     /// Seven tags, and in the top byte a bit of each class of which an entry has spilled past this bucket.
     tags: AtomicU64,
-    slots: [AtomicShared<T>; WAYS],
+    slots: [AtomicOwned<T>; WAYS],
 }
 
 impl<T> Bucket<T> {
     const fn new() -> Self {
-        Self { tags: AtomicU64::new(0), slots: [const { AtomicShared::null() }; WAYS] }
+        Self { tags: AtomicU64::new(0), slots: [const { AtomicOwned::null() }; WAYS] }
     }
 }
 
@@ -98,6 +98,19 @@ impl Spills {
 #[inline]
 fn tag(hash: u64) -> u64 {
     hash & ((1 << TAG_BITS) - 1) | 0x80
+}
+
+/// A way that is free by a bucket's word.
+#[inline]
+fn free_way(word: u64) -> Option<usize> {
+    let free = !word & HIGH;
+    (free != 0).then(|| free.trailing_zeros() as usize / 8)
+}
+
+/// Notes that a place is free.
+#[inline]
+fn clear_tag(tags: &AtomicU64, place: Place) {
+    tags.store(tags.load(Relaxed) & !(0xff << (place.way() * 8)), Release);
 }
 
 /// The class of a hash, and of its tag.
@@ -165,18 +178,14 @@ impl Shape {
     }
 
     /// The buckets that an entry of this hash may be in, from its home on.
-    fn probe(self, hash: u64) -> impl Iterator<Item = usize> {
+    fn probe(self, hash: u64) -> Probe {
         let (rest, turn) = self.parts(hash);
-        std::iter::once(self.bucket(rest, turn)).chain(self.steps(rest, turn, class(hash)))
+        self.steps(rest, turn, class(hash))
     }
 
-    /// The buckets that entries of a class spill into from that of number `rest + first * turn`.
-    fn steps(self, rest: usize, turn: usize, class: usize) -> impl Iterator<Item = usize> {
-        (1..self.buckets * 2).scan((rest, turn), move |(rest, turn), _| {
-            let number = *rest + STEPS[class];
-            (*rest, *turn) = (number % self.first, *turn + number / self.first);
-            Some(self.bucket(*rest, *turn))
-        })
+    /// The bucket of number `rest + first * turn`, and those that entries of a class spill into from there.
+    fn steps(self, rest: usize, turn: usize, class: usize) -> Probe {
+        Probe { shape: self, rest, turn, step: STEPS[class], taken: 0 }
     }
 
     /// Before the next split: of this bucket, into one more.
@@ -189,6 +198,32 @@ impl Shape {
 
     fn is_splitting(self) -> bool {
         self.buckets != self.first * (self.mask + 1)
+    }
+}
+
+/// See [`Shape::probe`].
+struct Probe {
+    shape: Shape,
+    rest: usize,
+    turn: usize,
+    step: usize,
+    taken: usize,
+}
+
+impl Iterator for Probe {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.taken >= self.shape.buckets * 2 {
+            return None;
+        }
+        if self.taken > 0 {
+            let number = self.rest + self.step;
+            (self.rest, self.turn) = (number % self.shape.first, self.turn + number / self.shape.first);
+        }
+        self.taken += 1;
+        Some(self.shape.bucket(self.rest, self.turn))
     }
 }
 
@@ -219,6 +254,186 @@ impl Writing {
     /// Whether a bucket should be split before something is inserted.
     pub(super) fn should_split(&self) -> bool {
         self.shape.is_splitting() || self.len >= self.shape.buckets * WAYS_USED
+    }
+}
+
+/// The words of an index' buckets. What does not depend on the type of its entries goes by these, so that it
+/// is compiled once.
+trait Words {
+    /// That of a bucket, if it was made.
+    fn of(&self, number: usize) -> Option<&AtomicU64>;
+    fn make(&self, number: usize) -> &AtomicU64;
+}
+
+/// The same with the entries that are in them.
+trait Entries: Words {
+    /// The hash of an entry, if there is one; the place of one whose hash cannot be told.
+    fn hash_at(&self, place: Place) -> Result<Option<u64>, Place>;
+    /// Moves what is at a place, with its mark, to one that is free.
+    fn relocate(&self, from: Place, to: Place, hash: u64);
+}
+
+impl Writing {
+    /// A free place for an entry of this hash. It is counted in all the buckets that it spills past.
+    fn find_room(&mut self, words: &dyn Words, hash: u64) -> Place {
+        for number in self.shape.probe(hash) {
+            let tags = words.make(number);
+            let word = tags.load(Relaxed);
+            if let Some(way) = free_way(word) {
+                return Place::new(number, way);
+            }
+            self.spills.entry(number).add(class(hash));
+            tags.store(word | SPILLED << class(hash), Release);
+        }
+        unreachable!("a bucket is split before all are full");
+    }
+
+    /// An entry is no longer at a place that it found when the index had a certain shape.
+    fn forget_spill(&mut self, words: &dyn Words, shape: Shape, place: Place, hash: u64) {
+        for passed in shape.probe(hash).take_while(|it| *it != place.bucket()) {
+            let is_last = self.spills.entry(passed).take(class(hash));
+            if let Some(tags) = words.of(passed).filter(|_| is_last) {
+                tags.store(tags.load(Relaxed) & !(SPILLED << class(hash)), Release);
+            }
+        }
+    }
+
+    /// See [`Index::split`].
+    fn split(
+        &mut self,
+        entries: &dyn Entries,
+        shape: &AtomicU64,
+        moved: &mut dyn FnMut(Place, Place),
+    ) -> Result<(), Place> {
+        let old = self.shape;
+        let (split, new) = old.split();
+        let mut moving = Vec::new();
+        for place in Place::of_bucket(split) {
+            let Some(hash) = entries.hash_at(place)? else { continue };
+            // The way by which it came leads here, or to the new bucket.
+            if new.probe(hash).find(|it| *it == split || *it == old.buckets) != Some(split) {
+                moving.push((place, hash));
+            }
+        }
+        let in_split = moving.len();
+        if self.spills.get(split).are_counted() {
+            // They may find room now, and are counted anew below.
+            self.collect_spilled(entries, split, &mut moving)?;
+            self.set_spilled(entries, split, Spills::default());
+        } else {
+            // They stay where they are, and are looked for from both buckets.
+            entries.make(old.buckets);
+            self.set_spilled(entries, split, Spills::COUNTLESS);
+            self.set_spilled(entries, old.buckets, Spills::COUNTLESS);
+        }
+        self.shape = new;
+        shape.store(new.pack(), Release);
+        for (number, (from, hash)) in moving.into_iter().enumerate() {
+            let is_spilled = number >= in_split;
+            let before = self.spills.get(split);
+            let Some(tags) = entries.of(from.bucket()) else { continue };
+            clear_tag(tags, from);
+            self.forget_spill(entries, old, from, hash);
+            // It was not counted any more where it passed the bucket that is split.
+            if is_spilled {
+                self.set_spilled(entries, split, before);
+            }
+            let to = self.find_room(entries, hash);
+            entries.relocate(from, to, hash);
+            moved(from, to);
+        }
+        Ok(())
+    }
+
+    /// Notes what has spilled past a bucket.
+    fn set_spilled(&mut self, words: &dyn Words, number: usize, spills: Spills) {
+        if self.spills.get(number) != spills
+            && let Some(tags) = words.of(number)
+        {
+            *self.spills.entry(number) = spills;
+            tags.store(tags.load(Relaxed) % SPILLED + spills.classes() * SPILLED, Release);
+        }
+    }
+
+    /// Adds the entries that have spilled past a bucket.
+    fn collect_spilled(
+        &self,
+        entries: &dyn Entries,
+        bucket: usize,
+        moving: &mut Vec<(Place, u64)>,
+    ) -> Result<(), Place> {
+        let Self { shape, spills, .. } = self;
+        // The bucket goes by two numbers, and what follows them may be two buckets.
+        let level = shape.first * (shape.mask / 2 + 1);
+        let spills = spills.get(bucket);
+        for class in (0..Spills::CLASSES).filter(|class| spills.of(*class) > 0) {
+            let mut left = spills.of(class);
+            let mut seen = vec![bucket];
+            for number in [bucket, bucket + level] {
+                for follows in shape.steps(number % shape.first, number / shape.first, class).skip(1) {
+                    if left == 0 {
+                        break;
+                    }
+                    let Some(tags) = entries.of(follows) else { break };
+                    let tags = tags.load(Relaxed);
+                    if !seen.contains(&follows) {
+                        seen.push(follows);
+                        for place in Place::of_bucket(follows).filter(|it| class_at(tags, *it) == class) {
+                            let Some(hash) = entries.hash_at(place)? else { continue };
+                            let mut passed = shape.probe(hash).take_while(|it| *it != follows);
+                            if passed.any(|it| it == bucket) {
+                                moving.push((place, hash));
+                                left -= 1;
+                            }
+                        }
+                    }
+                    if tags & SPILLED << class == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An index and what its entries are asked.
+struct Slots<'a, T> {
+    index: &'a Index<T>,
+    hash_of: &'a dyn Fn(&T) -> Option<u64>,
+    guard: &'a Guard,
+}
+
+impl<T: Send + Sync + 'static> Words for Index<T> {
+    fn of(&self, number: usize) -> Option<&AtomicU64> {
+        Some(&self.bucket(number)?.tags)
+    }
+    fn make(&self, number: usize) -> &AtomicU64 {
+        &self.make_bucket(number).tags
+    }
+}
+
+impl<T: Send + Sync + 'static> Words for Slots<'_, T> {
+    fn of(&self, number: usize) -> Option<&AtomicU64> {
+        self.index.of(number)
+    }
+    fn make(&self, number: usize) -> &AtomicU64 {
+        self.index.make(number)
+    }
+}
+
+impl<T: Send + Sync + 'static> Entries for Slots<'_, T> {
+    fn hash_at(&self, place: Place) -> Result<Option<u64>, Place> {
+        let Some(entry) = self.index.at(place, self.guard) else { return Ok(None) };
+        (self.hash_of)(entry).ok_or(place).map(Some)
+    }
+    fn relocate(&self, from: Place, to: Place, hash: u64) {
+        let Some(bucket) = self.index.bucket(from.bucket()) else { return };
+        let (entry, _) = bucket.slots[from.way()].swap((None, Tag::None), Release);
+        if let Some((old, new)) = self.index.mark(from).zip(self.index.mark(to)) {
+            new.store(old.load(Relaxed), Relaxed);
+        }
+        self.index.put(to, hash, entry);
     }
 }
 
@@ -264,7 +479,7 @@ impl<'a, T: Send + Sync + 'static> Candidates<'a, T> {
         'a: 'g,
     {
         match self.find_here(&is_it, guard) {
-            None if self.may_have_spilled() => self.index.find_spilled(self.hash, is_it, guard),
+            None if self.may_have_spilled() => self.index.find_spilled(self.hash, &is_it, guard),
             found => found,
         }
     }
@@ -288,6 +503,13 @@ impl<'a, T: Send + Sync + 'static> Candidates<'a, T> {
         None
     }
 
+    /// Whether there is any.
+    #[inline]
+    pub(crate) fn are_any(&self) -> bool {
+        self.ways != 0 || self.may_have_spilled()
+    }
+
+    #[inline]
     fn may_have_spilled(&self) -> bool {
         self.word & SPILLED << class(self.hash) != 0
     }
@@ -336,18 +558,30 @@ impl<T: Send + Sync + 'static> Index<T> {
         Candidates::of(self, home, hash)
     }
 
+    /// The same as [`look`](Self::look) and [`find`](Candidates::find), in one function for all who need not be
+    /// as fast as a hit.
+    #[inline(never)]
+    pub(super) fn find<'g>(
+        &'g self,
+        hash: u64,
+        is_it: &dyn Fn(&T) -> bool,
+        guard: &'g Guard,
+    ) -> Option<Found<'g, T>> {
+        self.look(hash).find(is_it, guard)
+    }
+
     #[cold]
     #[inline(never)]
     fn find_spilled<'g>(
         &'g self,
         hash: u64,
-        is_it: impl Fn(&T) -> bool,
+        is_it: &dyn Fn(&T) -> bool,
         guard: &'g Guard,
     ) -> Option<Found<'g, T>> {
         // The first of them has been looked at.
         for number in Shape::unpack(self.first, self.shape.load(Acquire)).probe(hash).skip(1) {
             let candidates = Candidates::of(self, number, hash);
-            let found = candidates.find_here(&is_it, guard);
+            let found = candidates.find_here(is_it, guard);
             if found.is_some() || !candidates.may_have_spilled() {
                 return found;
             }
@@ -369,53 +603,38 @@ impl<T: Send + Sync + 'static> Index<T> {
     }
 
     /// Puts in an entry that is not there.
-    pub(super) fn insert(&self, writing: &mut Writing, hash: u64, entry: Shared<T>) -> Place {
+    pub(super) fn insert(&self, writing: &mut Writing, hash: u64, entry: Owned<T>) -> Place {
         writing.len += 1;
-        for number in writing.shape.probe(hash) {
-            let Bucket { tags, slots } = self.make_bucket(number);
-            let word = tags.load(Relaxed);
-            let free = !word & HIGH;
-            if free != 0 {
-                let way = free.trailing_zeros() as usize / 8;
-                slots[way].swap((Some(entry), Tag::None), Release);
-                tags.store(word | tag(hash) << (way * 8), Release);
-                return Place::new(number, way);
-            }
-            writing.spills.entry(number).add(class(hash));
-            tags.store(word | SPILLED << class(hash), Release);
-        }
-        unreachable!("a bucket is split before all are full");
+        // Most find room where they belong.
+        let home = writing.shape.home(hash);
+        let place = match free_way(self.make(home).load(Relaxed)) {
+            Some(way) => Place::new(home, way),
+            None => writing.find_room(self, hash),
+        };
+        self.put(place, hash, Some(entry));
+        place
+    }
+
+    /// Fills a place that is free.
+    fn put(&self, place: Place, hash: u64, entry: Option<Owned<T>>) {
+        let Bucket { tags, slots } = self.make_bucket(place.bucket());
+        slots[place.way()].swap((entry, Tag::None), Release);
+        tags.store(tags.load(Relaxed) | tag(hash) << (place.way() * 8), Release);
     }
 
     /// Puts `entry` in the place of one with the same hash; readers see the one or the other.
-    pub(super) fn replace(&self, place: Place, entry: Shared<T>) {
+    pub(super) fn replace(&self, place: Place, entry: Owned<T>) {
         if let Some(bucket) = self.bucket(place.bucket()) {
             bucket.slots[place.way()].swap((Some(entry), Tag::None), Release);
         }
     }
 
     /// Takes out what is at a place. Without its hash, readers will look further than they need.
-    pub(super) fn remove(&self, writing: &mut Writing, place: Place, hash: Option<u64>) -> Option<Shared<T>> {
-        self.remove_from(writing.shape, writing, place, hash)
-    }
-
-    /// The same of what was put there when the index had a certain shape.
-    fn remove_from(
-        &self,
-        shape: Shape,
-        writing: &mut Writing,
-        place: Place,
-        hash: Option<u64>,
-    ) -> Option<Shared<T>> {
+    pub(super) fn remove(&self, writing: &mut Writing, place: Place, hash: Option<u64>) -> Option<Owned<T>> {
         let Bucket { tags, slots } = self.bucket(place.bucket())?;
-        tags.store(tags.load(Relaxed) & !(0xff << (place.way() * 8)), Release);
-        if let Some(hash) = hash {
-            for passed in shape.probe(hash).take_while(|it| *it != place.bucket()) {
-                let is_last = writing.spills.entry(passed).take(class(hash));
-                if let Some(Bucket { tags, .. }) = self.bucket(passed).filter(|_| is_last) {
-                    tags.store(tags.load(Relaxed) & !(SPILLED << class(hash)), Release);
-                }
-            }
+        clear_tag(tags, place);
+        if let Some(hash) = hash.filter(|hash| writing.shape.home(*hash) != place.bucket()) {
+            writing.forget_spill(self, writing.shape, place, hash);
         }
         let (entry, _) = slots[place.way()].swap((None, Tag::None), Release);
         writing.len -= usize::from(entry.is_some());
@@ -427,103 +646,12 @@ impl<T: Send + Sync + 'static> Index<T> {
     pub(super) fn split(
         &self,
         writing: &mut Writing,
-        hash_of: impl Fn(&T) -> Option<u64> + Copy,
+        hash_of: impl Fn(&T) -> Option<u64>,
         mut moved: impl FnMut(Place, Place),
         guard: &Guard,
     ) -> Result<(), Place> {
-        let old = writing.shape;
-        let (split, new) = old.split();
-        let mut moving = Vec::new();
-        for place in Place::of_bucket(split) {
-            let Some(entry) = self.at(place, guard) else { continue };
-            let hash = hash_of(entry).ok_or(place)?;
-            // The way by which it came leads here, or to the new bucket.
-            if new.probe(hash).find(|it| *it == split || *it == old.buckets) != Some(split) {
-                moving.push((place, hash));
-            }
-        }
-        let in_split = moving.len();
-        if writing.spills.get(split).are_counted() {
-            // They may find room now, and are counted anew below.
-            self.collect_spilled(writing, split, hash_of, &mut moving, guard)?;
-            self.set_spilled(writing, split, Spills::default());
-        } else {
-            // They stay where they are, and are looked for from both buckets.
-            self.make_bucket(old.buckets);
-            self.set_spilled(writing, split, Spills::COUNTLESS);
-            self.set_spilled(writing, old.buckets, Spills::COUNTLESS);
-        }
-        writing.shape = new;
-        self.shape.store(new.pack(), Release);
-        for (number, (from, hash)) in moving.into_iter().enumerate() {
-            let is_spilled = number >= in_split;
-            let before = writing.spills.get(split);
-            let Some(entry) = self.remove_from(old, writing, from, Some(hash)) else { continue };
-            // It was not counted any more where it passed the bucket that is split.
-            if is_spilled {
-                self.set_spilled(writing, split, before);
-            }
-            let mark = self.mark(from).map(|mark| mark.load(Relaxed));
-            let to = self.insert(writing, hash, entry);
-            if let Some((mark, new)) = mark.zip(self.mark(to)) {
-                new.store(mark, Relaxed);
-            }
-            moved(from, to);
-        }
-        Ok(())
-    }
-
-    /// Notes what has spilled past a bucket.
-    fn set_spilled(&self, writing: &mut Writing, number: usize, spills: Spills) {
-        if writing.spills.get(number) != spills
-            && let Some(Bucket { tags, .. }) = self.bucket(number)
-        {
-            *writing.spills.entry(number) = spills;
-            tags.store(tags.load(Relaxed) % SPILLED + spills.classes() * SPILLED, Release);
-        }
-    }
-
-    /// Adds the entries that have spilled past a bucket.
-    fn collect_spilled(
-        &self,
-        Writing { shape, spills, .. }: &Writing,
-        bucket: usize,
-        hash_of: impl Fn(&T) -> Option<u64>,
-        moving: &mut Vec<(Place, u64)>,
-        guard: &Guard,
-    ) -> Result<(), Place> {
-        // The bucket goes by two numbers, and what follows them may be two buckets.
-        let level = shape.first * (shape.mask / 2 + 1);
-        let spills = spills.get(bucket);
-        for class in (0..Spills::CLASSES).filter(|class| spills.of(*class) > 0) {
-            let mut left = spills.of(class);
-            let mut seen = vec![bucket];
-            for number in [bucket, bucket + level] {
-                for follows in shape.steps(number % shape.first, number / shape.first, class) {
-                    if left == 0 {
-                        break;
-                    }
-                    let Some(Bucket { tags, .. }) = self.bucket(follows) else { break };
-                    let tags = tags.load(Relaxed);
-                    if !seen.contains(&follows) {
-                        seen.push(follows);
-                        for place in Place::of_bucket(follows).filter(|it| class_at(tags, *it) == class) {
-                            let Some(entry) = self.at(place, guard) else { continue };
-                            let hash = hash_of(entry).ok_or(place)?;
-                            let mut passed = shape.probe(hash).take_while(|it| *it != follows);
-                            if passed.any(|it| it == bucket) {
-                                moving.push((place, hash));
-                                left -= 1;
-                            }
-                        }
-                    }
-                    if tags & SPILLED << class == 0 {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(())
+        let hash_of = &hash_of;
+        writing.split(&Slots { index: self, hash_of, guard }, &self.shape, &mut moved)
     }
 
     /// Forgets everything; the buckets stay.
@@ -667,9 +795,9 @@ mod tests {
             Self { index, writing, model: HashMap::new(), version: 0, exact: true, marked }
         }
 
-        fn item(&mut self, key: u16) -> Shared<Item> {
+        fn item(&mut self, key: u16) -> Owned<Item> {
             self.version += 1;
-            Shared::new(Item { key, version: self.version })
+            Owned::new(Item { key, version: self.version })
         }
 
         fn split(&mut self, guard: &Guard) {
@@ -779,7 +907,7 @@ mod tests {
                 assert!(index.split(writing, |hash| Some(*hash), |_, _| {}, guard).is_ok());
             }
         }
-        index.insert(writing, hash, Shared::new(hash))
+        index.insert(writing, hash, Owned::new(hash))
     }
 
     #[test]
@@ -821,7 +949,7 @@ mod tests {
                 let split = index.split(&mut writing, |_| Some(7), moved, &guard);
                 assert!(split.is_ok());
             }
-            places.push(index.insert(&mut writing, 7, Shared::new(Item { key, version: 0 })));
+            places.push(index.insert(&mut writing, 7, Owned::new(Item { key, version: 0 })));
         }
         for key in 0..3000_u16 {
             if key % 500 == 0 {

@@ -31,6 +31,7 @@ use crate::backend::{
     tags,
 };
 use crate::clock::{Clock, Moment};
+use crate::epoch::with_guard;
 use crate::function::{FunctionInfo, State};
 use crate::report::Report;
 #[cfg(feature = "backend")]
@@ -125,7 +126,8 @@ impl Inner {
 
     /// Entries and bytes of all functions.
     fn footprint(&self) -> (usize, usize) {
-        table::sum(self.tables().map(AnyTable::footprint))
+        let all = self.tables().map(<dyn AnyTable>::footprint);
+        all.fold((0, 0), |(entries, bytes), (more, larger)| (entries + more, bytes + larger))
     }
 
     /// Evicts until the limits over all functions are kept: first what has expired anywhere, then from
@@ -155,13 +157,15 @@ impl Inner {
 
     fn evict_from_largest(&self, by_entries: bool) -> bool {
         let size = |(entries, bytes): (usize, usize)| if by_entries { entries } else { bytes };
-        self.tables().max_by_key(|table| size(table.footprint())).is_some_and(AnyTable::evict_one)
+        let largest = self.tables().max_by_key(|table| size(table.footprint()));
+        largest.is_some_and(|table| with_guard(|guard| table.evict_one(guard)))
     }
 
     /// Removes expired entries, at most so many from each table at a time; returns how many.
     pub(crate) fn remove_expired(&self, most: usize) -> usize {
         let now = self.clock.now();
-        self.tables().filter(|table| table.next_expiry() <= now).map(|table| table.remove_expired(most)).sum()
+        let due = self.tables().filter(|table| table.next_expiry() <= now);
+        due.map(|table| with_guard(|guard| table.remove_expired(most, guard))).sum()
     }
 
     pub(crate) fn next_expiry(&self) -> Moment {

@@ -10,7 +10,7 @@ use super::shard::{Locked, times};
 use super::table::{NewValue, Table};
 use crate::backend::codec::{CodecError, Coding, caught};
 use crate::backend::envelope::{Kind, Record};
-use crate::clock::{Moment, Reading};
+use crate::clock::{Date, Moment};
 use crate::epoch::with_guard;
 use crate::policy::{Freshness, Times, expires, restored};
 use crate::saved::KeyCoding;
@@ -82,7 +82,7 @@ where
             let mut records = Vec::new();
             with_guard(|guard| {
                 let entries = Locked::new(self, shard, guard).entries();
-                let at = self.state.store.clock.read();
+                let at = self.state.store.clock.date();
                 for (entry, times, weight) in entries {
                     if self.freshness(times, at.now) == Freshness::Expired {
                         continue;
@@ -107,7 +107,7 @@ where
         entry: &Entry<K, S>,
         times: Times,
         weight: u64,
-        at: Reading,
+        at: Date,
     ) -> Result<Vec<u8>, CodecError> {
         let key = saving.encode_key(&entry.key)?;
         if !self.same(&saving.decode_key(&key)?, &entry.key) {
@@ -144,7 +144,7 @@ where
         (count as u64, (found.records.len() - count) as u64)
     }
 
-    fn restore_one(&self, saving: &Saving<K, S>, record: &[u8], at: Reading) -> Option<bool> {
+    fn restore_one(&self, saving: &Saving<K, S>, record: &[u8], at: Date) -> Option<bool> {
         let record = Record::decode(record).filter(|record| record.codec == saving.value.id)?;
         let key = saving.decode_key(record.key).ok()?;
         let value = saving.value.decode(record.payload).ok()?;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use sdd::{Guard, Shared};
+use sdd::{Guard, Owned};
 
 use super::entry::Entry;
 use super::eviction::{Entries, Eviction};
@@ -11,7 +11,7 @@ use super::expiries::Expiries;
 use super::index::{Index, SPLITS, Writing};
 use super::places::Place;
 use super::retries::Retries;
-use super::table::{NewValue, Table};
+use super::table::{AnyShard, NewValue, Table};
 use crate::clock::{Moment, NEVER};
 use crate::flight::Flights;
 use crate::policy::{Freshness, Times};
@@ -78,17 +78,19 @@ where
             bytes: AtomicUsize::new(0),
         }
     }
+}
 
-    pub(super) fn footprint(&self) -> (usize, usize) {
-        (self.entries.load(Relaxed), self.bytes.load(Relaxed))
-    }
-
-    pub(super) fn counts(&self) -> Counts {
+impl<K, S, D> AnyShard for Shard<K, S, D> {
+    fn counts(&self) -> Counts {
         self.writer.lock().counts
     }
 
-    pub(super) fn weight(&self) -> u64 {
+    fn weight(&self) -> u64 {
         self.writer.lock().eviction.weight()
+    }
+
+    fn footprint(&self) -> (usize, usize) {
+        (self.entries.load(Relaxed), self.bytes.load(Relaxed))
     }
 }
 
@@ -169,7 +171,7 @@ where
 
     /// The place and the times of an entry.
     fn find(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Place, Times, u8)> {
-        let found = self.shard.index.look(hash).find(|entry| is_key(&entry.key), self.guard)?;
+        let found = self.shard.index.find(hash, &|entry| is_key(&entry.key), self.guard)?;
         Some((found.place(), self.times(found.place(), found.entry), found.entry.frequency()))
     }
 
@@ -196,6 +198,7 @@ where
         hash: u64,
         key: K,
         new: NewValue<S>,
+        now: Moment,
         reserved: &mut bool,
     ) -> Option<Left<K, S>> {
         let old = self.find(hash, |it| self.table.same(it, &key));
@@ -206,7 +209,6 @@ where
             }
             return Some((Some(key), Some(value)));
         }
-        let now = self.table.now();
         if let Some((place, _, frequency)) = old {
             if !self.is_live(place) {
                 self.count(Cause::Invalidated, 1);
@@ -234,16 +236,18 @@ where
         if self.len() >= self.table.most_of_shard {
             self.make_room(now);
         }
-        let place = self.shard.index.insert(&mut self.writer.writing, hash, Shared::new(entry));
-        self.note(place, now);
+        let deadline = entry.deadline();
+        let place = self.shard.index.insert(&mut self.writer.writing, hash, Owned::new(entry));
+        self.note(place, deadline, now);
         self.writer.eviction.insert(place, hash, weight);
         self.writer.bytes += self.bytes_at(place);
     }
 
     fn replace(&mut self, place: Place, entry: Entry<K, S>, weight: usize, now: Moment) {
         let old = self.bytes_at(place);
-        self.shard.index.replace(place, Shared::new(entry));
-        self.note(place, now);
+        let deadline = entry.deadline();
+        self.shard.index.replace(place, Owned::new(entry));
+        self.note(place, deadline, now);
         self.writer.eviction.reweigh(place, weight);
         self.writer.bytes = self.writer.bytes - old + self.bytes_at(place);
         if self.table.is_whole() {
@@ -277,11 +281,13 @@ where
     }
 
     /// Sees to it that a new entry goes when it expires.
-    fn note(&mut self, place: Place, now: Moment) {
-        if let Some(mark) = self.shard.index.mark(place) {
+    fn note(&mut self, place: Place, deadline: Moment, now: Moment) {
+        let mark = self.shard.index.mark(place);
+        if let Some(mark) = mark {
             mark.store(now, Relaxed);
         }
-        let expiry = self.expiry(place).unwrap_or(NEVER);
+        let touched = if mark.is_some() { now } else { NEVER };
+        let expiry = Times { deadline, touched }.expiry(self.table.idle);
         if expiry != NEVER {
             self.writer.expiries.note(place.bucket(), expiry);
             if expiry < self.writer.next_expiry {

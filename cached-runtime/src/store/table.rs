@@ -5,6 +5,7 @@ use std::any::Any;
 use std::hash::{BuildHasher, Hasher};
 #[cfg(feature = "backend")]
 use std::io;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
@@ -25,7 +26,6 @@ pub(crate) use super::shard::Writer;
 use super::shard::{Locked, Shard, times};
 use crate::call::after_drop;
 use crate::clock::{Moment, NEVER, nanoseconds};
-use crate::epoch::with_guard;
 use crate::function::State;
 use crate::key::Part;
 use crate::policy::{Freshness, RefreshAhead, Times, Windows};
@@ -78,8 +78,8 @@ pub(crate) struct Table<K, S, D> {
     lead: AtomicU64,
     /// Nanoseconds that the body takes, in the mean of the last few times, where something depends on it.
     cost: AtomicU64,
-    /// A power of two of them.
-    pub(super) shards: Box<[Shard<K, S, D>]>,
+    /// A power of two of them. They stay until the process ends, and so there is no code that drops them.
+    pub(super) shards: Box<[ManuallyDrop<Shard<K, S, D>>]>,
     /// The part of a shard, and the most that one can have.
     pub(super) capacity_of_shard: usize,
     pub(super) most_of_shard: usize,
@@ -133,7 +133,8 @@ where
         let most_of_shard = MOST_ENTRIES / shards;
         let most = if policy.is_weighed() { most_of_shard } else { capacity.min(most_of_shard) };
         let marked = policy.idle_timeout().is_some();
-        let shard = || Shard::new(usual, most.saturating_add(1), part, policy.is_weighed(), marked);
+        let most = most.saturating_add(1);
+        let shard = || ManuallyDrop::new(Shard::new(usual, most, part, policy.is_weighed(), marked));
         Self {
             state,
             keys,
@@ -215,6 +216,17 @@ where
         self.shard(hash).index.look(hash)
     }
 
+    /// The same as [`look`](Self::look) and [`hit`](Self::hit) for those who hold the lock.
+    pub(crate) fn fresh<'g>(
+        &'g self,
+        hash: u64,
+        is_key: &dyn Fn(&K) -> bool,
+        now: Moment,
+        guard: &'g Guard,
+    ) -> Option<&'g S> {
+        self.hit(&self.look(hash), is_key, now, guard)
+    }
+
     /// The value of a key, if it is among the candidates and fresh, counted as used.
     #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
     #[inline(always)]
@@ -239,13 +251,13 @@ where
     pub(crate) fn servable<'g>(
         &'g self,
         hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        ahead: impl Fn(&S) -> u64,
+        is_key: &dyn Fn(&K) -> bool,
+        ahead: &dyn Fn(&S) -> u64,
         now: Moment,
         guard: &'g Guard,
     ) -> Option<(&'g S, Freshness)> {
         let index = &self.shard(hash).index;
-        let found = index.look(hash).find(|entry| is_key(&entry.key), guard)?;
+        let found = index.find(hash, &|entry| is_key(&entry.key), guard)?;
         if let Some(idle) = self.idle
             && !touch(index, idle, &found, now)
         {
@@ -300,7 +312,7 @@ where
         guard: &'g Guard,
     ) -> Option<&'g S> {
         let index = &self.shard(hash).index;
-        let found = index.look(hash).find(|entry| is_key(&entry.key), guard)?;
+        let found = index.find(hash, &|entry| is_key(&entry.key), guard)?;
         let times = times(index, found.place(), found.entry);
         (self.freshness(times, now) == Freshness::Fresh).then_some(&found.entry.value)
     }
@@ -314,9 +326,10 @@ where
         guard: &Guard,
         key: impl FnOnce(&mut Writer<K, D>) -> (Option<K>, T),
     ) -> (bool, T) {
+        let now = self.now();
         let mut reserved = Reservation { free: &self.free, is_there: false };
         if value.is_some() && !self.is_whole() {
-            reserved.is_there = self.reserve(guard);
+            reserved.is_there = self.reserve(now, guard);
         }
         let mut locked = self.lock(hash, guard);
         // A shard that has nothing to let go takes from another one.
@@ -331,7 +344,7 @@ where
         }
         let (key, found) = key(&mut locked.writer);
         let left = match (key, value) {
-            (Some(key), Some(value)) => locked.insert(hash, key, value, &mut reserved.is_there),
+            (Some(key), Some(value)) => locked.insert(hash, key, value, now, &mut reserved.is_there),
             (key, value) => Some((key, value.map(|it| it.value))),
         };
         // What is left is dropped without the lock: to drop it may be to call the function.
@@ -341,9 +354,8 @@ where
     }
 
     /// Sets room for one entry aside, if there is any or something has expired.
-    fn reserve(&self, guard: &Guard) -> bool {
-        self.take_free()
-            || self.next_expiry() <= self.now() && self.remove_expired_with(1, guard) > 0 && self.take_free()
+    fn reserve(&self, now: Moment, guard: &Guard) -> bool {
+        self.take_free() || self.next_expiry() <= now && self.remove_expired(1, guard) > 0 && self.take_free()
     }
 
     fn take_free(&self) -> bool {
@@ -353,12 +365,7 @@ where
 
     /// Sets room for one entry aside, for which one goes from the largest shard.
     fn reserve_anywhere(&self, guard: &Guard) -> bool {
-        self.take_free() || self.evict_from_largest(guard) && self.take_free()
-    }
-
-    fn evict_from_largest(&self, guard: &Guard) -> bool {
-        let largest = self.shards.iter().max_by_key(|shard| shard.footprint());
-        largest.is_some_and(|shard| Locked::new(self, shard, guard).make_room(self.now()))
+        self.take_free() || self.evict_one(guard) && self.take_free()
     }
 
     /// Room for so many entries has come free.
@@ -373,17 +380,6 @@ where
         if moment < self.next_expiry.load(Relaxed) && moment < self.next_expiry.fetch_min(moment, SeqCst) {
             janitor::schedule(self.state.store, moment);
         }
-    }
-
-    /// Removes expired entries, at most so many from each shard at a time; returns how many.
-    fn remove_expired_with(&self, most: usize, guard: &Guard) -> usize {
-        let now = self.now();
-        if self.next_expiry() > now {
-            return 0;
-        }
-        // Each shard tells anew.
-        self.next_expiry.store(NEVER, SeqCst);
-        self.shards.iter().map(|shard| Locked::new(self, shard, guard).remove_expired(most, now)).sum()
     }
 
     /// Forgets one key and fences its computations; returns whether a fresh value was there.
@@ -423,31 +419,55 @@ impl Drop for Reservation<'_> {
     }
 }
 
-/// Entries and bytes together.
-pub(super) fn sum(footprints: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
-    footprints.fold((0, 0), |(entries, bytes), (more, larger)| (entries + more, bytes + larger))
+/// A part of a table, as the store sees it.
+pub(crate) trait AnyShard {
+    fn counts(&self) -> Counts;
+    fn weight(&self) -> u64;
+    /// Entries and bytes, for the limits over all functions.
+    fn footprint(&self) -> (usize, usize);
 }
 
 /// A table of whatever types, as the store sees it.
 pub(crate) trait AnyTable: Any + Send + Sync {
     fn hits(&self) -> u64;
-    fn counts(&self) -> Counts;
-    fn weight(&self) -> u64;
-    /// Entries and bytes, for the limits over all functions.
-    fn footprint(&self) -> (usize, usize);
+    /// Tells of each shard.
+    fn each(&self, tell: &mut dyn FnMut(&dyn AnyShard));
     fn next_expiry(&self) -> Moment;
     /// Removes expired entries, at most so many from each shard; returns how many.
-    fn remove_expired(&self, most: usize) -> usize;
-    /// Removes one entry; returns whether there was one.
-    fn evict_one(&self) -> bool;
+    fn remove_expired(&self, most: usize, guard: &Guard) -> usize;
+    /// Removes one entry, of the largest shard; returns whether there was one.
+    fn evict_one(&self, guard: &Guard) -> bool;
     /// Removes everything and fences every computation; returns how many entries there were.
-    fn clear(&self) -> usize;
+    fn clear(&self, guard: &Guard) -> usize;
     /// Hands out the records of its entries, if they are saved; returns how many there are, and how many have none.
     #[cfg(feature = "backend")]
     fn save(&self, write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<(u64, u64)>;
     /// Takes over what was loaded for it; returns how many entries, and how many records that are none.
     #[cfg(feature = "backend")]
     fn restore(&self) -> (u64, u64);
+}
+
+impl dyn AnyTable {
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.each(&mut |shard| counts = [counts, shard.counts()].into_iter().sum());
+        counts
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        let mut weight = 0;
+        self.each(&mut |shard| weight += shard.weight());
+        weight
+    }
+
+    pub(crate) fn footprint(&self) -> (usize, usize) {
+        let (mut entries, mut bytes) = (0, 0);
+        self.each(&mut |shard| {
+            let (more, larger) = shard.footprint();
+            (entries, bytes) = (entries + more, bytes + larger);
+        });
+        (entries, bytes)
+    }
 }
 
 impl<K, S, D> AnyTable for Table<K, S, D>
@@ -460,32 +480,46 @@ where
         self.hits.sum()
     }
 
-    fn counts(&self) -> Counts {
-        self.shards.iter().map(Shard::counts).sum()
-    }
-
-    fn weight(&self) -> u64 {
-        self.shards.iter().map(Shard::weight).sum()
-    }
-
-    fn footprint(&self) -> (usize, usize) {
-        sum(self.shards.iter().map(Shard::footprint))
+    fn each(&self, tell: &mut dyn FnMut(&dyn AnyShard)) {
+        for shard in &self.shards {
+            tell(&**shard);
+        }
     }
 
     fn next_expiry(&self) -> Moment {
         self.next_expiry.load(SeqCst)
     }
 
-    fn remove_expired(&self, most: usize) -> usize {
-        with_guard(|guard| self.remove_expired_with(most, guard))
+    fn remove_expired(&self, most: usize, guard: &Guard) -> usize {
+        let now = self.now();
+        if self.next_expiry() > now {
+            return 0;
+        }
+        // Each shard tells anew.
+        self.next_expiry.store(NEVER, SeqCst);
+        let mut removed = 0;
+        for shard in &self.shards {
+            removed += Locked::new(self, shard, guard).remove_expired(most, now);
+        }
+        removed
     }
 
-    fn evict_one(&self) -> bool {
-        with_guard(|guard| self.evict_from_largest(guard))
+    fn evict_one(&self, guard: &Guard) -> bool {
+        let mut largest = &self.shards[0];
+        for shard in &self.shards {
+            if shard.footprint() >= largest.footprint() {
+                largest = shard;
+            }
+        }
+        Locked::new(self, largest, guard).make_room(self.now())
     }
 
-    fn clear(&self) -> usize {
-        with_guard(|guard| self.shards.iter().map(|shard| Locked::new(self, shard, guard).clear()).sum())
+    fn clear(&self, guard: &Guard) -> usize {
+        let mut cleared = 0;
+        for shard in &self.shards {
+            cleared += Locked::new(self, shard, guard).clear();
+        }
+        cleared
     }
 
     #[cfg(feature = "backend")]
@@ -496,6 +530,13 @@ where
     #[cfg(feature = "backend")]
     fn restore(&self) -> (u64, u64) {
         self.take_over()
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+impl<K: Send + Sync + 'static, S: Send + Sync + 'static, D: Send + Sync + 'static> Table<K, S, D> {
+    fn any(&self) -> &dyn AnyTable {
+        self
     }
 }
 
@@ -624,7 +665,7 @@ mod tests {
         }
 
         fn entries(&self) -> usize {
-            self.table.footprint().0
+            self.table.any().footprint().0
         }
 
         /// Checks that all parts of the table agree; returns the keys with their weights.
@@ -635,7 +676,7 @@ mod tests {
                 let locked = Locked::new(self.table, shard, &guard);
                 for (key, weight) in locked.validate() {
                     assert!(
-                        std::ptr::eq(self.table.shard(self.hash(key)), shard),
+                        std::ptr::eq(self.table.shard(self.hash(key)), &raw const **shard),
                         "it is where it is looked for"
                     );
                     assert_eq!(all.insert(key, weight), None, "no key is there twice");
@@ -649,12 +690,12 @@ mod tests {
                 self.table.state.capacity - all.len()
             };
             assert_eq!(self.table.free.load(Relaxed), free);
-            assert_eq!(self.table.footprint().0, all.len());
+            assert_eq!(self.table.any().footprint().0, all.len());
             all
         }
 
         fn counts(&self) -> [u64; 3] {
-            let counts = self.table.counts();
+            let counts = self.table.any().counts();
             [counts.evictions, counts.expirations, counts.invalidations]
         }
     }
@@ -718,7 +759,7 @@ mod tests {
         table.store(2, "long", Some(100), 1);
         assert!(table.table.next_expiry() <= table.start + 2 * UNIT);
         table.pass(2);
-        assert_eq!(table.table.remove_expired(10), 1);
+        assert_eq!(table.table.remove_expired(10, &Guard::new()), 1);
         assert_eq!((table.holds(1), table.peek(2)), (false, Some("long")));
         let next = table.table.next_expiry();
         assert!(next > table.start + 99 * UNIT && next <= table.start + 100 * UNIT);
@@ -729,11 +770,11 @@ mod tests {
         let table = Fixture::new(policy(100).weighed());
         for weight in [40, 90, 10, 0, 70] {
             assert!(table.store(1, (), None, weight));
-            assert_eq!(table.table.weight(), weight as u64);
+            assert_eq!(table.table.any().weight(), weight as u64);
             table.validate();
         }
         assert!(table.store(2, (), None, 30));
-        assert_eq!((table.table.weight(), table.counts()), (100, [0, 0, 0]));
+        assert_eq!((table.table.any().weight(), table.counts()), (100, [0, 0, 0]));
         assert!(table.store(2, (), None, 31));
         assert_eq!((table.entries(), table.counts()), (1, [1, 0, 0]));
         assert!(!table.store(2, (), None, 101), "too heavy");
@@ -753,7 +794,7 @@ mod tests {
         for round in 0..3 {
             (0..5000).for_each(|key| assert!(table.store(key, round, Some(1), 1)));
             table.pass(1);
-            while table.table.remove_expired(256) > 0 {}
+            while table.table.remove_expired(256, &Guard::new()) > 0 {}
             assert_eq!((table.entries(), table.table.next_expiry()), (0, NEVER));
             table.validate();
         }
@@ -871,7 +912,7 @@ mod tests {
                 Step::Hit(key) => self.hit(key),
                 Step::Pass(units) => self.table.pass(units),
                 Step::RemoveExpired(most) => {
-                    let removed = self.table.table.remove_expired(most);
+                    let removed = self.table.table.remove_expired(most, &Guard::new());
                     assert!(removed <= most * self.table.table.shards.len());
                     let expired = |it: &&Expected| {
                         it.times.freshness(Windows::default(), self.idle, 0, self.now()) == Freshness::Expired
@@ -885,12 +926,12 @@ mod tests {
                 }
                 Step::Evict => {
                     let entries = self.table.entries();
-                    assert_eq!(self.table.table.evict_one(), entries > 0);
+                    assert_eq!(self.table.table.evict_one(&Guard::new()), entries > 0);
                     assert_eq!(self.table.entries(), entries.saturating_sub(1));
                 }
                 Step::Clear => {
                     let entries = self.table.entries();
-                    assert_eq!(self.table.table.clear(), entries);
+                    assert_eq!(self.table.table.clear(&Guard::new()), entries);
                     self.model.clear();
                 }
             }
@@ -950,7 +991,7 @@ mod tests {
             }
             let weight = weights.values().sum::<u64>();
             assert!(weight <= self.capacity);
-            assert_eq!(self.table.table.weight(), weight);
+            assert_eq!(self.table.table.any().weight(), weight);
             // What has gone does not come back.
             self.model.retain(|key, _| weights.contains_key(key));
         }
@@ -973,8 +1014,8 @@ mod tests {
             }
             let went: u64 = modelled.table.counts().iter().sum();
             prop_assert_eq!(modelled.came, went + modelled.table.entries() as u64);
-            modelled.table.table.clear();
-            prop_assert_eq!(modelled.table.table.footprint(), (0, 0));
+            modelled.table.table.clear(&Guard::new());
+            prop_assert_eq!(modelled.table.table.any().footprint(), (0, 0));
             // Other tests of this process may hold the epochs up.
             let begun = std::time::Instant::now();
             while begun.elapsed() < Duration::from_secs(30)

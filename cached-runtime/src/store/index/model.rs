@@ -55,7 +55,7 @@ impl Modelled {
         while writing.should_split() {
             self.split(&mut writing, &guard);
         }
-        self.index.insert(&mut writing, hash(key), Shared::new(Item { key, version: 0 }));
+        self.index.insert(&mut writing, hash(key), Owned::new(Item { key, version: 0 }));
     }
 
     fn place(&self, key: u64, guard: &Guard) -> Option<Place> {
@@ -75,7 +75,7 @@ impl Modelled {
         let guard = Guard::new();
         let _writing = self.writing.lock();
         let place = self.place(key, &guard).expect("it is there, and nobody moves it");
-        self.index.replace(place, Shared::new(Item { key, version }));
+        self.index.replace(place, Owned::new(Item { key, version }));
     }
 
     /// The version of a key, by a reader.
@@ -151,7 +151,7 @@ fn what_has_spilled_past_a_full_bucket_is_found_while_others_go() {
             // More of one home than a bucket has room for.
             it.split(&mut writing, &guard);
             for key in (6..18).step_by(2) {
-                it.index.insert(&mut writing, hash(key), Shared::new(Item { key, version: 0 }));
+                it.index.insert(&mut writing, hash(key), Owned::new(Item { key, version: 0 }));
             }
             it.disturbed.lock().clear();
         }
