@@ -346,13 +346,20 @@ struct Running<K, D> {
     course: u64,
     /// Not there until somebody needs it.
     flight: Option<Arc<Flight<D>>>,
-    /// Whether others may wait for it.
-    shared: bool,
+    audience: Audience,
     fenced: bool,
     /// Whether it is yet to begin, in the background.
     queued: bool,
-    /// Whether nobody waits for it but who has an old value: it is not known here whether others have one.
-    aside: bool,
+}
+
+/// Who may wait for a computation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    Nobody,
+    All,
+    /// Those who have an old value: it is computed aside, and not known here whether others have one.
+    #[cfg_attr(not(feature = "backend"), expect(dead_code, reason = "without backends it is known"))]
+    Holders,
 }
 
 impl<K, D> Running<K, D> {
@@ -360,7 +367,7 @@ impl<K, D> Running<K, D> {
     fn is_shared(&self) -> bool {
         // A flight that was given up is the first caller's alone.
         let has_ended = self.flight.as_ref().is_some_and(|flight| flight.has_ended());
-        self.shared && !self.fenced && !has_ended
+        self.audience != Audience::Nobody && !self.fenced && !has_ended
     }
 
     fn join(&mut self) -> (Arc<Flight<D>>, u64) {
@@ -372,7 +379,7 @@ impl<K, D> Running<K, D> {
     /// Nobody waits for what may never begin: if it did not, for want of threads, all that wait might be those
     /// whose threads it would need.
     fn can_be_joined(&self) -> bool {
-        self.is_shared() && !self.queued && !self.aside
+        self.is_shared() && !self.queued && self.audience == Audience::All
     }
 }
 
@@ -439,14 +446,14 @@ impl<K, D> Flights<K, D> {
 
     /// The same of one that may be a part of a course.
     pub(crate) fn begin_within(&mut self, course: u64, hash: u64, key: K, number: u64, shared: bool) {
-        let (fenced, queued, aside) = (false, false, false);
-        self.add(Running { hash, key, number, course, flight: None, shared, fenced, queued, aside });
+        let audience = if shared { Audience::All } else { Audience::Nobody };
+        self.add(Running { hash, key, number, course, flight: None, audience, fenced: false, queued: false });
     }
 
     /// Registers one that somebody else will begin.
     pub(crate) fn enqueue(&mut self, hash: u64, key: K, number: u64) {
-        let (shared, fenced, queued, aside) = (true, false, true, false);
-        self.add(Running { hash, key, number, course: number, flight: None, shared, fenced, queued, aside });
+        let (course, audience) = (number, Audience::All);
+        self.add(Running { hash, key, number, course, flight: None, audience, fenced: false, queued: true });
     }
 
     /// The key of a computation.
@@ -531,7 +538,10 @@ impl<K, D> Flights<K, D> {
         queued: bool,
     ) -> Option<Arc<Flight<D>>> {
         let running = self.numbered(hash, number)?;
-        (running.number, running.queued, running.aside) = (renewal, queued, true);
+        (running.number, running.queued) = (renewal, queued);
+        if running.audience == Audience::All {
+            running.audience = Audience::Holders;
+        }
         if renewal != number {
             running.course = renewal;
         }
@@ -548,7 +558,8 @@ impl<K, D> Flights<K, D> {
     ) -> Option<(u64, bool)> {
         let list = &*self.list(hash);
         let own = list.iter().find(|it| it.number == number)?;
-        let is_it = |it: &&Running<K, D>| it.hash == hash && it.aside && it.number != number;
+        let is_it =
+            |it: &&Running<K, D>| it.hash == hash && it.audience == Audience::Holders && it.number != number;
         let found = list.iter().filter(is_it).find(|it| it.is_shared() && same(&it.key, &own.key));
         found.map(|it| (it.number, it.queued))
     }

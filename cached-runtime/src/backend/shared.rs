@@ -185,7 +185,6 @@ pub fn coded<C: Codec<O::Stored>, O: Outcome>(_: PhantomData<C>, outcome: O) -> 
 }
 
 /// What a lookup in this process found.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it was made")]
 pub enum SharedStep<O: Outcome, K: Owned> {
     Return(O::Returned),
     Run(SharedCall<O, K>),
@@ -424,8 +423,26 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
 /// What a computation is to do after what it has found in the backend.
 enum Found<'a, O: Outcome, K: Owned> {
     Returned(O::Returned),
-    /// The body; its value may replace what was there with this ticket, if there is one.
-    Compute(Computation<'a, O, K>, Option<Ticket>, Option<Kept<O::Stored>>),
+    Compute(Box<ToCompute<'a, O, K>>),
+}
+
+/// A computation whose body is to run.
+struct ToCompute<'a, O: Outcome, K: Owned> {
+    computation: Computation<'a, O, K>,
+    /// With it the value may be written.
+    ticket: Option<Ticket>,
+    /// What may stand in for it, if the body fails.
+    old: Option<Kept<O::Stored>>,
+}
+
+impl<'a, O: Outcome, K: Owned> Found<'a, O, K> {
+    fn compute(
+        computation: Computation<'a, O, K>,
+        ticket: Option<Ticket>,
+        old: Option<Kept<O::Stored>>,
+    ) -> Self {
+        Self::Compute(Box::new(ToCompute { computation, ticket, old }))
+    }
 }
 
 /// Looks the key of a computation up in its backend, and serves what is there, or lets it be computed anew.
@@ -444,10 +461,10 @@ async fn find<'a, O: Outcome, K: Owned>(
             Fetched::Nothing(ticket) => {
                 return match computation.await_renewal(&ticket, way).await {
                     Some(returned) => Found::Returned(computation.settle(returned, None, true).returned),
-                    None => Found::Compute(computation, Some(ticket), None),
+                    None => Found::compute(computation, Some(ticket), None),
                 };
             }
-            Fetched::Unknown => return Found::Compute(computation, None, None),
+            Fetched::Unknown => return Found::compute(computation, None, None),
         };
         let ahead = ahead(call.state, call.outcome, &call.rules, kept.cost, &kept.value);
         let freshness = kept.freshness(remote, ahead);
@@ -480,7 +497,7 @@ async fn find<'a, O: Outcome, K: Owned>(
             continue;
         }
         computation.replaces(freshness);
-        return Found::Compute(computation, Some(ticket), Some(kept));
+        return Found::compute(computation, Some(ticket), Some(kept));
     }
 }
 
@@ -525,11 +542,11 @@ async fn through<O: Outcome, K: Owned>(
 ) -> O::Returned {
     let found = match remote {
         Some(remote) => find(computation, coding, remote, renewer, way).await,
-        None => Found::Compute(computation, None, None),
+        None => Found::compute(computation, None, None),
     };
-    let (mut computation, mut ticket, old) = match found {
+    let ToCompute { mut computation, mut ticket, old } = match found {
         Found::Returned(returned) => return returned,
-        Found::Compute(computation, ticket, old) => (computation, ticket, old),
+        Found::Compute(to_compute) => *to_compute,
     };
     let call = computation.call();
     computation.restart();
