@@ -18,7 +18,9 @@ use crate::circle::Waiting;
 use crate::computation::Computation;
 use crate::computation::{Delivery, ahead};
 use crate::epoch::with_guard;
-use crate::flight::{Ending, Finished};
+use crate::flight::Ending;
+#[cfg(feature = "backend")]
+use crate::flight::Finished;
 use crate::function::Function;
 use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service};
