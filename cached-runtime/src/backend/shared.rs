@@ -630,8 +630,8 @@ fn copy_of<O: Outcome, K: Owned>(
 ) -> Option<NewValue<O::Stored>> {
     let local = nanoseconds(call.state.function.local_timeout()?);
     let weight = call.rules.weight_of(value);
-    let deadline = left.map_or(NEVER, |left| call.state.store.clock.now().saturating_add(left));
-    let deadline = deadline.min(call.state.store.clock.now().saturating_add(local));
+    let left = left.map_or(local, |left| left.min(local));
+    let deadline = call.state.store.clock.now().saturating_add(left);
     Some(NewValue { value: value.clone(), deadline, weight })
 }
 
