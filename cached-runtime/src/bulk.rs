@@ -92,6 +92,7 @@ pub(crate) struct Round<'a, K, O: Outcome, W: Owned> {
 
 pub(crate) struct Missing<'a, O: Outcome, W: Owned> {
     /// The position of the key.
+    #[cfg_attr(not(feature = "backend"), expect(dead_code, reason = "of use elsewhere"))]
     pub(crate) at: usize,
     pub(crate) value: &'a mut Option<O::Returned>,
     /// Absent if the value is not to be stored. Dropped before it has landed, it is lost.
