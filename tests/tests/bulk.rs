@@ -367,7 +367,7 @@ fn keys_may_be_of_any_kind() {
     fn text(slug: &str) -> String {
         slug.to_uppercase()
     }
-    #[cached(skip(tail), capacity = 9, weigh = |list| list.len())]
+    #[cached(skip(tail), capacity = 9, weigh = Vec::len)]
     fn list(names: &[&str], tail: &mut Vec<u8>) -> Vec<String> {
         let _ = tail;
         names.iter().map(ToString::to_string).collect()
