@@ -337,7 +337,6 @@ const FEW: usize = 8;
 /// Whether a key is the one that is meant: one type for all who ask, so that they share the code.
 type IsKey<'a, K> = &'a dyn Fn(&K) -> bool;
 
-#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 struct Running<K, D> {
     hash: u64,
     key: K,
