@@ -95,6 +95,46 @@ impl page {
     pub async fn uncached(slug: &str) -> Result<Page, Error> {
         Self::__function().uncached_async(page(slug)).await
     }
+    /// The values of many keys, in their order. What is missing is loaded by one call of `load`, which returns
+    /// what knows the value of each key that it was given.
+    pub async fn get_many<
+        '__key,
+        __Answer: ::core::ops::FnMut(&&'__key str) -> Result<Page, Error>,
+        __Loading: ::core::future::Future<Output = __Answer>,
+    >(
+        keys: ::std::vec::Vec<&'__key str>,
+        load: impl ::core::ops::FnMut(::std::sync::Arc<[&'__key str]>) -> __Loading,
+    ) -> ::std::vec::Vec<Result<Page, Error>> {
+        ::cached_runtime::__rt::get_many_shared_async(
+                keys,
+                |slug| (
+                    ::cached_runtime::__rt::begin_shared(
+                        ::cached_runtime::__rt::Lookup::new(),
+                        Self::__function(),
+                        ::cached_runtime::__rt::coded(
+                            ::core::marker::PhantomData::<::cached_runtime::__rt::Json>,
+                            ::cached_runtime::__rt::value(
+                                ::cached_runtime::__rt::Ret::<
+                                    fn() -> Result<Page, Error>,
+                                >::NEW
+                                    .__outcome(),
+                            ),
+                        ),
+                        ::core::marker::PhantomData::<()>,
+                        (
+                            ::cached_runtime::__rt::in_backend(
+                                ::cached_runtime::__rt::key(
+                                    ::cached_runtime::__rt::Ref::new(&slug).__view(),
+                                ),
+                            ),
+                        ),
+                    ),
+                    slug,
+                ),
+                load,
+            )
+            .await
+    }
     /// Forgets all keys.
     pub async fn clear() {
         Self::__function().clear_async().await
