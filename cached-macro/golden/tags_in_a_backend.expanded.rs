@@ -95,6 +95,43 @@ impl user {
     fn uncached(id: u64) -> User {
         Self::__function().uncached(move || user(id))
     }
+    /// The values of many keys, in their order. What is missing is loaded by one call of `load`, which returns
+    /// what knows the value of each key that it was given.
+    fn get_many<'__key, __Answer: ::core::ops::FnMut(&u64) -> User>(
+        keys: ::std::vec::Vec<u64>,
+        load: impl ::core::ops::FnMut(&[u64]) -> __Answer,
+    ) -> ::std::vec::Vec<User> {
+        ::cached_runtime::__rt::get_many_shared(
+            keys,
+            |id| (
+                ::cached_runtime::__rt::begin_shared(
+                    ::cached_runtime::__rt::Lookup::new(),
+                    Self::__function(),
+                    ::cached_runtime::__rt::coded(
+                        ::core::marker::PhantomData::<
+                            ::cached_runtime::__rt::MessagePack,
+                        >,
+                        ::cached_runtime::__rt::value(
+                            ::cached_runtime::__rt::Ret::<fn() -> User>::NEW.__outcome(),
+                        ),
+                    ),
+                    ::core::marker::PhantomData::<()>,
+                    ::cached_runtime::__rt::tagged(
+                        (
+                            ::cached_runtime::__rt::in_backend(
+                                ::cached_runtime::__rt::key(
+                                    ::cached_runtime::__rt::Val::new(&id).__view(),
+                                ),
+                            ),
+                        ),
+                        &|| [::std::format!("user:{id}"), ::std::format!("all-users")],
+                    ),
+                ),
+                id,
+            ),
+            load,
+        )
+    }
     /// Forgets all keys.
     fn clear() {
         Self::__function().clear()
