@@ -49,7 +49,11 @@ pub async fn get_many_async<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned
             let keys: Arc<[K]> = std::mem::take(&mut round.keys).into();
             let (course, together) = (round.course.clone(), Together::of(std::mem::take(&mut round.flights)));
             let answer = {
-                let mut loading = pin!(load(Arc::clone(&keys)));
+                let loading = {
+                    let _entered = course.clone().map(circle::enter);
+                    load(Arc::clone(&keys))
+                };
+                let mut loading = pin!(loading);
                 poll_fn(|context| match &course {
                     Some(course) => together.poll(course, loading.as_mut(), context),
                     None => loading.as_mut().poll(context),

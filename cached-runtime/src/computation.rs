@@ -104,6 +104,8 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     /// Whether nobody waits for it but who has an old value.
     #[cfg(feature = "backend")]
     aside: bool,
+    /// Whether something has happened to the key elsewhere, so that those who wait look again.
+    is_overtaken: bool,
     /// Where the thread that runs it does not stay in it.
     course: Option<Course>,
     start: Reading,
@@ -130,6 +132,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             old,
             #[cfg(feature = "backend")]
             aside: old == Old::Answered,
+            is_overtaken: false,
             course,
             start,
             ended: None,
@@ -250,7 +253,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
                 Some(value) => Some(Delivery::Stored(value.clone())),
                 None => outcome.share(&returned).map(Delivery::NotStored),
             };
-            flight.end(Ending::Landed(delivery));
+            flight.end(if self.is_overtaken { Ending::Lost } else { Ending::Landed(delivery) });
         }
         self.landed = true;
         after_drop(self, Settled { returned, fenced })
@@ -308,6 +311,11 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     pub(crate) fn call(&self) -> &'a Call<O, K> {
         self.call
+    }
+
+    /// What it has computed is not what the backend has, or is to have.
+    pub(crate) fn is_overtaken(&mut self) {
+        self.is_overtaken = true;
     }
 
     pub(crate) fn number(&self) -> u64 {

@@ -249,11 +249,7 @@ impl Function {
 
     /// Forgets all keys.
     pub fn clear(&'static self) {
-        let state = self.state();
-        state.clear();
-        #[cfg(feature = "backend")]
-        state.clear_remote();
-        janitor::free_all();
+        self.state().clear_everywhere();
     }
 
     /// [`clear`](Self::clear) for the companion of an `async` function.
@@ -264,11 +260,12 @@ impl Function {
     pub async fn clear_async(&'static self) {
         let state = self.state();
         state.clear();
-        janitor::free_all();
         #[cfg(feature = "backend")]
         if let Some(remote) = state.remote() {
             remote.clear(Way::Awaited).await;
+            state.clear();
         }
+        janitor::free_all();
     }
 
     /// What happened so far.
@@ -403,11 +400,20 @@ impl State {
         self.clear();
     }
 
+    /// The backend, and once more what is here: a call that began meanwhile may have read what was still there.
     #[cfg(feature = "backend")]
     pub(crate) fn clear_remote(&'static self) {
         if let Some(remote) = self.remote() {
             blocking(remote.clear(Way::Blocking));
+            self.clear();
         }
+    }
+
+    pub(crate) fn clear_everywhere(&'static self) {
+        self.clear();
+        #[cfg(feature = "backend")]
+        self.clear_remote();
+        janitor::free_all();
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -502,10 +508,7 @@ impl FunctionInfo {
 
     /// Forgets all keys of the function; the way to do so for a method, which has no companion.
     pub fn clear(&self) {
-        self.0.clear();
-        #[cfg(feature = "backend")]
-        self.0.clear_remote();
-        janitor::free_all();
+        self.0.clear_everywhere();
     }
 }
 

@@ -176,9 +176,16 @@ pub(crate) fn save(store: &'static Inner, path: &Path) -> io::Result<Saved> {
     Ok(saved)
 }
 
+/// In milliseconds.
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
 /// A record that was loaded, and not used, as of now.
 fn saved_again(record: &[u8], at: Date, now: Date) -> Option<Vec<u8>> {
     let record = Record::decode(record)?;
+    // What windows its function has is not known here, nor whether there still is one.
+    if record.expires.is_some_and(|expires| expires.saturating_add(DAY) < now.wall) {
+        return None;
+    }
     let expires = record.expires.map(|expires| resaved(record.written, expires, at, now));
     Record { written: now.wall, expires, ..record }.encode()
 }

@@ -41,6 +41,7 @@ pub struct Faulty {
     has_versions: bool,
     most: usize,
     before_set: Mutex<Option<fn()>>,
+    before_write: Mutex<Option<fn()>>,
     operations: AtomicUsize,
     keys: Mutex<Vec<String>>,
     ttls: Mutex<HashMap<String, Option<Duration>>>,
@@ -72,6 +73,7 @@ impl Faulty {
             has_versions,
             most,
             before_set: Mutex::default(),
+            before_write: Mutex::default(),
             operations: AtomicUsize::new(0),
             keys: Mutex::default(),
             ttls: Mutex::default(),
@@ -86,6 +88,18 @@ impl Faulty {
     /// Does something right before the next entry is written.
     pub fn before_set(&self, work: fn()) {
         *lock(&self.before_set) = Some(work);
+    }
+
+    /// Does something right before anything is written or removed.
+    pub fn before_write(&self, work: fn()) {
+        *lock(&self.before_write) = Some(work);
+    }
+
+    fn write(&self) {
+        let work = lock(&self.before_write).take();
+        if let Some(work) = work {
+            work();
+        }
     }
 
     /// Operations that were asked for so far.
@@ -198,6 +212,7 @@ impl Driver for Faulty {
             return failed;
         }
         self.can(expected)?;
+        self.write();
         lock(&self.ttls).insert(key.to_owned(), ttl);
         let work = if key.ends_with(":generation") || key.ends_with(":renewal") {
             None
@@ -220,6 +235,7 @@ impl Driver for Faulty {
             return failed;
         }
         self.can(expected)?;
+        self.write();
         self.memory.delete(key, expected, deadline)
     }
 

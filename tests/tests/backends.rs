@@ -14,6 +14,7 @@ mod failures;
 mod freshness;
 mod leases;
 mod processes;
+mod races;
 mod schema;
 mod tags;
 mod writers;

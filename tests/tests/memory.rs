@@ -223,7 +223,8 @@ fn tags_take_no_memory_however_many_there_are() {
             f(1);
         });
     });
-    assert!(bytes < 64 * 1024, "{bytes} bytes");
+    // With what is known of some thousands of tags, if another test has used a backend.
+    assert!(bytes < 1024 * 1024, "{bytes} bytes");
     assert_eq!(f::stats().entries, 1);
 }
 

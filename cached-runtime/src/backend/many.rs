@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use super::codec::Coding;
 use super::link::{Way, blocking};
-use super::remote::{Fetched, Remote, RemoteKey, Ticket};
+use super::remote::{Fetched, Kept, Remote, RemoteKey, Ticket};
 use super::shared::{SharedStep, finish, serve};
 use crate::bulk::{Batch, Missing, Round, Wait};
 use crate::call::{Owned, Step};
@@ -23,7 +23,7 @@ struct Absent<'a, O: Outcome, W: Owned> {
     missing: Missing<'a, O, W>,
     ticket: Option<Ticket>,
     /// What stands in for an error.
-    old: Option<O::Stored>,
+    old: Option<Kept<O::Stored>>,
 }
 
 /// How each key is known in the backend, if it is.
@@ -52,10 +52,6 @@ impl<O: Outcome> Remotes<O> {
             (step, key)
         });
         (batch, remotes)
-    }
-
-    fn of_at(&self, at: usize) -> Option<&'static Remote> {
-        self.keys[at].as_ref().map(|(remote, _)| *remote)
     }
 
     fn of<W: Owned>(&self, missing: &Missing<'_, O, W>) -> Option<&(&'static Remote, RemoteKey)> {
@@ -90,18 +86,24 @@ impl<O: Outcome> Remotes<O> {
         let missing = std::mem::take(&mut round.missing).into_iter().zip(std::mem::take(&mut round.keys));
         for ((mut missing, key), fetched) in missing.zip(fetched) {
             let (mut ticket, mut old) = (None, None);
-            match (fetched, missing.computation.take(), self.of_at(missing.at)) {
-                (Some(Fetched::Value(kept, leave)), Some(mut computation), Some(remote)) => {
+            match (fetched, missing.computation.take(), self.keys[missing.at].as_ref()) {
+                (Some(Fetched::Value(kept, leave)), Some(mut computation), Some((remote, key))) => {
                     let call = computation.call();
                     let ahead = ahead(call.state, call.outcome, &call.rules, kept.cost, &kept.value);
                     let freshness = kept.freshness(remote, ahead);
                     if freshness == Freshness::Early || computation.service(freshness) == Service::Serve {
+                        if freshness == Freshness::Fresh {
+                            remote.touch(way, key, &kept).await;
+                        }
                         *missing.value = Some(serve(computation, remote, kept, freshness, ahead));
                         continue;
                     }
+                    if computation.can_be_set_aside(freshness, false) {
+                        computation.set_aside(&kept.value);
+                    }
                     computation.replaces(freshness);
                     missing.computation = Some(computation);
-                    (ticket, old) = (Some(leave), freshness.hides_errors().then_some(kept.value));
+                    (ticket, old) = (Some(leave), Some(kept));
                 }
                 (Some(Fetched::Nothing(leave)), computation, _) => {
                     (missing.computation, ticket) = (computation, Some(leave));
@@ -129,13 +131,15 @@ impl<O: Outcome> Remotes<O> {
             };
             let mut computation = computation.one_of(parts);
             computation.stop();
-            if let Some(old) = old.filter(|_| computation.call().outcome.is_error(&returned))
+            let remote = self.keys[at].as_ref();
+            if let (Some(old), Some((remote, key))) = (old, remote)
+                && computation.call().outcome.is_error(&returned)
                 && !computation.is_fenced()
+                && let Some(old) = remote.fall_back(way, key, coding, old).await
             {
                 *value = Some(computation.fall_back_to(old, Ok(returned)));
                 return;
             }
-            let remote = self.keys[at].as_ref();
             *value = Some(finish(computation, coding, remote.zip(ticket), way, returned).await);
         });
         all(writes.map(|write| Box::pin(write) as Pin<Box<_>>).collect()).await;

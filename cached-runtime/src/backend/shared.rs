@@ -471,7 +471,9 @@ async fn find<'a, O: Outcome, K: Owned>(
         let service = computation.service(freshness);
         // Who would wait does so no longer than it must.
         if service == Service::Serve || service == Service::Wait && call.state.policy().max_wait().is_some() {
-            remote.touch(way, key, &kept).await;
+            if freshness == Freshness::Fresh {
+                remote.touch(way, key, &kept).await;
+            }
             return Found::Returned(serve(computation, remote, kept, freshness, ahead));
         }
         if computation.can_be_set_aside(freshness, renewer.is_some()) {
@@ -573,7 +575,7 @@ async fn through<O: Outcome, K: Owned>(
 
 /// What becomes of a value that a body has returned; where there is leave for it, it goes to the backend, too.
 pub(super) async fn finish<O: Outcome, K: Owned>(
-    computation: Computation<'_, O, K>,
+    mut computation: Computation<'_, O, K>,
     coding: Coding<O::Stored>,
     leave: Option<(&(&'static Remote, RemoteKey), Ticket)>,
     way: Way,
@@ -598,7 +600,9 @@ pub(super) async fn finish<O: Outcome, K: Owned>(
                 remote.is_unencodable(&remote.counts.undecodable);
                 remote.abandon(way, key, ticket).await;
             }
-            if written != Written::Overtaken {
+            if written == Written::Overtaken {
+                computation.is_overtaken();
+            } else {
                 copy = shortened(call.state, new);
             }
         }
@@ -653,13 +657,14 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         self.call.state.store.is_enabled()
     }
 
-    /// In this process first: what is being computed here must be fenced before the backend is asked.
+    /// In this process first: what is being computed here must be fenced before the backend is asked. And once
+    /// more when that is done, since a call that began meanwhile may have read what was still there.
     async fn invalidate_in(&self, way: Way) -> bool {
         let here = self.call.invalidate();
-        match &self.remote {
-            Some((remote, key)) => remote.invalidate(way, key, self.coding.id).await || here,
-            None => here,
-        }
+        let Some((remote, key)) = &self.remote else { return here };
+        let there = remote.invalidate(way, key, self.coding.id).await;
+        self.call.invalidate();
+        there || here
     }
 
     async fn peek_in(&self, way: Way) -> Option<O::Returned> {
@@ -689,15 +694,18 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             return;
         };
         let state = call.state;
-        call.put_copy(shortened(state, new));
-        let Some((remote, key)) = remote else { return };
-        if let Some(payload) = payload {
-            let value = Encoding { codec: coding.id, payload: &payload, ttl, cost: 0 };
-            remote.put(way, &key, value).await;
-        } else {
-            remote.is_unencodable(&remote.counts.undecodable);
-            remote.invalidate(way, &key, coding.id).await;
+        if let Some((remote, key)) = remote {
+            call.invalidate();
+            if let Some(payload) = payload {
+                let value = Encoding { codec: coding.id, payload: &payload, ttl, cost: 0 };
+                remote.put(way, &key, value).await;
+            } else {
+                remote.is_unencodable(&remote.counts.undecodable);
+                remote.invalidate(way, &key, coding.id).await;
+            }
         }
+        // A call that began meanwhile may have read what was still there.
+        call.put_copy(shortened(state, new));
     }
 }
 

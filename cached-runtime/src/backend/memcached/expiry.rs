@@ -9,11 +9,12 @@ const LAST_DATE: u64 = i32::MAX as u64;
 /// 2020. A clock that says less was never set.
 const PLAUSIBLE: u64 = 1_577_836_800;
 
-/// What to send for a time to live, now being so many seconds since 1970: whole seconds, rounded up, since
+/// What to send for a time to live, now being so many seconds since 1970: whole seconds, rounded up, as
 /// zero is "for ever", or a date. What cannot be said is made as long as can be.
 pub(super) fn expiry(ttl: Option<Duration>, now: u64) -> u32 {
     let Some(ttl) = ttl else { return 0 };
-    let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1);
+    // One more, since the server counts seconds that have begun already.
+    let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).saturating_add(1);
     let date = now.saturating_add(seconds).min(LAST_DATE);
     // Where the date cannot be trusted, or comes too soon because there is none later.
     let is_date = seconds > LONGEST_RELATIVE && now >= PLAUSIBLE && date > now + LONGEST_RELATIVE;
@@ -31,12 +32,12 @@ mod tests {
         const DAYS_30: u64 = 2_592_000;
         for (ttl, now, expected) in [
             (None, NOW, 0),
-            (Some(Duration::from_nanos(1)), NOW, 1),
-            (Some(Duration::from_millis(400)), NOW, 1),
-            (Some(Duration::from_secs(1)), NOW, 1),
-            (Some(Duration::from_millis(1001)), NOW, 2),
-            (Some(Duration::from_secs(DAYS_30)), NOW, DAYS_30),
-            (Some(Duration::from_secs(DAYS_30 + 1)), NOW, NOW + DAYS_30 + 1),
+            (Some(Duration::from_nanos(1)), NOW, 2),
+            (Some(Duration::from_millis(400)), NOW, 2),
+            (Some(Duration::from_secs(1)), NOW, 2),
+            (Some(Duration::from_millis(1001)), NOW, 3),
+            (Some(Duration::from_secs(DAYS_30 - 1)), NOW, DAYS_30),
+            (Some(Duration::from_secs(DAYS_30)), NOW, NOW + DAYS_30 + 1),
             (Some(Duration::from_secs(u64::from(u32::MAX))), NOW, LAST_DATE),
             (Some(Duration::from_secs(u64::from(u32::MAX) + 2)), NOW, LAST_DATE),
             (Some(Duration::MAX), NOW, LAST_DATE),

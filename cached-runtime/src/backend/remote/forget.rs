@@ -13,7 +13,10 @@ impl Remote {
     /// What was there before must not remain.
     pub(super) async fn too_large(&'static self, way: Way, key: &RemoteKey) -> Written {
         self.is_too_large();
-        self.remove(way, key).await;
+        // Nor may what was computed before come in its place.
+        if self.forget(self.by(way), key, 0).await.is_err() {
+            self.owe(key);
+        }
         Written::NotStored
     }
 

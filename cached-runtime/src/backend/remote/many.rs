@@ -7,6 +7,9 @@ use crate::backend::envelope::Record;
 use crate::backend::link::{By, Trouble, Way};
 use crate::backend::verdict::Verdict;
 
+/// So many keys go in one round trip, which has a deadline.
+const AT_ONCE: usize = 1000;
+
 impl Remote {
     /// The value of each key, or leave to compute it. What others have claimed is not waited for, and nothing is
     /// claimed.
@@ -16,15 +19,19 @@ impl Remote {
         keys: &[&RemoteKey],
         coding: Coding<S>,
     ) -> Vec<Fetched<S>> {
-        let looks = match self.look_at_many(self.by(way), keys).await {
-            Ok(looks) => looks,
-            Err(trouble) => {
-                self.count(trouble);
-                return keys.iter().map(|_| Fetched::Unknown).collect();
+        let mut fetched = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(AT_ONCE) {
+            match self.look_at_many(self.by(way), keys).await {
+                Ok(looks) => {
+                    let looks = keys.iter().zip(looks);
+                    fetched.extend(looks.map(|(key, look)| self.value_or_leave(key, coding, look)));
+                }
+                Err(trouble) => {
+                    self.count(trouble);
+                    fetched.extend(keys.iter().map(|_| Fetched::Unknown));
+                }
             }
-        };
-        let fetched: Vec<_> =
-            keys.iter().zip(looks).map(|(key, look)| self.value_or_leave(key, coding, look)).collect();
+        }
         let hits = fetched.iter().filter(|it| matches!(it, Fetched::Value(..))).count();
         self.counts.hits.add(hits as u64);
         self.counts.misses.add((fetched.len() - hits) as u64);

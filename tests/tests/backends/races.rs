@@ -1,0 +1,115 @@
+//! What begins while a backend is told of a change.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, LazyLock};
+use std::thread;
+use std::time::Duration;
+
+use cached_runtime::testing::Isolated;
+use cached_runtime::{Backend, cached, testing};
+use cached_tests::driver::Faulty;
+use cached_tests::{Gate, Runs, eventually};
+
+use super::{process, within};
+
+#[test]
+fn a_copy_that_is_made_while_the_backend_is_told_does_not_outlive_that() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static NOW: AtomicU32 = AtomicU32::new(1);
+    static SEEN: AtomicU32 = AtomicU32::new(0);
+    #[cached(timeout = "1h", local_timeout = "1h", backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n * NOW.load(SeqCst)
+    }
+    let ways: [fn(); 3] = [|| _ = f::invalidate(1), f::clear, || f::put(1, NOW.load(SeqCst))];
+    let _own = testing::isolated();
+    for (now, way) in (1..).zip(ways) {
+        NOW.store(now, SeqCst);
+        f::invalidate(1);
+        assert_eq!(f(1), now);
+        // A call that finds what is still there, and keeps a copy of it.
+        DRIVER.before_write(|| SEEN.store(f(1), SeqCst));
+        NOW.store(now + 1, SeqCst);
+        way();
+        assert!(SEEN.load(SeqCst) >= now);
+        assert_eq!(f(1), now + 1);
+    }
+}
+
+#[test]
+fn who_waits_while_another_process_invalidates_looks_again() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static RUNS: Runs = Runs::new();
+    static GATE: Gate = Gate::new();
+    static OTHER: LazyLock<Isolated> = LazyLock::new(process);
+    #[cached(timeout = "1h", backend = OWN)]
+    fn f(n: u32) -> u32 {
+        let run = RUNS.add();
+        if run == 1 {
+            GATE.pass();
+        }
+        n + run
+    }
+    let own = process();
+    let call = || {
+        let own = own.clone();
+        thread::spawn(move || within(&own, || f(0)))
+    };
+    let first = call();
+    eventually(|| RUNS.get() == 1);
+    within(&OTHER, || f::invalidate(0));
+    let second = call();
+    within(&own, || eventually(|| f::stats().misses == 2));
+    GATE.open();
+    assert_eq!(first.join().expect("it is done"), 1, "it began before");
+    assert_eq!(second.join().expect("it is done"), 2, "it began after");
+}
+
+#[test]
+fn what_is_served_stale_is_not_kept_from_being_replaced_by_being_used() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static RUNS: Runs = Runs::new();
+    static GATE: Gate = Gate::new();
+    #[cached(timeout = 60, stale_while_revalidate = "1h", idle_timeout = "1m", backend = OWN)]
+    fn f(n: u32) -> u32 {
+        let run = RUNS.add();
+        if run == 2 {
+            GATE.pass();
+        }
+        n + run
+    }
+    let own = testing::isolated();
+    assert_eq!(f(0), 1);
+    own.advance(Duration::from_secs(50));
+    assert_eq!(f(0), 1);
+    own.advance(Duration::from_secs(15));
+    assert_eq!(f(0), 1, "it is stale, and computed anew");
+    eventually(|| RUNS.get() == 2);
+    own.advance(Duration::from_secs(15));
+    assert_eq!(f(0), 1);
+    GATE.open();
+    eventually(|| f::peek(0) == Some(2));
+    assert_eq!(f::stats().backend_overtaken, 0);
+}
+
+#[test]
+fn a_batch_serves_nothing_that_another_process_has_invalidated() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static OTHER: LazyLock<Isolated> = LazyLock::new(process);
+    #[cached(timeout = 60, stale_if_error = "1h", backend = OWN)]
+    fn f(n: u32) -> Result<u32, String> {
+        Ok(n)
+    }
+    let own = testing::isolated();
+    f(1).expect("it is fine");
+    own.advance(Duration::from_secs(60));
+    let fails = |_: &[u32]| |_: &u32| Err("down".to_owned());
+    assert_eq!(f::get_many(vec![1], fails), [Ok(1)], "in place of the error");
+    own.advance(Duration::from_secs(2));
+    let seen = f::get_many(vec![1], |keys| {
+        within(&OTHER, || f::invalidate(1));
+        fails(keys)
+    });
+    assert_eq!(seen, [Err("down".to_owned())]);
+}
