@@ -12,11 +12,24 @@ use std::sync::{LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use cached_runtime::testing::{self, Isolated};
 pub use cached_tests_servers as servers;
 pub use servers::{PATIENCE, eventually};
 
 pub mod processes;
 pub mod proxy;
+
+/// Another process, as far as the library is concerned: a store of its own.
+#[must_use]
+pub fn process() -> Isolated {
+    testing::isolated().store()
+}
+
+/// Does something in such a process.
+pub fn within<R>(process: &Isolated, work: impl FnOnce() -> R) -> R {
+    let _entered = process.enter();
+    work()
+}
 
 /// Counts, for instance the runs of a body.
 #[derive(Debug, Default)]

@@ -23,19 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cached_runtime::backend::memory::{Config, Memory};
-use cached_runtime::testing::Isolated;
 use cached_runtime::{Backend, cached, testing};
-use cached_tests::Runs;
-
-/// Another process.
-fn process() -> Isolated {
-    testing::isolated().store()
-}
-
-fn within<R>(process: &Isolated, work: impl FnOnce() -> R) -> R {
-    let _entered = process.enter();
-    work()
-}
+use cached_tests::{Runs, process, within};
 
 #[test]
 fn the_second_call_is_answered_from_the_backend() {

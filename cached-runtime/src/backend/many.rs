@@ -92,10 +92,8 @@ impl<O: Outcome> Remotes<O> {
                     let ahead = ahead(call.state, call.outcome, &call.rules, kept.cost, &kept.value);
                     let freshness = kept.freshness(remote, ahead);
                     if freshness == Freshness::Early || computation.service(freshness) == Service::Serve {
-                        if freshness == Freshness::Fresh {
-                            remote.touch(way, key, &kept).await;
-                        }
-                        *missing.value = Some(serve(computation, remote, kept, freshness, ahead));
+                        let served = serve(computation, (remote, key), kept, freshness, ahead, way);
+                        *missing.value = Some(served.await);
                         continue;
                     }
                     if computation.can_be_set_aside(freshness, false) {

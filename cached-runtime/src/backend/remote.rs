@@ -111,6 +111,7 @@ pub(crate) struct Kept<S> {
     /// By the clock on the wall.
     times: Times,
     now: Moment,
+    /// What it was found in.
     found: Option<Found>,
     /// How long it took to compute, in nanoseconds.
     pub(crate) cost: u64,
@@ -316,8 +317,9 @@ impl Remote {
             let mut next = patience.as_ref().map_or(Next::Compute, |patience| patience.free(begun));
             match verdict {
                 Verdict::Value(record) if wanted != Wanted::Ticket => {
-                    if let Some(keep) = self.decoded(&record, coding) {
-                        return Ok(Fetched::Value(keep(look.found.take()), ticket));
+                    if let Some(mut kept) = self.decoded(&record, coding) {
+                        kept.found = look.found.take();
+                        return Ok(Fetched::Value(kept, ticket));
                     }
                     self.is_undecodable();
                     ticket.is_foreign = true;
@@ -371,16 +373,11 @@ impl Remote {
         }
     }
 
-    /// The value of a record, if it can be decoded; for it is still what the record was found in.
-    fn decoded<S>(
-        &self,
-        record: &Record<'_>,
-        coding: Coding<S>,
-    ) -> Option<impl FnOnce(Option<Found>) -> Kept<S> + use<S>> {
+    /// The value of a record, if it can be decoded.
+    fn decoded<S>(&self, record: &Record<'_>, coding: Coding<S>) -> Option<Kept<S>> {
         let value = coding.decode(record.payload).ok()?;
         let (times, cost) = (self.terms.times(record), record.cost.saturating_mul(1000));
-        let now = moment(self.clock.wall());
-        Some(move |found| Kept { value, times, now, found, cost })
+        Some(Kept { value, times, now: moment(self.clock.wall()), found: None, cost })
     }
 
     /// Whether what was there has gone by itself. An invalidation leaves a tombstone, where the engine can compare

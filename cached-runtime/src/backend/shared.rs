@@ -274,7 +274,8 @@ impl<O: Outcome, K: Owned> SharedCall<O, CopyKey<K>> {
             };
             Some((remote, remote.key(encoded, &key.tags()), is_refused))
         });
-        let tags = || [remote.as_ref().map_or_else(String::new, |(_, key, _)| key.name.to_string())];
+        let copied = remote.as_ref().filter(|_| function.keeps_copies);
+        let tags = || [copied.map_or_else(String::new, |(_, key, _)| key.name.to_string())];
         let call = Call::new(function, lookup, outcome, identity, &tagged(key, &tags));
         let remote = remote.filter(|(.., is_refused)| !is_refused).map(|(remote, key, _)| (remote, key));
         Self { call, coding, remote }
@@ -471,10 +472,7 @@ async fn find<'a, O: Outcome, K: Owned>(
         let service = computation.service(freshness);
         // Who would wait does so no longer than it must.
         if service == Service::Serve || service == Service::Wait && call.state.policy().max_wait().is_some() {
-            if freshness == Freshness::Fresh {
-                remote.touch(way, key, &kept).await;
-            }
-            return Found::Returned(serve(computation, remote, kept, freshness, ahead));
+            return Found::Returned(serve(computation, (remote, key), kept, freshness, ahead, way).await);
         }
         if computation.can_be_set_aside(freshness, renewer.is_some()) {
             if let Some(renewer) = renewer {
@@ -489,7 +487,7 @@ async fn find<'a, O: Outcome, K: Owned>(
                 None => Next::Compute,
             },
             Leave::Taken(_) | Leave::BacksOff => {
-                let returned = serve(computation, remote, kept, freshness, ahead);
+                let returned = serve(computation, (remote, key), kept, freshness, ahead, way).await;
                 call.stand_back();
                 return Found::Returned(returned);
             }
@@ -503,14 +501,19 @@ async fn find<'a, O: Outcome, K: Owned>(
     }
 }
 
-/// Answers a computation with what was found, of which this process keeps a copy while it is fresh.
-pub(super) fn serve<O: Outcome, K: Owned>(
+/// Answers a computation with what was found. While that is fresh, this process keeps a copy of it, and keeps it from
+/// becoming idle.
+pub(super) async fn serve<O: Outcome, K: Owned>(
     computation: Computation<'_, O, K>,
-    remote: &Remote,
+    (remote, key): (&'static Remote, &RemoteKey),
     kept: Kept<O::Stored>,
     freshness: Freshness,
     ahead: u64,
+    way: Way,
 ) -> O::Returned {
+    if freshness == Freshness::Fresh {
+        remote.touch(way, key, &kept).await;
+    }
     let call = computation.call();
     let copy = match (freshness, kept.left(remote)) {
         (Freshness::Fresh, left) => copy_of(call, &kept.value, left.map(|left| left.saturating_sub(ahead))),

@@ -42,8 +42,9 @@ impl Remote {
         let verdict = self.judge(key, coding.id, &look);
         let mut ticket = self.ticket(key, &look, &verdict);
         if let Verdict::Value(record) = verdict {
-            if let Some(keep) = self.decoded(&record, coding) {
-                return Fetched::Value(keep(look.found.take()), ticket);
+            if let Some(mut kept) = self.decoded(&record, coding) {
+                kept.found = look.found.take();
+                return Fetched::Value(kept, ticket);
             }
             ticket.is_foreign = true;
         }

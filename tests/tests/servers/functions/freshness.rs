@@ -5,16 +5,11 @@ use std::time::Duration;
 
 use cached_runtime::testing::Isolated;
 use cached_runtime::{Backend, cached, testing};
-use cached_tests::{Gate, Runs, eventually};
+use cached_tests::{Gate, Runs, eventually, process, within};
 
 use super::{MEMCACHED, REDIS, backend, on_each_engine};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn within<R>(process: &Isolated, work: impl FnOnce() -> R) -> R {
-    let _entered = process.enter();
-    work()
-}
 
 /// Two processes a minute later.
 fn a_minute_later(processes: &[Isolated; 2]) {
@@ -39,7 +34,7 @@ on_each_engine! {
         }
         let server = engine.start();
         URL.get_or_init(|| engine.url(server.address()));
-        let processes = [(); 2].map(|()| testing::isolated().store());
+        let processes = [process(), process()];
         let [a, b] = &processes;
         assert_eq!(within(a, || f(1)), 1);
         a_minute_later(&processes);
@@ -71,7 +66,7 @@ on_each_engine! {
         }
         let server = engine.start();
         URL.get_or_init(|| engine.url(server.address()));
-        let processes = [(); 2].map(|()| testing::isolated().store());
+        let processes = [process(), process()];
         assert_eq!(within(&processes[0], || f(1)), Ok(1));
         a_minute_later(&processes);
         thread::scope(|scope| {
@@ -94,7 +89,7 @@ on_each_engine! {
         }
         let server = engine.start();
         URL.get_or_init(|| engine.url(server.address()));
-        let processes = [(); 2].map(|()| testing::isolated().store());
+        let processes = [process(), process()];
         for process in processes.iter().cycle().take(6) {
             assert_eq!(within(process, || f(1)), 1);
             a_minute_later(&processes);

@@ -7,18 +7,9 @@ use cached_runtime::testing::Isolated;
 use cached_runtime::{Backend, cached, store, testing};
 use cached_tests::proxy::{Mode, Proxy};
 use cached_tests::servers::Server;
-use cached_tests::{Gate, Runs, eventually, watched};
+use cached_tests::{Gate, Runs, eventually, process, watched, within};
 
 use super::{Engine, MEMCACHED, REDIS, backend, on_each_engine};
-
-fn process() -> Isolated {
-    testing::isolated().store()
-}
-
-fn within<R>(process: &Isolated, work: impl FnOnce() -> R) -> R {
-    let _entered = process.enter();
-    work()
-}
 
 /// The same when it believes nothing that it knew before.
 fn later<R>(process: &Isolated, work: impl FnOnce() -> R) -> R {
