@@ -128,7 +128,8 @@ pub fn watched(test: impl FnOnce() + Send + 'static) {
         test();
     };
     let thread = thread::Builder::new().name(name.clone()).spawn(run).expect("there is room for a thread");
-    assert_ne!(ended.recv_timeout(PATIENCE), Err(RecvTimeoutError::Timeout), "{name} hangs");
+    // Whatever it waits for itself has been given up by then, and says what it was.
+    assert_ne!(ended.recv_timeout(PATIENCE * 2), Err(RecvTimeoutError::Timeout), "{name} hangs");
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Long enough for anything that happens at all; a test waits this long only to fail.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at what others do.
 const GLANCE: Duration = Duration::from_millis(1);

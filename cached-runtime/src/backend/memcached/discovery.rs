@@ -167,7 +167,7 @@ impl Discovery {
     }
 }
 
-/// Asks an endpoint for its list.
+/// Asks an endpoint for its list. The error names the endpoint.
 fn list(endpoint: &Node, deadline: Instant) -> Result<Vec<Listed>, String> {
     // The second is for engines before 1.4.14.
     let commands = [&b"config get cluster\r\n"[..], b"get AmazonElastiCache:cluster\r\n"];
@@ -176,13 +176,16 @@ fn list(endpoint: &Node, deadline: Instant) -> Result<Vec<Listed>, String> {
         match endpoint.ask_for_text(command, LONGEST, is_whole, deadline) {
             Ok(text) => match parse(&text) {
                 Some(list) => return Ok(list),
-                None => error = format!("{endpoint} answers no list", endpoint = endpoint.server),
+                None => error = "it answers no list".to_owned(),
             },
             Err(Failure::Malformed(why)) => error = why.to_string(),
-            Err(failure) => return Err(failure.to_string()),
+            Err(failure) => {
+                error = failure.to_string();
+                break;
+            }
         }
     }
-    Err(error)
+    Err(format!("{}: {error}", endpoint.server))
 }
 
 /// Whether the end of an answer has come: of a list, or of an error.

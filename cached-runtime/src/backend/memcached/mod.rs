@@ -83,8 +83,8 @@ struct Settings {
 /// One or several memcached servers, 1.6 or later.
 ///
 /// Keys are spread by rendezvous hashing. While a server does not answer, its keys are on the others, each on
-/// the next by its scores. When it is back, what it still holds is found again, even what was meanwhile
-/// replaced or removed on another; nothing but its time to live ends that.
+/// the next by its scores. When it is back, nothing of what it held before is found again by those who saw it
+/// away; others find it until one of them has come across it and removed it.
 ///
 /// ```no_run
 /// use std::time::{Duration, Instant};

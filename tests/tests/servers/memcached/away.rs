@@ -22,8 +22,9 @@ const WAYS: [fn(Memcached) -> Box<dyn Driver>; 3] = [
     |driver| Box::new(Awaiting::on_threads(driver)),
 ];
 
+/// With one thread each: what is sent to one after it went on, it does after all that it was sent before.
 fn servers() -> Vec<Server> {
-    (0..3).map(|_| Server::memcached(&[])).collect()
+    (0..3).map(|_| Server::memcached(&["-t", "1"])).collect()
 }
 
 fn over(servers: &[Server]) -> Memcached {

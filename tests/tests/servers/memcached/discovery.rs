@@ -209,9 +209,8 @@ fn a_list_is_heard_of_when_it_changes_and_once_when_it_cannot_be_had() {
         let mut both = names.to_vec();
         both.sort();
         assert_eq!(heard(&names[1]), [Event::ServersChanged { servers: both }]);
-        // Nobody else's endpoint says so.
         proxy.set(Mode::Answer(b"SERVER_ERROR nobody hears this\r\n"));
-        let unknown = format!("127.0.0.1:{} answers no list", proxy.address().port());
+        let unknown = format!("the list of servers cannot be had: 127.0.0.1:{}:", proxy.address().port());
         cached_tests::eventually(|| {
             use_it();
             !heard(&unknown).is_empty()
