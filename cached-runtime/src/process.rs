@@ -31,7 +31,12 @@ impl<T, F: Fn() -> T> PerProcess<T, F> {
         self.of(process::id())
     }
 
-    /// The same, if this process was forked by one that had one.
+    /// That of the process which made the first one, without a system call; it may not be this one.
+    pub(crate) fn first(&self) -> Option<&T> {
+        Some(&self.first.get()?.value)
+    }
+
+    /// That of this process, if it was forked by one that had one.
     pub(crate) fn own_if_forked(&self) -> Option<&T> {
         let process = process::id();
         self.was_forked(process).then(|| self.of(process))

@@ -152,14 +152,19 @@ impl Link {
 
     /// Whether nothing is asked of the engine now.
     pub(crate) fn is_refusing(&self, now: Moment) -> bool {
-        self.engine.own().is_err() || self.breaker.lock().refuses(now)
+        self.unusable().is_some() || self.breaker.lock().refuses(now)
+    }
+
+    /// Why there is no engine, if there is none. That is so for the process and for those that it has forked.
+    fn unusable(&self) -> Option<&String> {
+        self.engine.first()?.as_ref().err()
     }
 
     /// Whether an operation would not be tried; then it counts as one that was not.
     pub(crate) fn refuses(&self, now: Moment) -> bool {
-        let refuses = match self.engine.own() {
-            Ok(_) => self.breaker.lock().refuses(now),
-            Err(message) => {
+        let refuses = match self.unusable() {
+            None => self.breaker.lock().refuses(now),
+            Some(message) => {
                 self.is_unusable(message);
                 true
             }
@@ -347,11 +352,11 @@ impl Link {
     pub(crate) fn info(&self) -> BackendInfo {
         BackendInfo {
             name: self.name.clone(),
-            state: match (self.engine.own(), self.breaker.lock().state) {
-                (Err(_), _) => BackendState::Unusable,
-                (Ok(_), State::Closed) => BackendState::Closed,
-                (Ok(_), State::Open { .. }) => BackendState::Open,
-                (Ok(_), State::HalfOpen { .. }) => BackendState::HalfOpen,
+            state: match (self.unusable(), self.breaker.lock().state) {
+                (Some(_), _) => BackendState::Unusable,
+                (None, State::Closed) => BackendState::Closed,
+                (None, State::Open { .. }) => BackendState::Open,
+                (None, State::HalfOpen { .. }) => BackendState::HalfOpen,
             },
             last_failure: self.last_failure.lock().clone(),
             leases: self.conditions(),

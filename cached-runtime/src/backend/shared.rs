@@ -403,9 +403,15 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
                     };
                     let computation = Computation::begin(&call, number, old, start, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
-                    let through =
-                        through(computation, coding, remote.as_ref(), renewer.take(), Way::Awaited, body);
-                    let mut through = pin!(through);
+                    // Its state is of some thousand bytes, which would be moved wherever the caller moves its own.
+                    let mut through = Box::pin(through(
+                        computation,
+                        coding,
+                        remote.as_ref(),
+                        renewer.take(),
+                        Way::Awaited,
+                        body,
+                    ));
                     let polled = std::future::poll_fn(|context| {
                         flight.poll(&course, &waker, through.as_mut(), context)
                     });
@@ -565,7 +571,7 @@ async fn through<O: Outcome, K: Owned>(
             remote.back_off(way, key, ticket).await;
         }
         let old = match old {
-            Some(old) if !computation.is_fenced() => remote.fall_back(way, key, coding, old).await,
+            Some(old) if !computation.is_fenced() => Box::pin(remote.fall_back(way, key, coding, old)).await,
             _ => None,
         };
         if let Some(value) = old {

@@ -176,7 +176,7 @@ fn list(endpoint: &Node, deadline: Instant) -> Result<Vec<Listed>, String> {
         match endpoint.ask_for_text(command, LONGEST, is_whole, deadline) {
             Ok(text) => match parse(&text) {
                 Some(list) => return Ok(list),
-                None => error = "it answers no list".to_owned(),
+                None => "it answers no list".clone_into(&mut error),
             },
             Err(Failure::Malformed(why)) => error = why.to_string(),
             Err(failure) => {
