@@ -5,10 +5,12 @@
 //! what others compute: so no two batches wait for each other.
 
 use std::future::poll_fn;
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
+use std::thread;
 
-use crate::call::{Begun, Call, FlightOf, Owned, Step, Turn};
+use crate::call::{Begun, Call, FlightOf, Owned, Step, Turn, caught_if, ended};
 use crate::circle::{self, Course, Waiting};
 use crate::computation::Computation;
 use crate::flight::Together;
@@ -26,7 +28,7 @@ pub fn get_many<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned>(
         if !round.missing.is_empty() {
             let _entered = round.course.clone().map(circle::enter);
             let keys = std::mem::take(&mut round.keys);
-            let answer = load(&keys);
+            let answer = caught_if(round.has_fallback(), || load(&keys));
             round.land(&keys, answer);
         }
         for Wait { value, call, flight, waiting: _waiting } in round.waits {
@@ -49,11 +51,8 @@ pub async fn get_many_async<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned
             let keys: Arc<[K]> = std::mem::take(&mut round.keys).into();
             let (course, together) = (round.course.clone(), Together::of(std::mem::take(&mut round.flights)));
             let answer = {
-                let loading = {
-                    let _entered = course.clone().map(circle::enter);
-                    load(Arc::clone(&keys))
-                };
-                let mut loading = pin!(loading);
+                let loading = async { load(Arc::clone(&keys)).await };
+                let mut loading = pin!(ended(round.has_fallback(), loading));
                 poll_fn(|context| match &course {
                     Some(course) => together.poll(course, loading.as_mut(), context),
                     None => loading.as_mut().poll(context),
@@ -116,7 +115,10 @@ impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
             let (step, key) = begin(key);
             let (call, value) = match step {
                 Step::Return(value) => (None, Some(value)),
-                Step::Run(call) => (Some(call), None),
+                Step::Run(mut call) => {
+                    call.is_of_batch = true;
+                    (Some(call), None)
+                }
             };
             Asked { key: Some(key), call, value }
         };
@@ -161,14 +163,38 @@ impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
 }
 
 impl<K, O: Outcome, W: Owned> Round<'_, K, O, W> {
-    /// Answers for what was loaded.
-    fn land(&mut self, keys: &[K], mut answer: impl FnMut(&K) -> O::Returned) {
+    /// Whether a panic of the loader is not at once that of the batch.
+    fn has_fallback(&self) -> bool {
+        self.missing.iter().filter_map(|missing| missing.computation.as_ref()).any(Computation::has_fallback)
+    }
+
+    /// Answers for what was loaded. A panic goes on unless there is a value to serve for each key.
+    fn land(&mut self, keys: &[K], loaded: thread::Result<impl FnMut(&K) -> O::Returned>) {
+        let mut answer = match loaded {
+            Ok(answer) => answer,
+            Err(panic) => {
+                self.missing.retain_mut(|Missing { value, computation, .. }| {
+                    match computation.take().map(Computation::stand_in) {
+                        Some(Ok(stale)) => **value = Some(stale),
+                        Some(Err(lost)) => *computation = Some(lost),
+                        None => {}
+                    }
+                    value.is_none()
+                });
+                if self.missing.is_empty() {
+                    return;
+                }
+                resume_unwind(panic);
+            }
+        };
         let parts = self.missing.len() as u64;
         for (Missing { value, computation, .. }, key) in self.missing.drain(..).zip(keys) {
-            let returned = answer(key);
-            *value = Some(match computation {
-                Some(computation) => computation.one_of(parts).conclude(Ok(returned)),
-                None => returned,
+            *value = Some(match computation.map(|it| it.one_of(parts)) {
+                Some(computation) => {
+                    let returned = caught_if(computation.has_fallback(), || answer(key));
+                    computation.conclude(returned)
+                }
+                None => answer(key),
             });
         }
     }

@@ -18,7 +18,7 @@ use crate::circle::{self, Course, Entered, Waiting};
 #[cfg(feature = "backend")]
 use crate::clock::nanoseconds;
 use crate::clock::{Moment, Reading};
-use crate::computation::{Computation, Delivery, Old, Rules, Timeout, admit, after_store, ahead};
+use crate::computation::{Computation, Delivery, Old, Rules, Timeout, admit, after_store, ahead, draw};
 use crate::epoch::{self, with_guard};
 use crate::flight::{Ending, Finished, Flight};
 use crate::function::{Function, State};
@@ -241,6 +241,7 @@ pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(function: &'static Function, k
 }
 
 /// A call that was not answered from the store, or one that the companion asks about.
+#[expect(clippy::struct_excessive_bools, reason = "each of them goes with each of the others")]
 pub struct Call<O: Outcome, K: Owned> {
     pub(crate) function: &'static Function,
     pub(crate) state: &'static State,
@@ -254,6 +255,10 @@ pub struct Call<O: Outcome, K: Owned> {
     pub(crate) answer: Option<Box<Answer<O>>>,
     /// The number of the course that it computes within, if that is not its own.
     pub(crate) course: Option<u64>,
+    /// Whether it is one of several, whose body computes nothing that is fresh.
+    pub(crate) is_of_batch: bool,
+    /// What it drew for [`ahead`].
+    pub(crate) draw: u64,
     /// Compute without waiting for anybody.
     alone: bool,
     /// Whether its miss has been counted.
@@ -324,6 +329,16 @@ pub(crate) fn caught_if<R>(wanted: bool, body: impl FnOnce() -> R) -> thread::Re
     if wanted { catch_unwind(AssertUnwindSafe(body)) } else { Ok(body()) }
 }
 
+/// Runs a body; its panic is part of what it comes to where that is wanted.
+pub(crate) async fn ended<R>(wanted: bool, body: impl Future<Output = R>) -> thread::Result<R> {
+    let mut body = pin!(body);
+    let polled = poll_fn(|context| match caught_if(wanted, || body.as_mut().poll(context)) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    });
+    polled.await
+}
+
 /// What a call is to do next.
 pub(crate) enum Turn<O: Outcome> {
     Return(O::Returned),
@@ -368,6 +383,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             resumes: if let Mode::Resume(number) = lookup.0 { Some(number) } else { None },
             answer: None,
             course: None,
+            is_of_batch: false,
+            draw: draw(state),
             alone: !state.policy().single_flight(),
             counted: false,
             outcome,
@@ -506,13 +523,15 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 locked.writer.flights.fence(hash, &target.is_key());
                 None
             } else if table.serves_ahead() {
-                let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, table.cost(), value);
+                let ahead =
+                    |value: &_| ahead(self.state, self.outcome, &self.rules, self.draw, table.cost(), value);
                 let found = table.servable(hash, &target.is_live_key(), &ahead, now, &guard);
                 old = found.map_or(Old::Nothing, |(_, freshness)| {
                     if freshness.hides_errors() { Old::Fallback } else { Old::Served }
                 });
                 let mut service = |freshness| target.service(freshness, &mut locked.writer, now);
-                found.filter(|(_, freshness)| service(*freshness) == Service::Serve)
+                let is_enough = |freshness| self.is_of_batch && freshness == Freshness::Early;
+                found.filter(|(_, it)| is_enough(*it) || service(*it) == Service::Serve)
             } else {
                 let value = table.fresh(hash, &target.is_live_key(), now, &guard);
                 value.map(|value| (value, Freshness::Fresh))

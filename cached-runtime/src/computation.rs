@@ -18,6 +18,7 @@ use crate::epoch::with_guard;
 use crate::flight::{Ending, Finished, Flight};
 use crate::function::State;
 use crate::outcome::Outcome;
+use crate::policy::{FURTHEST_DRAW, RefreshAhead};
 #[cfg(feature = "backend")]
 use crate::policy::{Freshness, Service, service};
 use crate::store::janitor;
@@ -205,6 +206,19 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         after_drop((self, failed), outcome.returned(value))
     }
 
+    /// Whether there may be a value in place of which its body's was to come.
+    pub(crate) fn has_fallback(&self) -> bool {
+        self.old == Old::Fallback
+    }
+
+    /// The answer after a panic of a body that is also that of others: a value that may be served, if there is one.
+    pub(crate) fn stand_in(self) -> Result<O::Returned, Self> {
+        match self.fallback().filter(|_| self.has_fallback()) {
+            Some(value) => Ok(self.fall_back_to(value, Err(Box::new(())))),
+            None => Err(self),
+        }
+    }
+
     /// The body has returned.
     pub(crate) fn stop(&mut self) {
         self.ended = Some(self.call.state.store.clock.read());
@@ -349,7 +363,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     /// Goes on aside: those who wait get the value that was found.
     pub(crate) fn set_aside(&mut self, value: &O::Stored) {
         if let Some(flight) = self.move_aside(self.number, false).filter(|it| it.is_awaited()) {
-            flight.end_for_others(Ending::Landed(Some(Delivery::Stored(value.clone()))));
+            flight.end(Ending::Landed(Some(Delivery::Stored(value.clone()))));
         }
         self.aside = true;
     }
@@ -454,6 +468,7 @@ pub(crate) fn ahead<O: Outcome>(
     state: &State,
     outcome: O,
     rules: &Rules<O::Stored>,
+    draw: u64,
     cost: u64,
     value: &O::Stored,
 ) -> u64 {
@@ -462,7 +477,12 @@ pub(crate) fn ahead<O: Outcome>(
         return 0;
     }
     let timeout = policy.timeout_of(rules.fixed_timeout(), outcome.is_stored_negative(value));
-    policy.ahead(timeout, cost, random())
+    policy.ahead(timeout, cost, draw)
+}
+
+/// What a call draws, once, where chance decides whether it is the one that computes anew.
+pub(crate) fn draw(state: &State) -> u64 {
+    if state.policy().refresh_ahead() == Some(RefreshAhead::XFetch) { random() } else { FURTHEST_DRAW }
 }
 
 /// Enough for jitter: a counter, hashed with a seed of this process.

@@ -77,20 +77,8 @@ impl<D> Flight<D> {
         })
     }
 
-    /// Ends the flight, once, and wakes everybody.
+    /// Ends the flight, once, for those who wait. Its leader may have more to do, and is still woken through it.
     pub(crate) fn end(&self, ending: Ending<D>) {
-        if self.ending.set(ending).is_err() {
-            return;
-        }
-        let Tasks { leader, waiting, .. } = std::mem::take(&mut *self.tasks.lock());
-        self.landed.notify_all();
-        waiting.into_values().for_each(Waker::wake);
-        drop(leader);
-    }
-
-    /// Ends the flight for those who wait; its leader goes on, and is still woken through it.
-    #[cfg(feature = "backend")]
-    pub(crate) fn end_for_others(&self, ending: Ending<D>) {
         if self.ending.set(ending).is_ok() {
             let waiting = std::mem::take(&mut self.tasks.lock().waiting);
             self.landed.notify_all();
@@ -236,12 +224,15 @@ impl<D: Send + Sync + 'static> Wake for Flight<D> {
     }
 }
 
-/// Flights that have one body.
-pub(crate) struct Together<D>(Vec<Arc<Flight<D>>>);
+/// Flights that have one body. They end one after another, so that none of them knows the leader.
+pub(crate) struct Together<D> {
+    flights: Vec<Arc<Flight<D>>>,
+    leader: Mutex<Option<Waker>>,
+}
 
 impl<D: Send + Sync + 'static> Together<D> {
     pub(crate) fn of(flights: Vec<Arc<Flight<D>>>) -> Arc<Self> {
-        Arc::new(Self(flights))
+        Arc::new(Self { flights, leader: Mutex::default() })
     }
 
     /// [`Flight::poll`] for all of them.
@@ -251,8 +242,10 @@ impl<D: Send + Sync + 'static> Together<D> {
         body: Pin<&mut F>,
         context: &Context<'_>,
     ) -> Poll<F::Output> {
-        let _end: Vec<_> = self.0.iter().map(Flight::begin_poll).collect();
-        self.0.iter().take(1).for_each(|first| first.remember(context.waker()));
+        let _end: Vec<_> = self.flights.iter().map(Flight::begin_poll).collect();
+        let leader = context.waker().clone();
+        let old = self.leader.lock().replace(leader);
+        drop(old);
         let _entered = circle::enter(course.clone());
         body.poll(&mut Context::from_waker(&Waker::from(Arc::clone(self))))
     }
@@ -264,8 +257,9 @@ impl<D: Send + Sync + 'static> Wake for Together<D> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.iter().for_each(Flight::is_woken);
-        self.0.iter().take(1).for_each(|first| first.wake_leader());
+        self.flights.iter().for_each(Flight::is_woken);
+        let leader = self.leader.lock().clone();
+        leader.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -61,6 +61,18 @@ const MILLION: u32 = 1_000_000;
 /// anew at about seven times that; here it is within the next few hundred hits.
 const FURTHEST: u64 = 6;
 
+/// The number with which [`Policy::ahead`] is the longest.
+pub(crate) const FURTHEST_DRAW: u64 = 0;
+
+/// So often a process asks a backend for a value of which it keeps copies, in the time in which that may be computed
+/// ahead by chance: sixteen times in the time that its body takes.
+#[cfg(feature = "backend")]
+const DRAWS: u64 = 16 * FURTHEST;
+
+/// A value that is in use is written anew after this part of the time after which it would be idle.
+#[cfg(feature = "backend")]
+pub(crate) const PARTS_OF_IDLE: u64 = 8;
+
 impl Policy {
     /// Entries a function may have where `capacity` does not say otherwise.
     pub const DEFAULT_CAPACITY: usize = 65_536;
@@ -158,6 +170,17 @@ impl Policy {
     pub(crate) fn lead(&self, timeout: Option<Duration>, cost: u64) -> u64 {
         let timeout = timeout.max(self.timeout).max(self.negative_timeout);
         self.windows().longest().saturating_add(self.ahead(timeout, cost, 0)).min(LONGEST)
+    }
+
+    /// For how long a copy answers in place of the backend, of a value that is fresh for so long: until the value is
+    /// to be computed ahead, or the backend is to hear that it is in use.
+    #[cfg(feature = "backend")]
+    pub(crate) fn copy(&self, left: Option<u64>, ahead: u64) -> u64 {
+        let fresh = left.map_or(LONGEST, |left| match left.saturating_sub(ahead) {
+            0 => left.min(ahead / DRAWS),
+            certain => certain,
+        });
+        self.idle_timeout.map_or(fresh, |idle| fresh.min(nanoseconds(idle) / PARTS_OF_IDLE))
     }
 
     /// For how long past its timeout a value may be served.

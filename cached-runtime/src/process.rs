@@ -32,6 +32,7 @@ impl<T, F: Fn() -> T> PerProcess<T, F> {
     }
 
     /// That of the process which made the first one, without a system call; it may not be this one.
+    #[cfg(feature = "backend")]
     pub(crate) fn first(&self) -> Option<&T> {
         Some(&self.first.get()?.value)
     }

@@ -214,7 +214,7 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         let now = table.now();
         let guard = Guard::new();
         let mut locked = table.lock(hash, &guard);
-        let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, table.cost(), value);
+        let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, self.draw, table.cost(), value);
         let found = table.servable(hash, &target.is_live_key(), &ahead, now, &guard);
         let max_wait = self.state.policy().max_wait();
         let is_for_here = |freshness: Freshness| {

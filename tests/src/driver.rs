@@ -1,9 +1,12 @@
 //! A driver with faults that come and go.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::mem;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +31,21 @@ pub enum Fault {
     CannotWrite,
     /// It is too old for anything.
     IsOld,
+    /// An awaited answer is not there at once.
+    TakesTime,
+}
+
+/// Lets others go first.
+async fn yield_once() {
+    let mut is_later = false;
+    poll_fn(|context| {
+        if mem::replace(&mut is_later, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -246,8 +264,20 @@ impl Driver for Faulty {
                 self.note([]);
                 std::future::pending::<()>().await;
             }
+            if *lock(&self.fault) == Fault::TakesTime {
+                yield_once().await;
+            }
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             self.get(&keys, deadline)
+        })
+    }
+
+    fn delete_async(self: Arc<Self>, key: String, expected: Expected, deadline: Instant) -> Awaited<bool> {
+        Box::pin(async move {
+            if *lock(&self.fault) == Fault::TakesTime {
+                yield_once().await;
+            }
+            self.delete(&key, expected, deadline)
         })
     }
 }

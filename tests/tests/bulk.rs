@@ -333,6 +333,45 @@ fn an_old_value_stands_in_for_an_error_of_its_key() {
 }
 
 #[test]
+fn an_old_value_stands_in_for_a_panic_of_the_loader() {
+    #[cached(timeout = 60, stale_if_error = 60)]
+    fn f(id: u64) -> u64 {
+        id
+    }
+    #[cached(timeout = 60, stale_if_error = 60)]
+    async fn awaited(id: u64) -> u64 {
+        id
+    }
+    let own = testing::isolated();
+    [1, 2].map(f);
+    smol::block_on(awaited(1));
+    own.advance(Duration::from_secs(60));
+    assert_eq!(f::get_many(vec![2, 1], |_| -> fn(&u64) -> u64 { panic!("it does") }), [2, 1]);
+    own.advance(Duration::from_secs(1));
+    assert_eq!(f::get_many(vec![2, 1], |_| |id| if *id == 2 { panic!("it does") } else { 11 }), [2, 11]);
+    assert_eq!((f::stats().errors_hidden, f::stats().abandoned), (3, 3));
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        f::get_many(vec![2, 3], |_| -> fn(&u64) -> u64 { panic!("there is none for the other") })
+    }));
+    assert!(ended.is_err());
+    let load = |_| async { if true { panic!("it does") } else { |id: &u64| *id } };
+    assert_eq!(smol::block_on(awaited::get_many(vec![1], load)), [1]);
+}
+
+#[test]
+fn what_is_fresh_is_no_batchs_to_compute() {
+    #[cached(timeout = 60, refresh_ahead = 0.5)]
+    fn f(id: u64) -> u64 {
+        id
+    }
+    let own = testing::isolated();
+    f(1);
+    own.advance(Duration::from_secs(45));
+    assert_eq!(f::get_many(vec![1], |_| -> fn(&u64) -> u64 { unreachable!("it is there") }), [1]);
+    assert_eq!((f::stats().hits, f::stats().revalidations), (1, 0));
+}
+
+#[test]
 fn without_single_flight_every_position_is_loaded() {
     #[cached(single_flight = false)]
     fn f(id: u64) -> u64 {

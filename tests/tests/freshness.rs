@@ -616,6 +616,30 @@ fn xfetch_computes_a_hot_key_ahead_by_what_its_body_costs() {
     );
 }
 
+/// Who draws that it is time does not draw once more.
+#[test]
+fn xfetch_computes_in_the_background_and_never_where_it_is_called() {
+    static HERE: Runs = Runs::new();
+    #[cached(timeout = 60, refresh_ahead = "xfetch")]
+    fn f(n: u32) -> u32 {
+        if std::thread::current().name() != Some("cached-background") {
+            HERE.add();
+        }
+        testing::advance(SECOND);
+        n
+    }
+    let own = testing::isolated();
+    for _ in 0..60_000 {
+        own.advance(SECOND / 100);
+        f(1);
+        let stats = f::stats();
+        until(|| f::stats().computations == stats.revalidations + 1);
+    }
+    let stats = f::stats();
+    assert!(stats.revalidations >= 9, "{stats:?}");
+    assert_eq!((HERE.get(), stats.misses), (1, 1), "the first time: {stats:?}");
+}
+
 #[test]
 fn a_negative_value_is_computed_ahead_by_its_own_timeout() {
     #[cached(timeout = 600, cache_none, negative_timeout = 10, refresh_ahead = 0.5, revalidate = "inline")]

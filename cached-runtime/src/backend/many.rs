@@ -1,22 +1,29 @@
 //! Many keys of a function with a backend: one round trip for those that are not in this process, one call of a
 //! loader for those that are not in the backend either.
 
+use std::any::Any;
 use std::future::poll_fn;
+use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
+
+use parking_lot::Mutex;
 
 use super::codec::Coding;
 use super::link::{Way, blocking};
 use super::remote::{Fetched, Kept, Remote, RemoteKey, Ticket};
 use super::shared::{SharedStep, finish, serve};
 use crate::bulk::{Batch, Missing, Round, Wait};
-use crate::call::{Owned, Step};
+use crate::call::{Owned, Step, caught_if, ended};
 use crate::circle;
-use crate::computation::ahead;
+use crate::computation::{Computation, ahead};
 use crate::flight::Together;
 use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service};
+
+type Panic = Box<dyn Any + Send>;
 
 /// What the backend has nothing of, or nothing that is fresh.
 struct Absent<'a, O: Outcome, W: Owned> {
@@ -89,10 +96,11 @@ impl<O: Outcome> Remotes<O> {
             match (fetched, missing.computation.take(), self.keys[missing.at].as_ref()) {
                 (Some(Fetched::Value(kept, leave)), Some(mut computation), Some((remote, key))) => {
                     let call = computation.call();
-                    let ahead = ahead(call.state, call.outcome, &call.rules, kept.cost, &kept.value);
+                    let ahead =
+                        ahead(call.state, call.outcome, &call.rules, call.draw, kept.cost, &kept.value);
                     let freshness = kept.freshness(remote, ahead);
                     if freshness == Freshness::Early || computation.service(freshness) == Service::Serve {
-                        let served = serve(computation, (remote, key), kept, freshness, ahead, way);
+                        let served = serve(computation, (remote, key), kept, freshness, way);
                         *missing.value = Some(served.await);
                         continue;
                     }
@@ -118,29 +126,79 @@ impl<O: Outcome> Remotes<O> {
             computation.restart();
         }
         let (keys, parts): (Arc<[K]>, _) = (keys.into(), absent.len() as u64);
-        let mut answer = load(Arc::clone(&keys)).await;
-        let returned: Vec<_> = keys.iter().map(&mut answer).collect();
-        let writes = absent.into_iter().zip(returned).map(|(absent, returned)| async move {
-            let Absent { missing, ticket, old } = absent;
-            let Missing { at, value, computation } = missing;
-            let (Some(computation), Some(coding)) = (computation, self.coding) else {
-                *value = Some(returned);
-                return;
-            };
-            let mut computation = computation.one_of(parts);
-            computation.stop();
-            let remote = self.keys[at].as_ref();
-            if let (Some(old), Some((remote, key))) = (old, remote)
-                && computation.call().outcome.is_error(&returned)
-                && !computation.is_fenced()
-                && let Some(old) = remote.fall_back(way, key, coding, old).await
-            {
-                *value = Some(computation.fall_back_to(old, Ok(returned)));
-                return;
-            }
-            *value = Some(finish(computation, coding, remote.zip(ticket), way, returned).await);
+        let wanted = absent.iter().any(|absent| absent.old.is_some());
+        let mut answer = match ended(wanted, load(Arc::clone(&keys))).await {
+            Ok(answer) => answer,
+            Err(panic) => return self.stand_in(way, absent, panic).await,
+        };
+        let returned: Vec<_> = keys.iter().map(|key| caught_if(true, || answer(key))).collect();
+        let panics = Mutex::new(Vec::new());
+        let writes = absent.into_iter().zip(returned).map(|(absent, returned)| async {
+            let panic = self.write(way, absent, parts, returned).await;
+            panics.lock().extend(panic);
         });
         all(writes.map(|write| Box::pin(write) as Pin<Box<_>>).collect()).await;
+        // What has failed is lost with it.
+        if let Some((panic, _lost)) = panics.into_inner().pop() {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Answers for what the loader has returned for a key, unless that is a panic that goes on.
+    async fn write<'a, W: Owned>(
+        &self,
+        way: Way,
+        absent: Absent<'a, O, W>,
+        parts: u64,
+        returned: thread::Result<O::Returned>,
+    ) -> Option<(Panic, Option<Computation<'a, O, W>>)> {
+        let Absent { missing: Missing { at, value, computation }, ticket, old } = absent;
+        let (Some(computation), Some(coding)) = (computation, self.coding) else {
+            return returned.map(|returned| *value = Some(returned)).err().map(|panic| (panic, None));
+        };
+        let mut computation = computation.one_of(parts);
+        computation.stop();
+        let remote = self.keys[at].as_ref();
+        let has_failed = returned.as_ref().map_or(true, |it| computation.call().outcome.is_error(it));
+        if let (Some(old), Some((remote, key))) = (old, remote)
+            && has_failed
+            && !computation.is_fenced()
+            && let Some(old) = remote.fall_back(way, key, coding, old).await
+        {
+            *value = Some(computation.fall_back_to(old, returned));
+            return None;
+        }
+        match returned {
+            Ok(returned) => {
+                *value = Some(finish(computation, coding, remote.zip(ticket), way, returned).await);
+                None
+            }
+            Err(panic) => Some((panic, Some(computation))),
+        }
+    }
+
+    /// Answers after a panic of the loader, which goes on unless there is a value to serve for each key.
+    async fn stand_in<W: Owned>(&self, way: Way, absent: Vec<Absent<'_, O, W>>, panic: Panic) {
+        let mut lost = Vec::new();
+        for Absent { missing: Missing { at, value, computation }, old, .. } in absent {
+            let kept = match (&computation, old, self.keys[at].as_ref(), self.coding) {
+                (Some(computation), Some(old), Some((remote, key)), Some(coding))
+                    if !computation.is_fenced() =>
+                {
+                    remote.fall_back(way, key, coding, old).await
+                }
+                _ => None,
+            };
+            match (kept, computation) {
+                (Some(kept), Some(computation)) => {
+                    *value = Some(computation.fall_back_to(kept, Err(Box::new(()))));
+                }
+                (_, computation) => lost.push(computation),
+            }
+        }
+        if !lost.is_empty() {
+            resume_unwind(panic);
+        }
     }
 }
 

@@ -4,9 +4,8 @@
 use std::any::{TypeId, type_name};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,14 +14,14 @@ use super::encode::{Encoder, NoEncoding, SharedKey};
 use super::lease::{Next, Patience};
 use super::link::{Way, blocking};
 use super::remote::{Encoded as Encoding, Fetched, Kept, Leave, Remote, RemoteKey, Ticket, Written};
-use crate::call::{Begun, Body, Call, Entry, Lookup, Mode, Once, Owned, Turn, caught_if, conditions, hit};
+use crate::call::{Begun, Body, Call, Entry, Lookup, Mode, Once, Owned, Turn, conditions, ended, hit};
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::computation::{Computation, Settled, admit, ahead};
 use crate::function::{Function, State};
 use crate::handle::{AsyncHandle, Handle};
 use crate::key::{Many, Maybe, One, Part, Unusable};
 use crate::outcome::Outcome;
-use crate::policy::{Freshness, Service};
+use crate::policy::{FURTHEST_DRAW, Freshness, Service};
 use crate::revalidate::Renewer;
 use crate::store::table::NewValue;
 use crate::tag::{Tagged, TaggedKey, tagged};
@@ -473,12 +472,14 @@ async fn find<'a, O: Outcome, K: Owned>(
             }
             Fetched::Unknown => return Found::compute(computation, None, None),
         };
-        let ahead = ahead(call.state, call.outcome, &call.rules, kept.cost, &kept.value);
+        // What is computed aside is to be, by the draw of who has left it to this call.
+        let draw = if computation.is_aside() { FURTHEST_DRAW } else { call.draw };
+        let ahead = ahead(call.state, call.outcome, &call.rules, draw, kept.cost, &kept.value);
         let freshness = kept.freshness(remote, ahead);
         let service = computation.service(freshness);
         // Who would wait does so no longer than it must.
         if service == Service::Serve || service == Service::Wait && call.state.policy().max_wait().is_some() {
-            return Found::Returned(serve(computation, (remote, key), kept, freshness, ahead, way).await);
+            return Found::Returned(serve(computation, (remote, key), kept, freshness, way).await);
         }
         if computation.can_be_set_aside(freshness, renewer.is_some()) {
             if let Some(renewer) = renewer {
@@ -493,7 +494,7 @@ async fn find<'a, O: Outcome, K: Owned>(
                 None => Next::Compute,
             },
             Leave::Taken(_) | Leave::BacksOff => {
-                let returned = serve(computation, (remote, key), kept, freshness, ahead, way).await;
+                let returned = serve(computation, (remote, key), kept, freshness, way).await;
                 call.stand_back();
                 return Found::Returned(returned);
             }
@@ -514,7 +515,6 @@ pub(super) async fn serve<O: Outcome, K: Owned>(
     (remote, key): (&'static Remote, &RemoteKey),
     kept: Kept<O::Stored>,
     freshness: Freshness,
-    ahead: u64,
     way: Way,
 ) -> O::Returned {
     if freshness == Freshness::Fresh {
@@ -522,24 +522,15 @@ pub(super) async fn serve<O: Outcome, K: Owned>(
     }
     let call = computation.call();
     let copy = match (freshness, kept.left(remote)) {
-        (Freshness::Fresh, left) => copy_of(call, &kept.value, left.map(|left| left.saturating_sub(ahead))),
-        (Freshness::Early, left) => copy_of(call, &kept.value, left),
+        (Freshness::Fresh, left) => copy_of(call, &kept.value, left, kept.cost),
+        // Somebody computes it anew.
+        (Freshness::Early, left) => copy_of(call, &kept.value, left, 0),
         _ => {
             call.state.rare.stale.add(1);
             None
         }
     };
     computation.settle(call.outcome.returned(kept.value), copy, true).returned
-}
-
-/// Runs a body; its panic is part of what it comes to where that is wanted.
-async fn ended<R>(wanted: bool, body: impl Future<Output = R>) -> thread::Result<R> {
-    let mut body = pin!(body);
-    let polled = std::future::poll_fn(|context| match caught_if(wanted, || body.as_mut().poll(context)) {
-        Ok(polled) => polled.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic)),
-    });
-    polled.await
 }
 
 /// The computation of a call: what the backend has, or else the body, whose value goes to both.
@@ -594,7 +585,7 @@ pub(super) async fn finish<O: Outcome, K: Owned>(
     let admitted = computation.admit(&returned);
     let Some(((remote, key), ticket)) = leave else {
         // Nothing is known of what other processes do; a copy lives no longer than it may.
-        let copy = admitted.and_then(|new| shortened(call.state, new));
+        let copy = admitted.and_then(|new| shortened(call, new, computation.took()));
         return computation.settle(returned, copy, false).returned;
     };
     let mut written = Written::NotStored;
@@ -612,7 +603,7 @@ pub(super) async fn finish<O: Outcome, K: Owned>(
             if written == Written::Overtaken {
                 computation.is_overtaken();
             } else {
-                copy = shortened(call.state, new);
+                copy = shortened(call, new, computation.took());
             }
         }
         _ => remote.abandon(way, key, ticket).await,
@@ -624,15 +615,17 @@ pub(super) async fn finish<O: Outcome, K: Owned>(
     returned
 }
 
-/// A value as this process keeps it, if it does.
-fn shortened<S>(state: &State, mut new: NewValue<S>) -> Option<NewValue<S>> {
-    let local = nanoseconds(state.function.local_timeout()?);
-    if new.deadline != NEVER {
-        // Past its timeout the backend is asked.
-        new.deadline = new.deadline.saturating_sub(state.policy().windows().longest());
-    }
-    new.deadline = new.deadline.min(state.store.clock.now().saturating_add(local));
-    Some(new)
+/// The copy of a value that this process keeps, if it does; it took so long to compute.
+fn shortened<O: Outcome, K: Owned>(
+    call: &Call<O, K>,
+    new: NewValue<O::Stored>,
+    cost: u64,
+) -> Option<NewValue<O::Stored>> {
+    let state = call.state;
+    let fresh = new.deadline.saturating_sub(state.policy().windows().longest());
+    // Past its timeout the backend is asked.
+    let left = (new.deadline != NEVER).then(|| fresh.saturating_sub(state.store.clock.now()));
+    Some(NewValue { deadline: copied_until(call, &new.value, left, cost)?, ..new })
 }
 
 /// The copy of a value from the backend that is fresh for so many nanoseconds.
@@ -640,12 +633,24 @@ fn copy_of<O: Outcome, K: Owned>(
     call: &Call<O, K>,
     value: &O::Stored,
     left: Option<u64>,
+    cost: u64,
 ) -> Option<NewValue<O::Stored>> {
+    let deadline = copied_until(call, value, left, cost)?;
+    Some(NewValue { value: value.clone(), deadline, weight: call.rules.weight_of(value) })
+}
+
+/// Until when the copy of a value that is fresh for so long answers.
+fn copied_until<O: Outcome, K: Owned>(
+    call: &Call<O, K>,
+    value: &O::Stored,
+    left: Option<u64>,
+    cost: u64,
+) -> Option<Moment> {
     let local = nanoseconds(call.state.function.local_timeout()?);
-    let weight = call.rules.weight_of(value);
-    let left = left.map_or(local, |left| left.min(local));
-    let deadline = call.state.store.clock.now().saturating_add(left);
-    Some(NewValue { value: value.clone(), deadline, weight })
+    // Whichever call asks for it, whatever that will draw.
+    let ahead = ahead(call.state, call.outcome, &call.rules, FURTHEST_DRAW, cost, value);
+    let most = call.state.policy().copy(left, ahead).min(local);
+    Some(call.state.store.clock.now().saturating_add(most))
 }
 
 /// How long until a moment, unless it never comes.
@@ -702,7 +707,6 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             call.put_copy(None);
             return;
         };
-        let state = call.state;
         if let Some((remote, key)) = remote {
             call.invalidate();
             if let Some(payload) = payload {
@@ -714,7 +718,8 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
             }
         }
         // A call that began meanwhile may have read what was still there.
-        call.put_copy(shortened(state, new));
+        let copy = shortened(&call, new, 0);
+        call.put_copy(copy);
     }
 }
 

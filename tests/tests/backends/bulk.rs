@@ -1,14 +1,15 @@
 //! Many keys at once: hits in one round trip, and what is missing loaded together.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
-use cached_runtime::{Backend, cached};
+use cached_runtime::{Backend, cached, testing};
 use cached_tests::driver::{Fault, Faulty};
-use cached_tests::{Gate, Runs, eventually, watched};
+use cached_tests::{Gate, PATIENCE, Runs, eventually, watched};
 
 use super::{process, within};
 
@@ -196,4 +197,52 @@ async fn an_awaited_function_does_the_same() {
         }
     }
     assert_eq!(process.run(awaited("y")).await, Ok("y".to_owned()));
+}
+
+/// Its first key is found, for somebody who waits for it; the other one is yet to be loaded.
+#[tokio::test]
+async fn a_batch_goes_on_when_its_first_key_has_ended() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    async fn f(id: u64) -> u64 {
+        id
+    }
+    let process = process();
+    assert_eq!(process.run(f(1)).await, 1);
+    DRIVER.set_fault(Fault::TakesTime);
+    let batch = tokio::spawn(process.run(f::get_many(vec![1, 2], |_| async {
+        tokio::task::yield_now().await;
+        |id: &u64| id * 10
+    })));
+    // This one is polled while the batch waits for the backend.
+    assert_eq!(tokio::spawn(process.run(f(1))).await.expect("it returns"), 1);
+    let batch = tokio::time::timeout(PATIENCE, batch).await.expect("it ends");
+    assert_eq!(batch.expect("it returns"), [1, 20]);
+}
+
+#[test]
+fn a_stale_value_stands_in_for_a_panic_too() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 60, stale_if_error = 60, backend = OWN)]
+    fn f(id: u64) -> u64 {
+        id
+    }
+    let (here, elsewhere) = (process(), process());
+    within(&elsewhere, || [1, 2].map(f));
+    here.enter().advance(Duration::from_secs(60));
+    within(&here, || {
+        assert_eq!(f::get_many(vec![2, 1], |_| -> fn(&u64) -> u64 { panic!("it does") }), [2, 1]);
+        testing::advance(Duration::from_secs(1));
+        assert_eq!(f::get_many(vec![2, 1], |_| |id| if *id == 2 { panic!("it does") } else { 11 }), [2, 11]);
+        assert_eq!((f::stats().errors_hidden, f::stats().abandoned), (3, 3));
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            f::get_many(vec![2, 3], |_| -> fn(&u64) -> u64 { panic!("there is none for the other") })
+        }));
+        assert!(ended.is_err());
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            f::get_many(vec![4, 5, 6], |_| |id| if *id == 5 { panic!("it does") } else { *id })
+        }));
+        assert!(ended.is_err());
+        assert_eq!([4, 5, 6].map(f::peek), [Some(4), None, Some(6)]);
+    });
 }

@@ -503,3 +503,87 @@ fn a_task_of_the_runtime_computes_anew() {
         assert_eq!(f("a").await, "a 2");
     });
 }
+
+/// Copies are given up while chance decides, and the call in the background does not draw once more.
+#[test]
+fn xfetch_computes_a_hot_key_ahead_with_copies_and_without() {
+    static HERE: Runs = Runs::new();
+    fn compute() {
+        if thread::current().name() != Some("cached-background") {
+            HERE.add();
+        }
+        // What it costs is told to others in real time.
+        thread::sleep(Duration::from_millis(5));
+    }
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 60, refresh_ahead = "xfetch", backend = OWN)]
+    fn without(n: u32) -> u32 {
+        compute();
+        n
+    }
+    #[cached(timeout = 60, refresh_ahead = "xfetch", local_timeout = 600, backend = OWN)]
+    fn with(n: u32) -> u32 {
+        compute();
+        n
+    }
+    for f in [without as fn(u32) -> u32, with] {
+        let process = process();
+        within(&process, || {
+            let before = HERE.get();
+            f(1);
+            for _ in 0..5 {
+                testing::advance(59 * SECOND);
+                let computed = || without::stats().computations + with::stats().computations;
+                let before = computed();
+                for _ in 0..10_000 {
+                    testing::advance(SECOND / 10_000);
+                    f(1);
+                    let revalidations = || without::stats().revalidations + with::stats().revalidations;
+                    until(|| computed() == revalidations() + 1);
+                    if computed() > before {
+                        break;
+                    }
+                }
+            }
+            assert_eq!(HERE.get() - before, 1, "the first time");
+            assert_eq!(without::stats().computations + with::stats().computations, 6);
+        });
+    }
+}
+
+#[test]
+fn a_copy_lives_no_longer_than_until_its_value_is_computed_ahead() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 100, refresh_ahead = 0.8, local_timeout = 600, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n + RUNS.add()
+    }
+    let process = process();
+    within(&process, || {
+        f(0);
+        testing::advance(79 * SECOND);
+        assert_eq!((f(0), f::stats().hits), (1, 1));
+        testing::advance(SECOND);
+        assert_eq!(f(0), 1);
+        until(|| f::stats().computations == 2);
+        assert_eq!(f(0), 2);
+    });
+}
+
+#[test]
+fn what_is_in_use_in_a_process_that_has_a_copy_is_idle_for_nobody() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 600, idle_timeout = 8, local_timeout = 100, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let all = processes::<2>();
+    for _ in 0..60 {
+        within(&all[0], || f(1));
+        advance(&all, SECOND / 2);
+    }
+    let stats = within(&all[0], f::stats);
+    assert_eq!((stats.computations, stats.hits), (1, 30), "{stats:?}");
+    assert_eq!(within(&all[1], || f::peek(1)), Some(1));
+}

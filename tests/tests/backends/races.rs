@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use cached_runtime::testing::Isolated;
 use cached_runtime::{Backend, cached, testing};
-use cached_tests::driver::Faulty;
-use cached_tests::{Gate, Runs, eventually};
+use cached_tests::driver::{Fault, Faulty};
+use cached_tests::{Gate, PATIENCE, Runs, eventually};
 
 use super::{process, within};
 
@@ -112,4 +112,25 @@ fn a_batch_serves_nothing_that_another_process_has_invalidated() {
         fails(keys)
     });
     assert_eq!(seen, [Err("down".to_owned())]);
+}
+
+/// What it has stored is to be taken back, when those who waited have their value.
+#[tokio::test]
+async fn an_awaited_call_goes_on_after_those_who_waited_for_it() {
+    backend!(OWN, DRIVER, Faulty::without_versions());
+    static PROCESS: LazyLock<Isolated> = LazyLock::new(process);
+    #[cached(timeout = "1h", backend = OWN)]
+    async fn f(n: u32) -> u32 {
+        tokio::task::yield_now().await;
+        n
+    }
+    DRIVER.set_fault(Fault::TakesTime);
+    DRIVER.before_set(|| within(&PROCESS, || assert!(!smol::block_on(f::invalidate(1)))));
+    let [leads, waits] = [(); 2].map(|()| tokio::spawn(PROCESS.run(f(1))));
+    for call in [leads, waits] {
+        let value = tokio::time::timeout(PATIENCE, call).await.expect("it ends");
+        assert_eq!(value.expect("it returns"), 1);
+    }
+    assert_eq!(PROCESS.run(f::peek(1)).await, None);
+    assert_eq!(PROCESS.run(f::stats()).await.coalesced, 1);
 }

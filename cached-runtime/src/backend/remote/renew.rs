@@ -12,13 +12,10 @@ use crate::backend::generation::random;
 use crate::backend::link::{Trouble, Way};
 use crate::backend::{name, verdict};
 use crate::clock::NEVER;
-use crate::policy::Freshness;
+use crate::policy::{Freshness, PARTS_OF_IDLE};
 
 /// For so long one process computes anew what is served meanwhile, where no lease says otherwise; then another may.
 const RENEWAL: Duration = Duration::from_secs(10);
-
-/// A value that is not idle is written anew after so many parts of its `idle_timeout`.
-const PARTS_OF_IDLE: u64 = 8;
 
 /// Whether a value is to be computed anew by this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
