@@ -622,7 +622,7 @@ fn xfetch_computes_in_the_background_and_never_where_it_is_called() {
     static HERE: Runs = Runs::new();
     #[cached(timeout = 60, refresh_ahead = "xfetch")]
     fn f(n: u32) -> u32 {
-        if std::thread::current().name() != Some("cached-background") {
+        if thread::current().name() != Some("cached-background") {
             HERE.add();
         }
         testing::advance(SECOND);

@@ -132,8 +132,32 @@ impl Memcached {
             };
             self.note(&result);
             if let Some(answer) = way.answer(node, result) {
+                if expected == Expected::Anything {
+                    self.remove_from_on(runtime, nodes.others(node), &nodes, key, deadline).await;
+                }
                 return answer.and_then(done);
             }
+        }
+    }
+
+    /// [`remove_from`](Self::remove_from), awaited.
+    async fn remove_from_on<'n>(
+        &self,
+        runtime: &Handle,
+        others: impl Iterator<Item = &'n Arc<Node>>,
+        nodes: &Nodes,
+        key: &str,
+        deadline: Instant,
+    ) {
+        let ask = |other: &'n Arc<Node>| {
+            (other, other.ask_on(runtime, Request::delete(key, Condition::Always), deadline))
+        };
+        // All of them work on it at once.
+        let asked: Vec<_> = others.map(ask).collect();
+        for (other, answering) in asked {
+            let result = answer(answering).await;
+            self.note(&result);
+            nodes.note(other, &result);
         }
     }
 

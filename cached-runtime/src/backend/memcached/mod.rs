@@ -84,7 +84,8 @@ struct Settings {
 ///
 /// Keys are spread by rendezvous hashing. While a server does not answer, its keys are on the others, each on
 /// the next by its scores. When it is back, nothing of what it held before is found again by those who saw it
-/// away; others find it until one of them has come across it and removed it.
+/// away; others find it until one of them has come across it and removed it. What is written or removed whatever is
+/// there, is removed from all other servers, too.
 ///
 /// ```no_run
 /// use std::time::{Duration, Instant};
@@ -186,8 +187,35 @@ impl Memcached {
             };
             self.note(&result);
             if let Some(answer) = way.answer(node, result) {
+                if expected == Expected::Anything {
+                    self.remove_from(nodes.others(node), &nodes, key, deadline);
+                }
                 return answer.and_then(done);
             }
+        }
+    }
+
+    /// What is written or removed whatever is there, is not to be on other servers either, from when this one was
+    /// away: they may be asked in its place again. Where that fails, it stays there.
+    fn remove_from<'n>(
+        &self,
+        others: impl Iterator<Item = &'n Arc<Node>>,
+        nodes: &Nodes,
+        key: &str,
+        deadline: Instant,
+    ) {
+        // All of them work on it at once.
+        let asked: Vec<_> = others
+            .map(|other| {
+                let request = Request::delete(key, Condition::Always);
+                let sent = other.send(&request, deadline);
+                (other, request, sent)
+            })
+            .collect();
+        for (other, request, sent) in asked {
+            let result = sent.and_then(|sent| other.receive(&request, sent, deadline));
+            self.note(&result);
+            nodes.note(other, &result);
         }
     }
 }

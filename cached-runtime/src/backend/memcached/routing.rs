@@ -60,8 +60,14 @@ impl Nodes {
             .ok_or_else(|| DriverError::Unavailable("there is no server".into()))
     }
 
+    /// Those that are up, but for one: what they have of its keys is from when it was away.
+    pub(super) fn others(&self, node: &Arc<Node>) -> impl Iterator<Item = &Arc<Node>> {
+        let now = Instant::now();
+        self.all.iter().filter(move |other| !Arc::ptr_eq(other, node) && other.is_good(now))
+    }
+
     /// Notes how an operation of a server went. While it is down, others are used in its place.
-    fn note<T>(&self, node: &Node, result: &Result<T, Failure>) {
+    pub(super) fn note<T>(&self, node: &Node, result: &Result<T, Failure>) {
         if node.note(result) && self.all.len() > 1 {
             node.absences.add();
         }

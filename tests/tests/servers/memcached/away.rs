@@ -107,6 +107,36 @@ fn what_was_replaced_or_removed_while_a_server_was_away_does_not_come_back() {
     });
 }
 
+/// What others stored in its place while it was away for the first time, is found by nobody when it is away again.
+#[test]
+fn what_was_replaced_or_removed_between_two_absences_does_not_come_back() {
+    watched(|| {
+        for way in WAYS {
+            let (mut servers, keys) = (servers(), keys());
+            servers[0].kill();
+            let first = way(over(&servers));
+            for key in &keys {
+                assert!(put(&*first, key, b"old").unwrap());
+            }
+            servers[0].restart();
+            let second = way(over(&servers));
+            for (n, key) in keys.iter().enumerate() {
+                if n % 2 == 0 {
+                    assert!(put(&*second, key, b"new").unwrap());
+                } else {
+                    second.delete(key, Expected::Anything, soon()).unwrap();
+                }
+            }
+            servers[0].kill();
+            let found = found(&*way(over(&servers)), &keys);
+            let is_old = |found: &Option<Found>| found.as_ref().is_some_and(|it| it.value == b"old");
+            assert!(!found.iter().any(is_old));
+            let is_new = |found: &Option<Found>| found.as_ref().is_some_and(|it| it.value == b"new");
+            assert!(found.iter().any(is_new), "not all of them were on that server");
+        }
+    });
+}
+
 /// All of them find it back at the same time.
 #[test]
 fn nobody_reads_from_a_server_that_is_back_before_it_is_known_what_is_old() {
