@@ -529,9 +529,13 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                 old = found.map_or(Old::Nothing, |(_, freshness)| {
                     if freshness.hides_errors() { Old::Fallback } else { Old::Served }
                 });
+                let is_again = self.course.is_some_and(|course| {
+                    locked.writer.flights.runs_within(course, hash, &target.is_live_key())
+                });
                 let mut service = |freshness| target.service(freshness, &mut locked.writer, now);
                 let is_enough = |freshness| self.is_of_batch && freshness == Freshness::Early;
-                found.filter(|(_, it)| is_enough(*it) || service(*it) == Service::Serve)
+                // A key that stands twice in a batch has one value.
+                found.filter(|(_, it)| is_enough(*it) || !is_again && service(*it) == Service::Serve)
             } else {
                 let value = table.fresh(hash, &target.is_live_key(), now, &guard);
                 value.map(|value| (value, Freshness::Fresh))

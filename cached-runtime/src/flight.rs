@@ -432,6 +432,11 @@ impl<K, D> Flights<K, D> {
         self.find(hash, &|it| it.is_shared() && is_key(&it.key)).is_some()
     }
 
+    /// Whether this key is computed as a part of that course.
+    pub(crate) fn runs_within(&mut self, course: u64, hash: u64, is_key: IsKey<'_, K>) -> bool {
+        self.find(hash, &|it| it.course == course && it.is_shared() && is_key(&it.key)).is_some()
+    }
+
     /// Begins the computation of this number.
     #[cfg(test)]
     pub(crate) fn begin(&mut self, hash: u64, key: K, number: u64, shared: bool) {

@@ -47,7 +47,7 @@ pub struct Saved {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loaded {
-    /// Entries that are in the store now.
+    /// Entries that were stored. Of more than the capacity, some have gone again.
     pub entries: u64,
     /// Entries of functions that have not been called: they are decoded by the first call.
     pub waiting: u64,

@@ -33,7 +33,8 @@ pub struct Stats {
     pub hits: u64,
     /// Calls that found nothing fresh in the store.
     pub misses: u64,
-    /// Calls answered with a value past its timeout. They are neither hits nor misses.
+    /// Calls answered with a value past its timeout. They are no hits, and misses only where that was
+    /// found out from a backend.
     pub stale: u64,
     /// Times that a value was computed anew while the old one was served.
     pub revalidations: u64,

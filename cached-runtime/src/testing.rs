@@ -81,7 +81,8 @@ pub fn freeze() {
 }
 
 /// Moves the clock of the current store on; what has expired by then is removed. A clock that runs is
-/// stopped first.
+/// stopped first. The values of a backend age by it, too; what engines remove by themselves, such as claims and
+/// the word of an `error_backoff`, goes by the time of the engine, also in `memory://`.
 ///
 /// ```
 /// use std::time::Duration;

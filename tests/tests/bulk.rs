@@ -359,6 +359,21 @@ fn an_old_value_stands_in_for_a_panic_of_the_loader() {
 }
 
 #[test]
+fn a_stale_key_that_stands_twice_has_one_value() {
+    #[cached(timeout = 60, stale_while_revalidate = 60)]
+    fn f(id: u64) -> Result<u64, String> {
+        Ok(id)
+    }
+    let own = testing::isolated();
+    assert_eq!([1, 2].map(f), [Ok(1), Ok(2)]);
+    own.advance(Duration::from_secs(60));
+    let load = |_: &[u64]| |id: &u64| if *id == 1 { Ok(10) } else { Err("down".to_owned()) };
+    let failed = Err("down".to_owned());
+    assert_eq!(f::get_many(vec![1, 2, 1, 2], load), [Ok(10), failed.clone(), Ok(10), failed]);
+    assert_eq!(f::stats().computations, 4);
+}
+
+#[test]
 fn what_is_fresh_is_no_batchs_to_compute() {
     #[cached(timeout = 60, refresh_ahead = 0.5)]
     fn f(id: u64) -> u64 {
