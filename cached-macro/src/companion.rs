@@ -161,6 +161,10 @@ fn many(plan: &Plan) -> Option<TokenStream> {
     let ty = with_lifetime(ty.to_token_stream(), &lifetime);
     let mut generics = keyed.generics.clone();
     generics.params.insert(0, parse_quote!(#lifetime));
+    if generics.type_params().next().is_some() {
+        // Values live longer in any case; so a message about one that does not is not repeated for this function.
+        generics.make_where_clause().predicates.push(parse_quote!(#returned: #lifetime));
+    }
     generics.params.push(parse_quote!(#answer: ::core::ops::FnMut(&#ty) -> #returned));
     let loader = if plan.function.is_async() {
         generics.params.push(parse_quote!(#loading: ::core::future::Future<Output = #answer>));

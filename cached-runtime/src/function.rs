@@ -390,6 +390,12 @@ impl State {
         }
     }
 
+    /// Another process has invalidated a tag, which is not believed from before; whether there are any here.
+    #[cfg(feature = "backend")]
+    pub(crate) fn hears(&self, tag: u128) -> bool {
+        self.remote.get().is_some_and(|remote| remote.doubt_tag(tag))
+    }
+
     /// Other processes may have changed anything since the copies of it were made.
     #[cfg(feature = "backend")]
     pub(crate) fn drop_copies(&self) {

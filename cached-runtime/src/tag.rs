@@ -5,13 +5,15 @@
 //! the tag hashes to, of which the smaller number counts. Other tags may have raised both, but none lowers either
 //! (a count-min sketch, Cormode and Muthukrishnan, 2005, of maxima): an entry can be lost, and never kept, by that.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use foldhash::quality::RandomState;
 use once_cell::sync::Lazy;
 
+#[cfg(feature = "backend")]
+use crate::backend::name;
 use crate::key::Part;
 use crate::store::Inner;
 
@@ -27,8 +29,19 @@ static LAST: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
 /// Where the number of a tag's last invalidation is.
 type Places = [u16; 2];
 
+/// What other processes call a tag.
+#[cfg(feature = "backend")]
+fn known_as(tag: &str) -> u128 {
+    name::hash(tag.as_bytes())
+}
+
+#[cfg(not(feature = "backend"))]
+fn known_as(tag: &str) -> &str {
+    tag
+}
+
 /// Stores have tags of their own.
-fn places(store: &'static Inner, tag: &str) -> Places {
+fn places(store: &'static Inner, tag: impl Hash) -> Places {
     static SEED: Lazy<RandomState> = Lazy::new(RandomState::default);
     let hash = SEED.hash_one((std::ptr::from_ref(store) as usize, tag));
     let [a, b, c, d, ..] = hash.to_le_bytes();
@@ -37,6 +50,11 @@ fn places(store: &'static Inner, tag: &str) -> Places {
 
 /// What has one of these tags and began before is not served any more.
 pub(crate) fn invalidate(store: &'static Inner, tag: &str) {
+    invalidate_known(store, known_as(tag));
+}
+
+/// The same of a tag by what others call it.
+pub(crate) fn invalidate_known(store: &'static Inner, tag: impl Hash + Copy) {
     let number = NUMBER.fetch_add(1, AcqRel) + 1;
     for place in places(store, tag) {
         LAST[usize::from(place)].fetch_max(number, AcqRel);
@@ -99,7 +117,7 @@ impl<P: Part, const N: usize> Part for Tagged<'_, P, N> {
     fn own(&self) -> Self::Owned {
         let store = Inner::current();
         let since = NUMBER.load(Acquire);
-        TaggedKey { key: self.key.own(), tags: (self.tags)().map(|tag| places(store, &tag)), since }
+        TaggedKey { key: self.key.own(), tags: (self.tags)().map(|tag| places(store, known_as(&tag))), since }
     }
     fn same(one: &Self::Owned, other: &Self::Owned) -> bool {
         P::same(&one.key, &other.key)

@@ -1,8 +1,8 @@
 //! What processes tell each other, through an engine that carries messages: which keys they have changed, so that
 //! copies of them go.
 //!
-//! A message is who tells, and the name of a key: that of an entry, or that of a function's generation for all of
-//! them. Nobody waits for it or acknowledges it. While messages may be missed nothing is believed of copies from
+//! A message is who tells, and the name of a key: that of an entry, or that of a generation, of a function or a tag,
+//! for all that depends on it. Nobody waits for it or acknowledges it. While messages may be missed nothing is believed of copies from
 //! before: they go when the connection is lost, and again when it is made.
 
 use std::collections::HashMap;
@@ -150,10 +150,16 @@ impl Broadcast {
 
     fn hear(&self, message: &[u8]) {
         let Some((key, stem, named)) = self.voice.heard(message) else { return };
-        let states = self.functions.lock().get(stem).cloned().unwrap_or_default();
+        let of_one = || self.functions.lock().get(stem).cloned().unwrap_or_default();
         match named {
-            Named::Entry => states.iter().for_each(|state| tag::invalidate(state.store, key)),
-            Named::Generation => drop_copies(&states),
+            Named::Entry => of_one().iter().for_each(|state| tag::invalidate(state.store, key)),
+            Named::Generation => drop_copies(&of_one()),
+            Named::Tag(tag) => {
+                for state in self.functions.lock().values().flatten().filter(|state| state.hears(tag)) {
+                    tag::invalidate_known(state.store, tag);
+                }
+            }
+            Named::AllTags => self.drop_copies(),
         }
     }
 

@@ -35,14 +35,32 @@ pub(crate) fn of_generation(stem: &str) -> String {
 pub(crate) enum Named {
     Entry,
     Generation,
+    /// The generation of the tag with this hash.
+    Tag(u128),
+    /// The generation of all tags.
+    AllTags,
 }
 
 /// The stem of a key, and what it is that of, if it is one of these.
 pub(crate) fn read(key: &str) -> Option<(&str, Named)> {
     let (stem, last) = key.split_at(key.rfind(':')? + 1);
-    let is_hash = last.len() == 32 && last.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let named = if last == GENERATION { Some(Named::Generation) } else { is_hash.then_some(Named::Entry) };
-    Some((stem, named?))
+    if last != GENERATION {
+        return hash_in(last).map(|_| (stem, Named::Entry));
+    }
+    // The stem of a function ends with its version.
+    let (front, end) = stem.strip_suffix(':')?.rsplit_once(':')?;
+    let named = match hash_in(end).filter(|_| front.ends_with(":tag")) {
+        Some(tag) => Named::Tag(tag),
+        None if end == "tag" => Named::AllTags,
+        None => Named::Generation,
+    };
+    Some((stem, named))
+}
+
+/// The hash that this is the text of.
+fn hash_in(text: &str) -> Option<u128> {
+    let is_hash = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    u128::from_str_radix(text, 16).ok().filter(|_| is_hash)
 }
 
 /// What tells a function without a name of its own from others, from the path of a closure in it, its module with
@@ -186,6 +204,8 @@ mod tests {
             let (entry, generation) = (of_entry(&stem, &encoded), of_generation(&stem));
             prop_assert_eq!(read(&entry), Some((&*stem, Named::Entry)));
             prop_assert_eq!(read(&generation), Some((&*stem, Named::Generation)));
+            prop_assert_eq!(read(&of_tag("cached", tag)).map(|(_, named)| named), Some(Named::Tag(tag)));
+            prop_assert_eq!(read(&of_all_tags("cached")).map(|(_, named)| named), Some(Named::AllTags));
         }
     }
 }

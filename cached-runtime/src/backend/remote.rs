@@ -186,7 +186,7 @@ impl Remote {
             error_backoff: policy.error_backoff(),
             place: shared.place.map(|(place, text)| name::of_place(place(), name, text)),
             generation: Arc::new(Generation::new(name::of_generation(&stem))),
-            tags: shared.has_tags.then(|| state.store.tags.of(&link, &state.store.clock)),
+            tags: shared.has_tags.then(|| state.store.tags.of(&link, &state.store.clock, has_copies)),
             longest: AtomicU64::new(0),
             function: name.to_owned(),
             has_copies,
@@ -230,6 +230,14 @@ impl Remote {
     /// Another process may have changed anything.
     pub(crate) fn doubt(&self) {
         self.generation.doubt();
+        if let Some(tags) = self.tags {
+            tags.doubt();
+        }
+    }
+
+    /// Another process may have invalidated a tag; whether there are any here.
+    pub(crate) fn doubt_tag(&self, tag: u128) -> bool {
+        self.tags.map(|tags| tags.doubt_one(tag)).is_some()
     }
 
     fn count(&self, trouble: Trouble) {

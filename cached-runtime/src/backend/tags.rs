@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -35,6 +36,8 @@ pub(crate) struct Tags {
     all: Arc<Generation>,
     /// By the hashes of the tags. One that is not owed may be forgotten, and is asked for again.
     each: Mutex<HashMap<u128, Arc<Generation>>>,
+    /// Whether processes keep copies of what has tags.
+    have_copies: AtomicBool,
     is_made_up_later: AtomicBool,
 }
 
@@ -45,6 +48,7 @@ impl Tags {
             all: Arc::new(Generation::new(name::of_all_tags(&link.prefix))),
             link: Arc::clone(link),
             each: Mutex::default(),
+            have_copies: AtomicBool::new(false),
             is_made_up_later: AtomicBool::new(false),
         }
     }
@@ -78,7 +82,19 @@ impl Tags {
     }
 
     fn by(&self, way: Way) -> By {
-        self.link.by(way, self.clock)
+        By { tells: self.have_copies.load(Acquire), ..self.link.by(way, self.clock) }
+    }
+
+    /// Other processes may have invalidated any of them.
+    pub(crate) fn doubt(&self) {
+        self.all.doubt();
+        self.each.lock().values().for_each(|generation| generation.doubt());
+    }
+
+    pub(crate) fn doubt_one(&self, tag: u128) {
+        if let Some(generation) = self.each.lock().get(&tag) {
+            generation.doubt();
+        }
     }
 
     async fn tell(&'static self, way: Way, tag: Arc<Generation>) {
@@ -178,12 +194,14 @@ impl Invalidated {
 
 impl Everywhere {
     /// Those in one backend.
-    pub(crate) fn of(&self, link: &Arc<Link>, clock: &'static Clock) -> &'static Tags {
+    pub(crate) fn of(&self, link: &Arc<Link>, clock: &'static Clock, have_copies: bool) -> &'static Tags {
         let mut backends = self.0.lock();
         if let Some(tags) = backends.used.iter().find(|tags| Arc::ptr_eq(&tags.link, link)) {
+            tags.have_copies.fetch_or(have_copies, AcqRel);
             return tags;
         }
         let tags: &'static Tags = Box::leak(Box::new(Tags::new(link, clock)));
+        tags.have_copies.store(have_copies, Release);
         backends.invalidated.owe(tags);
         backends.used.push(tags);
         tags

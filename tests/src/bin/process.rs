@@ -11,6 +11,7 @@
 //! | `misses ""`, `hits ""`, `overtaken ""` | `is NUMBER`, of both functions together |
 //! | `copy TEXT` | `got VALUE`, of a third function, of whose values it keeps copies for an hour |
 //! | `forget TEXT`, `put TEXT`, `renew TEXT`, `clear ""` | `is ""`, having done that to the third function |
+//! | `tag TEXT` | `is ""`, having invalidated the tag of what the third function has of that text |
 //! | `awaits ""` | nothing; from now on the third function is one that is awaited |
 //! | `copies ""` | `is NUMBER`, of calls that were answered by copies |
 //! | `broadcast ""` | `is true` or `is false`, whether it hears what others change; `is ""` if it does not want to |
@@ -25,7 +26,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use cached_runtime::{Backend, Stats, backends, cached, on_event};
+use cached_runtime::{Backend, Stats, backends, cached, on_event, store};
 
 static BACKEND: Backend = Backend::env("CACHED_TESTS_BACKEND", "null://");
 static GONE: Mutex<bool> = Mutex::new(false);
@@ -48,12 +49,12 @@ async fn call_async(text: &str) -> String {
     body(text)
 }
 
-#[cached(timeout = "1h", local_timeout = "1h", name = "copied", backend = BACKEND)]
+#[cached(timeout = "1h", local_timeout = "1h", tags("tag {text}"), name = "copied", backend = BACKEND)]
 fn copied(text: &str) -> String {
     body(text)
 }
 
-#[cached(timeout = "1h", local_timeout = "1h", name = "copied", backend = BACKEND)]
+#[cached(timeout = "1h", local_timeout = "1h", tags("tag {text}"), name = "copied", backend = BACKEND)]
 async fn awaited(text: &str) -> String {
     body(text)
 }
@@ -150,6 +151,10 @@ fn main() {
             }
             "clear" => {
                 either!(copied::clear(), awaited::clear());
+                say("is", "");
+            }
+            "tag" => {
+                store().invalidate_tag(&format!("tag {text}"));
                 say("is", "");
             }
             "awaits" => AWAITS.store(true, SeqCst),
