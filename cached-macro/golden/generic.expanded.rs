@@ -110,6 +110,7 @@ impl show {
     ) -> ::std::vec::Vec<String>
     where
         T: Key + Display,
+        String: '__key,
     {
         ::cached_runtime::__rt::get_many(
             keys,

@@ -79,7 +79,10 @@ impl load {
     fn get_many<'__key, Impl0: Db, __Answer: ::core::ops::FnMut(&u64) -> Row>(
         keys: ::std::vec::Vec<u64>,
         load: impl ::core::ops::FnMut(&[u64]) -> __Answer,
-    ) -> ::std::vec::Vec<Row> {
+    ) -> ::std::vec::Vec<Row>
+    where
+        Row: '__key,
+    {
         ::cached_runtime::__rt::get_many(
             keys,
             |id| (
