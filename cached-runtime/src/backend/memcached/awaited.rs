@@ -23,8 +23,9 @@ async fn life(node: &Arc<Node>, runtime: &Handle, deadline: Instant) -> Result<L
             Ok(life) => return Ok(life),
             Err(absence) => absence,
         };
+        let begun = node.health.begin();
         let bodies = answer(node.ask_on(runtime, Request::mark([].into_iter()), deadline)).await?;
-        node.is_back(absence, bodies)?;
+        node.is_back(absence, begun, bodies)?;
     }
 }
 
@@ -122,7 +123,7 @@ impl Memcached {
         let nodes = self.nodes_awaited(deadline).await?;
         let mut way = Way::new(&nodes);
         loop {
-            let node = way.next(key)?;
+            let (node, begun) = way.next(key)?;
             let result = match life(node, runtime, deadline).await {
                 Ok(life) => {
                     let Some(condition) = life.condition(expected) else { return Ok(false) };
@@ -131,7 +132,7 @@ impl Memcached {
                 Err(failure) => Err(failure),
             };
             self.note(&result);
-            if let Some(answer) = way.answer(node, result) {
+            if let Some(answer) = way.answer(node, begun, result) {
                 return answer.and_then(done);
             }
         }

@@ -176,7 +176,7 @@ impl Memcached {
         let nodes = self.servers.nodes(deadline)?;
         let mut way = Way::new(&nodes);
         loop {
-            let node = way.next(key)?;
+            let (node, begun) = way.next(key)?;
             let result = match node.life(deadline) {
                 Ok(life) => {
                     let Some(condition) = life.condition(expected) else { return Ok(false) };
@@ -185,7 +185,7 @@ impl Memcached {
                 Err(failure) => Err(failure),
             };
             self.note(&result);
-            if let Some(answer) = way.answer(node, result) {
+            if let Some(answer) = way.answer(node, begun, result) {
                 return answer.and_then(done);
             }
         }
