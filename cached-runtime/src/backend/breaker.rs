@@ -86,6 +86,11 @@ impl Breaker {
         self.is_recent(admission) && !matches!(self.state, State::Open { .. })
     }
 
+    /// Whether the operation is to find out if the engine is there again.
+    pub(crate) fn is_probed_by(&self, admission: Admission) -> bool {
+        self.is_recent(admission) && self.state != State::Closed
+    }
+
     /// The engine answered.
     pub(crate) fn succeeded(&mut self, admission: Admission, kind: Kind) {
         if !self.is_recent(admission) {
@@ -212,7 +217,7 @@ mod tests {
                 breaker.failed(BEFORE, kind, 7);
                 breaker.abandoned(BEFORE, 7);
                 assert_eq!(breaker, before);
-                assert!(!breaker.minds(BEFORE));
+                assert!(!breaker.minds(BEFORE) && !breaker.is_probed_by(BEFORE));
             }
         }
     }
@@ -228,11 +233,13 @@ mod tests {
         breaker.succeeded(late, Lookup);
         assert!(breaker.refuses(7 + SECOND - 1));
         let probe = breaker.admit(7 + SECOND).expect("the second is over");
+        assert!(breaker.is_probed_by(probe));
         breaker.succeeded(late, Lookup);
         breaker.failed(late, Lookup, 7 + SECOND);
         assert_eq!(breaker.state, State::HalfOpen { until: 7 + 3 * SECOND });
         breaker.succeeded(probe, Lookup);
         assert_eq!(breaker.state, State::Closed);
+        assert!(breaker.minds(probe) && !breaker.is_probed_by(probe));
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub(crate) struct By {
 pub(crate) enum Trouble {
     /// It was not tried.
     Skipped,
+    /// Nor was this, as too much is asked at once.
+    Crowded,
     /// It was tried, and may have been done.
     Failed,
     TooLarge,
@@ -261,7 +263,6 @@ impl Link {
             self.skipped.add(1);
             return Err(Trouble::Skipped);
         };
-        self.operations.add(1);
         let telling = engine.broadcast.as_ref().filter(|_| by.tells).map(Broadcast::driver);
         let driver = telling.unwrap_or(&engine.driver);
         Ok((driver, Operation { link: self, by, kind, admission, is_noted: false }))
@@ -382,6 +383,13 @@ impl Operation<'_> {
     fn note<T>(mut self, answer: Answer<T>) -> Result<T, Trouble> {
         self.is_noted = true;
         let Self { link, by, kind, admission, .. } = self;
+        let is_busy = matches!(answer, Err(DriverError::Busy));
+        // A probe is alone: what else is under way was never answered.
+        if is_busy && !link.breaker.lock().is_probed_by(admission) {
+            link.skipped.add(1);
+            return Err(Trouble::Crowded);
+        }
+        link.operations.add(1);
         match &answer {
             // An engine that says what it cannot do is well; not one that blocks for long past the deadline.
             Ok(_) | Err(DriverError::TooLarge | DriverError::Unsupported(_)) => {
@@ -396,6 +404,7 @@ impl Operation<'_> {
         answer.map_err(|error| match error {
             DriverError::TooLarge => Trouble::TooLarge,
             DriverError::Unsupported(_) => Trouble::Unsupported,
+            DriverError::Busy => Trouble::Crowded,
             _ => Trouble::Failed,
         })
     }
@@ -423,6 +432,7 @@ impl Drop for Operation<'_> {
             return;
         }
         let Self { link, by: By { deadline, clock, .. }, kind, admission, .. } = *self;
+        link.operations.add(1);
         let left = deadline.saturating_duration_since(Instant::now());
         if link.timeout.saturating_sub(left) >= link.timeout / SHORTLY {
             link.has_failed(clock, kind, admission, &DriverError::TimedOut);
@@ -493,7 +503,8 @@ pub struct BackendInfo {
     pub operations: u64,
     /// Those of them that failed.
     pub failures: u64,
-    /// Operations that were not tried, because several had failed in a row or the URL is wrong.
+    /// Operations that were not tried, because several had failed in a row, the URL is wrong, or too many were
+    /// under way.
     pub skipped: u64,
     /// How often it was no longer asked, because several operations had failed in a row.
     pub openings: u64,
