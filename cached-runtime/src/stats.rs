@@ -69,7 +69,8 @@ pub struct Stats {
     pub backend_misses: u64,
     /// Operations of the backend that failed, most of them because there was no answer in time.
     pub backend_errors: u64,
-    /// Operations that were not tried, because the backend had failed several times in a row.
+    /// Operations that were not tried, because the backend had failed several times in a row, or was asked for
+    /// too much at once.
     pub backend_skipped: u64,
     /// Values that the backend would not take, as they are too large for it.
     pub backend_too_large: u64,

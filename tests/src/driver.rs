@@ -21,6 +21,8 @@ pub enum Fault {
     None,
     /// The engine cannot be reached.
     Refuses,
+    /// It does not ask the engine, as it is asked for too much at once.
+    IsBusy,
     /// There is no answer; a future stays pending for ever.
     Hangs,
     /// It panics.
@@ -182,6 +184,7 @@ impl Faulty {
     fn fail<T>(fault: Fault, writes: bool, deadline: Instant) -> Option<Answer<T>> {
         match fault {
             Fault::Refuses => Some(Err(DriverError::Unavailable("connection refused".into()))),
+            Fault::IsBusy => Some(Err(DriverError::Busy)),
             Fault::CannotWrite if writes => Some(Err(DriverError::Failed("read only".into()))),
             Fault::Hangs => {
                 thread::sleep(deadline.saturating_duration_since(Instant::now()));

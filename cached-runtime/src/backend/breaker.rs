@@ -25,7 +25,14 @@ pub(crate) struct Breaker {
     failures: [u32; 2],
     /// For how long it is open next time, in nanoseconds.
     pub(crate) wait: u64,
+    /// How often it has opened.
+    openings: u32,
 }
+
+/// That an operation was begun, after so many openings. Of one from before the last, nothing is taken: it says
+/// how the engine was, and nothing new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Admission(u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -47,7 +54,7 @@ pub(crate) enum Change {
 
 impl Breaker {
     pub(crate) const fn new() -> Self {
-        Self { state: State::Closed, failures: [0; 2], wait: FIRST_WAIT }
+        Self { state: State::Closed, failures: [0; 2], wait: FIRST_WAIT, openings: 0 }
     }
 
     /// Whether an operation would not be done now.
@@ -58,17 +65,37 @@ impl Breaker {
         }
     }
 
-    /// Whether an operation may be done now; what became of it must be told.
-    pub(crate) fn admit(&mut self, now: Moment) -> bool {
-        let admits = !self.refuses(now);
-        if admits && self.state != State::Closed {
+    /// Leave to do an operation now, if that may be; what became of it must be told.
+    pub(crate) fn admit(&mut self, now: Moment) -> Option<Admission> {
+        if self.refuses(now) {
+            return None;
+        }
+        if self.state != State::Closed {
             self.state = State::HalfOpen { until: now.saturating_add(self.wait) };
         }
-        admits
+        Some(Admission(self.openings))
+    }
+
+    /// Whether it was begun since the last opening. While it is not closed, only probes were.
+    fn is_recent(&self, admission: Admission) -> bool {
+        admission.0 == self.openings
+    }
+
+    /// Whether it would be something new if the operation failed.
+    pub(crate) fn minds(&self, admission: Admission) -> bool {
+        self.is_recent(admission) && !matches!(self.state, State::Open { .. })
+    }
+
+    /// Whether the operation is to find out if the engine is there again.
+    pub(crate) fn is_probed_by(&self, admission: Admission) -> bool {
+        self.is_recent(admission) && self.state != State::Closed
     }
 
     /// The engine answered.
-    pub(crate) fn succeeded(&mut self, kind: Kind) {
+    pub(crate) fn succeeded(&mut self, admission: Admission, kind: Kind) {
+        if !self.is_recent(admission) {
+            return;
+        }
         self.failures[kind as usize] = 0;
         if self.failures == [0; 2] {
             self.wait = FIRST_WAIT;
@@ -77,14 +104,16 @@ impl Breaker {
     }
 
     /// It did not, or with nonsense.
-    pub(crate) fn failed(&mut self, kind: Kind, now: Moment) {
-        // Those that were begun before it opened say nothing new.
-        if let State::Open { .. } = self.state {
+    pub(crate) fn failed(&mut self, admission: Admission, kind: Kind, now: Moment) {
+        if !self.minds(admission) {
             return;
         }
         let failures = &mut self.failures[kind as usize];
         *failures = failures.saturating_add(1);
         if *failures >= MOST_FAILURES || self.state != State::Closed {
+            if self.state == State::Closed {
+                self.openings = self.openings.wrapping_add(1);
+            }
             self.state = State::Open { until: now.saturating_add(self.wait) };
             self.wait = (self.wait * 2).min(LONGEST_WAIT);
         }
@@ -92,8 +121,10 @@ impl Breaker {
 
     /// Nobody waited for what would become of it: if it was to try whether the engine is there again, the next
     /// one does.
-    pub(crate) fn abandoned(&mut self, now: Moment) {
-        if let State::HalfOpen { .. } = self.state {
+    pub(crate) fn abandoned(&mut self, admission: Admission, now: Moment) {
+        if let State::HalfOpen { .. } = self.state
+            && self.is_recent(admission)
+        {
             self.state = State::Open { until: now };
         }
     }
@@ -121,9 +152,12 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
     const OPEN: State = State::Open { until: 100 };
     const HALF: State = State::HalfOpen { until: 100 };
+    const BEFORE: Admission = Admission(0);
+    const SINCE: Admission = Admission(1);
 
+    /// One that has opened once.
     fn breaker(state: State, failures: [u32; 2], wait: u64) -> Breaker {
-        Breaker { state, failures, wait: wait * SECOND }
+        Breaker { state, failures, wait: wait * SECOND, openings: 1 }
     }
 
     #[test]
@@ -138,7 +172,7 @@ mod tests {
         ] {
             let mut breaker = breaker(before, [5, 0], 2);
             assert_eq!(breaker.refuses(now), !expected, "{before:?} at {now}");
-            assert_eq!(breaker.admit(now), expected, "{before:?} at {now}");
+            assert_eq!(breaker.admit(now), expected.then_some(SINCE), "{before:?} at {now}");
             assert_eq!(breaker.state, after, "{before:?} at {now}");
         }
     }
@@ -146,57 +180,95 @@ mod tests {
     #[test]
     fn failures_of_a_kind_open_it_and_each_probe_that_fails_doubles_the_wait() {
         let open = |seconds| State::Open { until: 7 + seconds * SECOND };
+        let again = |breaker| Breaker { openings: 2, ..breaker };
         for (before, kind, after) in [
             (breaker(State::Closed, [0, 0], 1), Lookup, breaker(State::Closed, [1, 0], 1)),
             (breaker(State::Closed, [4, 0], 1), Write, breaker(State::Closed, [4, 1], 1)),
-            (breaker(State::Closed, [4, 0], 1), Lookup, breaker(open(1), [5, 0], 2)),
-            (breaker(State::Closed, [0, 4], 1), Write, breaker(open(1), [0, 5], 2)),
+            (breaker(State::Closed, [4, 0], 1), Lookup, again(breaker(open(1), [5, 0], 2))),
+            (breaker(State::Closed, [0, 4], 1), Write, again(breaker(open(1), [0, 5], 2))),
             (breaker(OPEN, [5, 0], 2), Lookup, breaker(OPEN, [5, 0], 2)),
             (breaker(HALF, [5, 0], 2), Lookup, breaker(open(2), [6, 0], 4)),
             (breaker(HALF, [5, 0], 16), Lookup, breaker(open(16), [6, 0], 30)),
             (breaker(HALF, [5, 0], 30), Lookup, breaker(open(30), [6, 0], 30)),
         ] {
             let mut breaker = before;
-            breaker.failed(kind, 7);
+            breaker.failed(SINCE, kind, 7);
             assert_eq!(breaker, after, "{before:?}");
         }
     }
 
     #[test]
-    fn a_success_closes_it_whatever_it_was() {
+    fn a_probe_that_succeeds_closes_it() {
+        // Also where it was so late that another one was sent, which has failed.
         for state in [State::Closed, OPEN, HALF] {
             let mut breaker = breaker(state, [5, 0], 16);
-            breaker.succeeded(Lookup);
-            assert_eq!(breaker, Breaker::new());
+            breaker.succeeded(SINCE, Lookup);
+            assert_eq!(breaker, self::breaker(State::Closed, [0, 0], 1));
         }
+    }
+
+    #[test]
+    fn what_was_begun_before_it_opened_changes_nothing() {
+        for state in [State::Closed, OPEN, HALF] {
+            let before = breaker(state, [4, 4], 16);
+            for kind in [Lookup, Write] {
+                let mut breaker = before;
+                breaker.succeeded(BEFORE, kind);
+                breaker.failed(BEFORE, kind, 7);
+                breaker.abandoned(BEFORE, 7);
+                assert_eq!(breaker, before);
+                assert!(!breaker.minds(BEFORE) && !breaker.is_probed_by(BEFORE));
+            }
+        }
+    }
+
+    #[test]
+    fn it_stays_open_though_answers_come_in_late() {
+        let mut breaker = Breaker::new();
+        let late = breaker.admit(7).expect("it is closed");
+        for _ in 0..MOST_FAILURES {
+            let admission = breaker.admit(7).expect("it is closed");
+            breaker.failed(admission, Lookup, 7);
+        }
+        breaker.succeeded(late, Lookup);
+        assert!(breaker.refuses(7 + SECOND - 1));
+        let probe = breaker.admit(7 + SECOND).expect("the second is over");
+        assert!(breaker.is_probed_by(probe));
+        breaker.succeeded(late, Lookup);
+        breaker.failed(late, Lookup, 7 + SECOND);
+        assert_eq!(breaker.state, State::HalfOpen { until: 7 + 3 * SECOND });
+        breaker.succeeded(probe, Lookup);
+        assert_eq!(breaker.state, State::Closed);
+        assert!(breaker.minds(probe) && !breaker.is_probed_by(probe));
     }
 
     #[test]
     fn lookups_that_succeed_do_not_hide_writes_that_fail() {
         let mut breaker = Breaker::new();
         for _ in 0..MOST_FAILURES {
-            assert!(breaker.admit(7));
-            breaker.succeeded(Lookup);
-            breaker.failed(Write, 7);
+            let admission = breaker.admit(7).expect("it is closed");
+            breaker.succeeded(admission, Lookup);
+            breaker.failed(admission, Write, 7);
         }
         assert_eq!(breaker.state, State::Open { until: 7 + SECOND });
         // A lookup finds it well; the first write that fails again opens it for longer.
-        assert!(breaker.admit(7 + SECOND));
-        breaker.succeeded(Lookup);
+        let probe = breaker.admit(7 + SECOND).expect("the second is over");
+        breaker.succeeded(probe, Lookup);
         assert_eq!(breaker.state, State::Closed);
-        breaker.failed(Write, 7);
+        breaker.failed(probe, Write, 7);
         assert_eq!(breaker.state, State::Open { until: 7 + 2 * SECOND });
-        breaker.succeeded(Write);
-        assert_eq!(breaker, Breaker::new());
+        let probe = breaker.admit(7 + 2 * SECOND).expect("the seconds are over");
+        breaker.succeeded(probe, Write);
+        assert_eq!(breaker, Breaker { openings: 2, ..Breaker::new() });
     }
 
     #[test]
     fn a_probe_that_nobody_waited_for_is_followed_by_the_next() {
         let mut breaker = breaker(HALF, [5, 0], 16);
-        breaker.abandoned(7);
-        assert!(!breaker.refuses(7) && breaker.admit(7) && breaker.refuses(8));
+        breaker.abandoned(SINCE, 7);
+        assert!(!breaker.refuses(7) && breaker.admit(7).is_some() && breaker.refuses(8));
         let mut closed = Breaker::new();
-        closed.abandoned(7);
+        closed.abandoned(BEFORE, 7);
         assert_eq!(closed, Breaker::new());
     }
 

@@ -117,6 +117,8 @@ pub enum Expected {
 pub enum DriverError {
     /// There was no answer by the deadline.
     TimedOut,
+    /// The engine was not asked, as this process asks it for too much at once: that says nothing of the engine.
+    Busy,
     /// The engine could not be reached, or the connection was lost, or it says that it cannot serve.
     Unavailable(Box<dyn Error + Send + Sync>),
     /// The engine answered what makes no sense, or refused what it should have done.
@@ -131,6 +133,7 @@ impl fmt::Display for DriverError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut => formatter.write_str("no answer by the deadline"),
+            Self::Busy => formatter.write_str("too much is asked of the engine at once"),
             Self::Unavailable(_) => formatter.write_str("the engine cannot be reached"),
             Self::Failed(_) => formatter.write_str("the engine did not do what it was asked"),
             Self::TooLarge => formatter.write_str("the value is larger than the engine can hold"),

@@ -16,7 +16,8 @@ use parking_lot::RwLock;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// An operation failed or timed out. Not told of those that end while the breaker is open.
+    /// An operation failed or timed out. Not told of those that were begun before [`Opened`](Self::Opened)
+    /// and end after it.
     Failed {
         /// Which backend.
         backend: String,

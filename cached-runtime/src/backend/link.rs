@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::breaker::{Breaker, Change, Kind, State};
+use super::breaker::{Admission, Breaker, Change, Kind, State};
 use super::broadcast::Broadcast;
 use super::driver::{Answer, Awaited, Driver, DriverError, Expected, Found};
 use super::engines::Engine;
@@ -68,6 +68,8 @@ pub(crate) struct By {
 pub(crate) enum Trouble {
     /// It was not tried.
     Skipped,
+    /// Nor was this, as too much is asked at once.
+    Crowded,
     /// It was tried, and may have been done.
     Failed,
     TooLarge,
@@ -256,15 +258,14 @@ impl Link {
     /// The driver, if it may be asked now.
     fn admitted(&self, by: By, kind: Kind) -> Result<(&Arc<dyn Driver>, Operation<'_>), Trouble> {
         let engine = self.engine.own().as_ref().inspect_err(|message| self.is_unusable(message));
-        let admitted = engine.ok().filter(|_| self.step(|breaker| breaker.admit(by.clock.now())));
-        let Some(engine) = admitted else {
+        let admit = |engine| Some((engine, self.step(|breaker| breaker.admit(by.clock.now()))?));
+        let Some((engine, admission)) = engine.ok().and_then(admit) else {
             self.skipped.add(1);
             return Err(Trouble::Skipped);
         };
-        self.operations.add(1);
         let telling = engine.broadcast.as_ref().filter(|_| by.tells).map(Broadcast::driver);
         let driver = telling.unwrap_or(&engine.driver);
-        Ok((driver, Operation { link: self, by, kind, is_noted: false }))
+        Ok((driver, Operation { link: self, by, kind, admission, is_noted: false }))
     }
 
     /// Lets the breaker take a step, and tells what that changes.
@@ -291,15 +292,15 @@ impl Link {
     }
 
     /// Takes note of an operation that failed.
-    fn has_failed(&self, clock: &Clock, kind: Kind, error: &DriverError) {
+    fn has_failed(&self, clock: &Clock, kind: Kind, admission: Admission, error: &DriverError) {
         let message = self.text_of(error);
         self.failures.add(1);
         *self.last_failure.lock() = Some(Failure { at: SystemTime::now(), message: message.clone() });
         // Those that were begun before it opened are many, and say nothing new.
-        if !matches!(self.breaker.lock().state, State::Open { .. }) {
+        if self.breaker.lock().minds(admission) {
             emit(&Event::Failed { backend: self.name.clone(), message });
         }
-        self.step(|breaker| breaker.failed(kind, clock.now()));
+        self.step(|breaker| breaker.failed(admission, kind, clock.now()));
     }
 
     /// Where processes tell each other what they change.
@@ -374,27 +375,36 @@ struct Operation<'a> {
     link: &'a Link,
     by: By,
     kind: Kind,
+    admission: Admission,
     is_noted: bool,
 }
 
 impl Operation<'_> {
     fn note<T>(mut self, answer: Answer<T>) -> Result<T, Trouble> {
         self.is_noted = true;
-        let Self { link, by, kind, .. } = self;
+        let Self { link, by, kind, admission, .. } = self;
+        let is_busy = matches!(answer, Err(DriverError::Busy));
+        // A probe is alone: what else is under way was never answered.
+        if is_busy && !link.breaker.lock().is_probed_by(admission) {
+            link.skipped.add(1);
+            return Err(Trouble::Crowded);
+        }
+        link.operations.add(1);
         match &answer {
             // An engine that says what it cannot do is well; not one that blocks for long past the deadline.
             Ok(_) | Err(DriverError::TooLarge | DriverError::Unsupported(_)) => {
                 if by.way == Way::Blocking && Instant::now() > by.deadline + link.timeout {
-                    link.has_failed(by.clock, kind, &DriverError::TimedOut);
+                    link.has_failed(by.clock, kind, admission, &DriverError::TimedOut);
                 } else {
-                    link.step(|breaker| breaker.succeeded(kind));
+                    link.step(|breaker| breaker.succeeded(admission, kind));
                 }
             }
-            Err(error) => link.has_failed(by.clock, kind, error),
+            Err(error) => link.has_failed(by.clock, kind, admission, error),
         }
         answer.map_err(|error| match error {
             DriverError::TooLarge => Trouble::TooLarge,
             DriverError::Unsupported(_) => Trouble::Unsupported,
+            DriverError::Busy => Trouble::Crowded,
             _ => Trouble::Failed,
         })
     }
@@ -421,12 +431,13 @@ impl Drop for Operation<'_> {
         if self.is_noted {
             return;
         }
-        let Self { link, by: By { deadline, clock, .. }, kind, .. } = *self;
+        let Self { link, by: By { deadline, clock, .. }, kind, admission, .. } = *self;
+        link.operations.add(1);
         let left = deadline.saturating_duration_since(Instant::now());
         if link.timeout.saturating_sub(left) >= link.timeout / SHORTLY {
-            link.has_failed(clock, kind, &DriverError::TimedOut);
+            link.has_failed(clock, kind, admission, &DriverError::TimedOut);
         } else {
-            link.step(|breaker| breaker.abandoned(clock.now()));
+            link.step(|breaker| breaker.abandoned(admission, clock.now()));
         }
     }
 }
@@ -492,7 +503,8 @@ pub struct BackendInfo {
     pub operations: u64,
     /// Those of them that failed.
     pub failures: u64,
-    /// Operations that were not tried, because several had failed in a row or the URL is wrong.
+    /// Operations that were not tried, because several had failed in a row, the URL is wrong, or too many were
+    /// under way.
     pub skipped: u64,
     /// How often it was no longer asked, because several operations had failed in a row.
     pub openings: u64,

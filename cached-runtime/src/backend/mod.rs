@@ -65,6 +65,7 @@ use parking_lot::Mutex;
 use crate::store::Inner;
 use driver::Driver;
 use engines::Engine;
+use event::one_line;
 pub use event::{Event, on_event};
 use link::Link;
 pub use link::{BackendInfo, BackendState, Failure};
@@ -154,13 +155,13 @@ impl Backend {
     }
 
     fn open(&self) -> Arc<Link> {
-        if let Source::Driver { name, open } = &self.source {
+        if let Source::Driver { open, .. } = &self.source {
             let open = *open;
             let open = move || match catch_unwind(open) {
                 Ok(driver) => Ok(Engine { driver, broadcast: None }),
                 Err(_) => Err("the driver's own `open` panicked".to_owned()),
             };
-            return enlist(Link::new((*name).to_owned(), open));
+            return enlist(Link::new(self.to_string(), open));
         }
         let unusable = |message: String| enlist(Link::new(self.to_string(), move || Err(message.clone())));
         match self.url_text() {
@@ -194,7 +195,7 @@ impl fmt::Display for Backend {
                 Err(error) => error.fmt(f),
             },
             Source::Env { variable, .. } => write!(f, "${variable}"),
-            Source::Driver { name, .. } => f.write_str(name),
+            Source::Driver { name, .. } => f.write_str(&one_line(name)),
         }
     }
 }
@@ -350,5 +351,18 @@ impl Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memory::{Config, Memory};
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_driver_is_one_line() {
+        let own = Backend::driver("own\none", || Arc::new(Memory::new(Config::default())));
+        assert_eq!(own.to_string(), "own\\none");
+        assert_eq!(own.open().name, "own\\none");
     }
 }

@@ -242,7 +242,7 @@ impl Remote {
 
     fn count(&self, trouble: Trouble) {
         match trouble {
-            Trouble::Skipped => self.counts.skipped.add(1),
+            Trouble::Skipped | Trouble::Crowded => self.counts.skipped.add(1),
             Trouble::TooLarge => self.is_too_large(),
             Trouble::Failed | Trouble::Unsupported => self.counts.errors.add(1),
         }
@@ -310,7 +310,8 @@ impl Remote {
                 Ok(look) => look,
                 Err(trouble) => {
                     // A hiccup is no reason for all who wait to compute.
-                    let blind = patience.as_mut().filter(|_| trouble == Trouble::Failed);
+                    let blind =
+                        patience.as_mut().filter(|_| matches!(trouble, Trouble::Failed | Trouble::Crowded));
                     let Some(pause) = blind.and_then(|patience| patience.blind(begun)) else {
                         return Err(trouble);
                     };

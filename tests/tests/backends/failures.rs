@@ -51,6 +51,37 @@ fn a_backend_that_fails_is_not_asked_for_a_while_and_then_by_one_call() {
 }
 
 #[test]
+fn a_driver_that_is_asked_for_too_much_at_once_has_not_failed() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let own = testing::isolated();
+    assert_eq!((f(1), f(1), f::stats().backend_hits), (1, 1, 1));
+    let operations = info(&OWN).operations;
+    DRIVER.set_fault(Fault::IsBusy);
+    for n in 0..20 {
+        assert_eq!(f(n), n);
+    }
+    let shown = info(&OWN);
+    assert_eq!((shown.state, shown.failures, shown.skipped), (BackendState::Closed, 0, 20));
+    assert_eq!(shown.operations, operations, "none was tried");
+    assert_eq!((f::stats().backend_errors, f::stats().backend_skipped), (0, 20));
+    DRIVER.set_fault(Fault::None);
+    assert_eq!((f(1), f::stats().backend_hits), (1, 2));
+    // One call alone, after all others have failed, is too much only for an engine that is not well.
+    DRIVER.set_fault(Fault::Refuses);
+    (0..5).for_each(|n| assert_eq!(f(n), n));
+    DRIVER.set_fault(Fault::IsBusy);
+    own.advance(Duration::from_secs(1));
+    assert_eq!((f(1), info(&OWN).state, info(&OWN).failures), (1, BackendState::Open, 6));
+    own.advance(Duration::from_secs(1));
+    let skipped = info(&OWN).skipped;
+    assert_eq!((f(1), info(&OWN).failures, info(&OWN).skipped), (1, 6, skipped + 1), "it waits for longer");
+}
+
+#[test]
 fn an_engine_that_hangs_costs_one_deadline_until_it_is_not_asked() {
     backend!(OWN, DRIVER, Faulty::new());
     #[cached(timeout = 300, backend = OWN)]

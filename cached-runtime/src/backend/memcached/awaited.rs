@@ -23,8 +23,9 @@ async fn life(node: &Arc<Node>, runtime: &Handle, deadline: Instant) -> Result<L
             Ok(life) => return Ok(life),
             Err(absence) => absence,
         };
+        let begun = node.health.begin();
         let bodies = answer(node.ask_on(runtime, Request::mark([].into_iter()), deadline)).await?;
-        node.is_back(absence, bodies)?;
+        node.is_back(absence, begun, bodies)?;
     }
 }
 
@@ -122,7 +123,7 @@ impl Memcached {
         let nodes = self.nodes_awaited(deadline).await?;
         let mut way = Way::new(&nodes);
         loop {
-            let node = way.next(key)?;
+            let (node, begun) = way.next(key)?;
             let result = match life(node, runtime, deadline).await {
                 Ok(life) => {
                     let Some(condition) = life.condition(expected) else { return Ok(false) };
@@ -131,7 +132,7 @@ impl Memcached {
                 Err(failure) => Err(failure),
             };
             self.note(&result);
-            if let Some(answer) = way.answer(node, result) {
+            if let Some(answer) = way.answer(node, begun, result) {
                 if expected == Expected::Anything {
                     self.remove_from_on(runtime, nodes.others(node), &nodes, key, deadline).await;
                 }
@@ -150,14 +151,15 @@ impl Memcached {
         deadline: Instant,
     ) {
         let ask = |other: &'n Arc<Node>| {
-            (other, other.ask_on(runtime, Request::delete(key, Condition::Always), deadline))
+            let begun = other.health.begin();
+            (other, begun, other.ask_on(runtime, Request::delete(key, Condition::Always), deadline))
         };
         // All of them work on it at once.
         let asked: Vec<_> = others.map(ask).collect();
-        for (other, answering) in asked {
+        for (other, begun, answering) in asked {
             let result = answer(answering).await;
             self.note(&result);
-            nodes.note(other, &result);
+            nodes.note(other, begun, &result);
         }
     }
 

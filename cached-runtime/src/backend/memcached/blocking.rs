@@ -62,8 +62,9 @@ impl Node {
                 Ok(life) => return Ok(life),
                 Err(absence) => absence,
             };
+            let begun = self.health.begin();
             let bodies = self.ask(&Request::mark([].into_iter()), deadline)?;
-            self.is_back(absence, bodies)?;
+            self.is_back(absence, begun, bodies)?;
         }
     }
 

@@ -11,13 +11,22 @@ const STRIKES: u32 = 2;
 
 /// What is known of a server's state. While it is down, others are asked for its keys; one operation in a
 /// while tries it again.
+///
+/// An operation that was begun before the server was last marked down or up says how it was then: what becomes
+/// of it changes nothing.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    /// Failures since the last success.
+    /// Failures since the last success. Changed under the lock.
     strikes: AtomicU32,
+    /// How often it was marked down or up. Changed under the lock.
+    turns: AtomicU32,
     /// When to try again; absent unless the server is down.
     retry: Mutex<Option<Instant>>,
 }
+
+/// That an operation was begun, after so many turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begun(u32);
 
 /// Whether a server that did not answer is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +41,7 @@ impl Health {
     /// Whether to ask the server now. If it is down and it is time to try again, this says so once, and after
     /// `pause` once more.
     pub(super) fn is_good(&self, now: Instant, pause: Duration) -> bool {
-        if self.strikes.load(Relaxed) < STRIKES {
+        if !self.is_down() {
             return true;
         }
         let mut retry = self.retry.lock();
@@ -45,32 +54,61 @@ impl Health {
         }
     }
 
+    fn is_down(&self) -> bool {
+        self.strikes.load(Relaxed) >= STRIKES
+    }
+
+    /// To be known before the server is asked.
+    pub(super) fn begin(&self) -> Begun {
+        Begun(self.turns.load(Relaxed))
+    }
+
     /// It has answered. Returns whether it was down.
-    pub(super) fn succeeded(&self) -> bool {
+    pub(super) fn succeeded(&self, begun: Begun) -> bool {
         if self.strikes.load(Relaxed) == 0 {
             return false;
         }
-        let was_down = self.strikes.swap(0, Relaxed) >= STRIKES;
-        *self.retry.lock() = None;
+        let mut retry = self.retry.lock();
+        if self.begin() != begun {
+            return false;
+        }
+        let was_down = self.is_down();
+        self.strikes.store(0, Relaxed);
+        *retry = None;
+        if was_down {
+            self.turns.fetch_add(1, Relaxed);
+        }
         was_down
     }
 
     /// It did not answer. Returns whether it is down now, and whether it was before.
-    pub(super) fn failed(&self, now: Instant, pause: Duration) -> Down {
-        let strikes = self.strikes.fetch_add(1, Relaxed) + 1;
-        if strikes < STRIKES {
-            return Down::Not;
-        }
-        self.strikes.store(STRIKES, Relaxed);
-        *self.retry.lock() = Some(later(now, pause));
-        if strikes == STRIKES { Down::Now } else { Down::Still }
+    pub(super) fn failed(&self, begun: Begun, now: Instant, pause: Duration) -> Down {
+        self.strike(1, begun, now, pause)
     }
 
     /// No connection could be had.
-    pub(super) fn down(&self, now: Instant, pause: Duration) -> Down {
-        let strikes = self.strikes.swap(STRIKES, Relaxed);
-        *self.retry.lock() = Some(later(now, pause));
-        if strikes < STRIKES { Down::Now } else { Down::Still }
+    pub(super) fn down(&self, begun: Begun, now: Instant, pause: Duration) -> Down {
+        self.strike(STRIKES, begun, now, pause)
+    }
+
+    fn strike(&self, count: u32, begun: Begun, now: Instant, pause: Duration) -> Down {
+        let mut retry = self.retry.lock();
+        let was_down = self.is_down();
+        if self.begin() == begun {
+            let strikes = self.strikes.load(Relaxed).saturating_add(count).min(STRIKES);
+            self.strikes.store(strikes, Relaxed);
+            if strikes >= STRIKES {
+                *retry = Some(later(now, pause));
+            }
+        }
+        match (was_down, self.is_down()) {
+            (_, false) => Down::Not,
+            (true, true) => Down::Still,
+            (false, true) => {
+                self.turns.fetch_add(1, Relaxed);
+                Down::Now
+            }
+        }
     }
 }
 
@@ -90,21 +128,44 @@ mod tests {
         let health = Health::default();
         let now = Instant::now();
         assert!(health.is_good(now, PAUSE));
-        assert_eq!(health.failed(now, PAUSE), Down::Not, "one may happen");
+        assert_eq!(health.failed(health.begin(), now, PAUSE), Down::Not, "one may happen");
         assert!(health.is_good(now, PAUSE));
-        assert_eq!(health.failed(now, PAUSE), Down::Now);
-        assert_eq!(health.failed(now, PAUSE), Down::Still);
+        assert_eq!(health.failed(health.begin(), now, PAUSE), Down::Now);
+        assert_eq!(health.failed(health.begin(), now, PAUSE), Down::Still);
         assert!(!health.is_good(now, PAUSE));
         assert!(health.is_good(now + PAUSE, PAUSE), "one tries");
         assert!(!health.is_good(now + PAUSE, PAUSE), "and nobody else does");
         assert!(health.is_good(now + 2 * PAUSE, PAUSE));
-        assert!(health.succeeded(), "it was down");
-        assert!(!health.succeeded());
+        assert!(health.succeeded(health.begin()), "it was down");
+        assert!(!health.succeeded(health.begin()));
         assert!(health.is_good(now, PAUSE));
-        assert_eq!(health.failed(now, PAUSE), Down::Not, "it begins to count anew");
+        assert_eq!(health.failed(health.begin(), now, PAUSE), Down::Not, "it begins to count anew");
         assert!(health.is_good(now, PAUSE));
-        assert_eq!(health.down(now, Duration::MAX), Down::Now);
-        assert_eq!(health.down(now, Duration::MAX), Down::Still);
+        assert_eq!(health.down(health.begin(), now, Duration::MAX), Down::Now);
+        assert_eq!(health.down(health.begin(), now, Duration::MAX), Down::Still);
         assert!(!health.is_good(now + PAUSE, PAUSE), "without a connection it is down at once");
+    }
+
+    #[test]
+    fn what_was_begun_before_it_was_marked_changes_nothing() {
+        let health = Health::default();
+        let now = Instant::now();
+        let before = health.begin();
+        assert_eq!(health.down(before, now, PAUSE), Down::Now);
+        assert!(!health.succeeded(before), "it was answered before");
+        assert!(!health.is_good(now, PAUSE));
+        // Nor is it left alone for longer.
+        assert_eq!(health.failed(before, now + PAUSE, PAUSE), Down::Still);
+        assert!(health.is_good(now + PAUSE, PAUSE));
+        let meanwhile = health.begin();
+        assert!(health.succeeded(meanwhile));
+        for late in [before, meanwhile] {
+            assert_eq!(health.down(late, now, PAUSE), Down::Not);
+            assert_eq!(health.failed(late, now, PAUSE), Down::Not);
+            assert_eq!(health.failed(late, now, PAUSE), Down::Not);
+        }
+        assert_eq!(health.failed(health.begin(), now, PAUSE), Down::Not, "the first that counts");
+        assert!(!health.succeeded(before));
+        assert_eq!(health.failed(health.begin(), now, PAUSE), Down::Now);
     }
 }

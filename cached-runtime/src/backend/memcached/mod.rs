@@ -177,7 +177,7 @@ impl Memcached {
         let nodes = self.servers.nodes(deadline)?;
         let mut way = Way::new(&nodes);
         loop {
-            let node = way.next(key)?;
+            let (node, begun) = way.next(key)?;
             let result = match node.life(deadline) {
                 Ok(life) => {
                     let Some(condition) = life.condition(expected) else { return Ok(false) };
@@ -186,7 +186,7 @@ impl Memcached {
                 Err(failure) => Err(failure),
             };
             self.note(&result);
-            if let Some(answer) = way.answer(node, result) {
+            if let Some(answer) = way.answer(node, begun, result) {
                 if expected == Expected::Anything {
                     self.remove_from(nodes.others(node), &nodes, key, deadline);
                 }
@@ -207,15 +207,15 @@ impl Memcached {
         // All of them work on it at once.
         let asked: Vec<_> = others
             .map(|other| {
-                let request = Request::delete(key, Condition::Always);
+                let (request, begun) = (Request::delete(key, Condition::Always), other.health.begin());
                 let sent = other.send(&request, deadline);
-                (other, request, sent)
+                (other, begun, request, sent)
             })
             .collect();
-        for (other, request, sent) in asked {
+        for (other, begun, request, sent) in asked {
             let result = sent.and_then(|sent| other.receive(&request, sent, deadline));
             self.note(&result);
-            nodes.note(other, &result);
+            nodes.note(other, begun, &result);
         }
     }
 }

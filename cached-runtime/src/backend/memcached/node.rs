@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::absence::{Absence, Absences};
 use super::blocking::Pool;
-use super::health::{Down, Health};
+use super::health::{Begun, Down, Health};
 #[cfg(feature = "tokio")]
 use super::line::Lines;
 use super::protocol::{Body, Condition};
@@ -88,20 +88,20 @@ impl Node {
     }
 
     /// Notes how an operation went, and tells if the server is down or up by that. Returns whether it is down.
-    pub(super) fn note<T>(&self, result: &Result<T, Failure>) -> bool {
+    pub(super) fn note<T>(&self, begun: Begun, result: &Result<T, Failure>) -> bool {
         let pause = self.settings.retry_after;
         let (down, failure) = match result {
             Ok(_) => {
-                if self.health.succeeded() {
+                if self.health.succeeded(begun) {
                     emit(&Event::ServerUp { server: self.server.to_string() });
                 }
                 return false;
             }
             Err(failure @ Failure::Unreachable(_)) => {
                 self.resolver.forget();
-                (self.health.down(Instant::now(), pause), failure)
+                (self.health.down(begun, Instant::now(), pause), failure)
             }
-            Err(failure) => (self.health.failed(Instant::now(), pause), failure),
+            Err(failure) => (self.health.failed(begun, Instant::now(), pause), failure),
         };
         if down != Down::Not {
             // Nobody would see it close a connection now.
@@ -120,10 +120,10 @@ impl Node {
     }
 
     /// Takes what was answered to a mark after an absence.
-    pub(super) fn is_back(&self, absence: Absence, bodies: Vec<Body>) -> Result<(), Failure> {
+    pub(super) fn is_back(&self, absence: Absence, begun: Begun, bodies: Vec<Body>) -> Result<(), Failure> {
         let back = marked(bodies).map(|cas| self.absences.end(absence, cas));
         if back.is_ok() {
-            self.note(&back);
+            self.note(begun, &back);
         }
         back
     }

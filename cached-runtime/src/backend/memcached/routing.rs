@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::health::Begun;
 use super::node::{Item, Life, Node};
 use super::protocol::Body;
 use super::rendezvous;
@@ -67,8 +68,8 @@ impl Nodes {
     }
 
     /// Notes how an operation of a server went. While it is down, others are used in its place.
-    pub(super) fn note<T>(&self, node: &Node, result: &Result<T, Failure>) {
-        if node.note(result) && self.all.len() > 1 {
+    pub(super) fn note<T>(&self, node: &Node, begun: Begun, result: &Result<T, Failure>) {
+        if node.note(begun, result) && self.all.len() > 1 {
             node.absences.add();
         }
     }
@@ -87,16 +88,23 @@ impl<'n> Way<'n> {
         Self { nodes, failed: Vec::new(), passed: Vec::new() }
     }
 
-    pub(super) fn next(&mut self, key: &str) -> Answer<&'n Arc<Node>> {
+    /// The server to ask, and that this is begun now.
+    pub(super) fn next(&mut self, key: &str) -> Answer<(&'n Arc<Node>, Begun)> {
         let (index, passed) = self.nodes.choose(key, &self.failed, Instant::now())?;
         self.failed.push(index);
         self.passed = passed;
-        Ok(&self.nodes.all[index])
+        let node = &self.nodes.all[index];
+        Ok((node, node.health.begin()))
     }
 
     /// What the server answered; nothing if the next is to be asked.
-    pub(super) fn answer(&self, node: &Node, result: Result<Vec<Body>, Failure>) -> Option<Answer<Body>> {
-        self.nodes.note(node, &result);
+    pub(super) fn answer(
+        &self,
+        node: &Node,
+        begun: Begun,
+        result: Result<Vec<Body>, Failure>,
+    ) -> Option<Answer<Body>> {
+        self.nodes.note(node, begun, &result);
         for index in &self.passed {
             // It may have come back while this was written elsewhere.
             self.nodes.all[*index].absences.add();
@@ -113,6 +121,7 @@ impl<'n> Way<'n> {
 pub(super) struct Group<'n> {
     index: usize,
     pub(super) node: &'n Arc<Node>,
+    begun: Begun,
     /// In which of its lives the server is asked; absent if it was away, and is first to be asked for a mark.
     life: Option<Life>,
     places: Vec<usize>,
@@ -121,6 +130,7 @@ pub(super) struct Group<'n> {
 /// Items from before a server was away, which are to be removed.
 pub(super) struct Old<'n> {
     pub(super) node: &'n Arc<Node>,
+    begun: Begun,
     /// What they are below.
     floor: u64,
 }
@@ -172,7 +182,8 @@ impl<'n> Gathering<'n> {
                 group.places.push(place);
             } else {
                 let node = &self.nodes.all[index];
-                groups.push(Group { index, node, life: node.known_life().ok(), places: vec![place] });
+                let begun = node.health.begin();
+                groups.push(Group { index, node, begun, life: node.known_life().ok(), places: vec![place] });
             }
         }
         Ok(groups)
@@ -180,7 +191,7 @@ impl<'n> Gathering<'n> {
 
     /// The keys are asked for again, if the server's life is known now.
     pub(super) fn welcome(&mut self, group: Group<'n>, life: Result<Life, Failure>) {
-        let life = if life.is_ok() { life } else { self.noted(group.node, life) };
+        let life = if life.is_ok() { life } else { self.noted(group.node, group.begun, life) };
         match life {
             Ok(_) => self.waiting.extend(group.places),
             Err(failure) => self.failed(group, failure),
@@ -195,7 +206,7 @@ impl<'n> Gathering<'n> {
         keys: &[K],
         result: Result<Vec<Body>, Failure>,
     ) -> Option<(Old<'n>, Request)> {
-        let bodies = match self.noted(group.node, result) {
+        let bodies = match self.noted(group.node, group.begun, result) {
             Ok(bodies) => bodies,
             Err(failure) => {
                 self.failed(group, failure);
@@ -213,21 +224,22 @@ impl<'n> Gathering<'n> {
             }
         }
         let request = (!old.is_empty()).then(|| Request::mark(old.into_iter()));
-        request.map(|request| (Old { node: group.node, floor: life.floor }, request))
+        let (node, begun) = (group.node, group.node.health.begin());
+        request.map(|request| (Old { node, begun, floor: life.floor }, request))
     }
 
     /// Takes what a server answered that was to remove something.
     pub(super) fn removed(&mut self, old: &Old<'_>, result: Result<Vec<Body>, Failure>) {
-        match self.noted(old.node, result).and_then(marked) {
+        match self.noted(old.node, old.begun, result).and_then(marked) {
             Ok(reached) => old.node.absences.has_reached(reached, old.floor),
             Err(failure) => self.error = Some(failure.into()),
         }
     }
 
-    fn noted<T>(&self, node: &Node, result: Result<T, Failure>) -> Result<T, Failure> {
+    fn noted<T>(&self, node: &Node, begun: Begun, result: Result<T, Failure>) -> Result<T, Failure> {
         // Where one server was waited for until the deadline, the others had no time to be read.
         if !matches!((&result, &self.error), (Err(Failure::TimedOut), Some(DriverError::TimedOut))) {
-            self.nodes.note(node, &result);
+            self.nodes.note(node, begun, &result);
         }
         result
     }

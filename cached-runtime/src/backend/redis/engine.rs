@@ -83,6 +83,9 @@ async fn get_of_nodes(
         places[at].push(place);
     }
     for (answer, places) in transport.exchange_each(&letters, deadline).await.into_iter().zip(places) {
+        if matches!(answer, Err(DriverError::Busy)) {
+            return Err(DriverError::Busy);
+        }
         for (reply, place) in answer.into_iter().flatten().zip(places) {
             replies[place] = Some(reply);
         }

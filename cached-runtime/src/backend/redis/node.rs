@@ -1,7 +1,8 @@
 //! One server, and the connections to it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{mem, thread};
 
 use parking_lot::{Condvar, Mutex};
@@ -14,8 +15,14 @@ use super::link::{Broken, Link};
 use super::multiplexed::Connections;
 use super::setup::Setup;
 
-/// How many blocking connections there are at most to one server. More would only wait for each other there.
-const MOST: usize = 32;
+/// How many blocking connections there are at most to one server. A thread has one while it asks, so that only
+/// where very many ask at once some wait, and the server is not asked to keep any number of them.
+const MOST: usize = 256;
+/// So many of them are being made at once: a server takes a burst of new ones slowly, or not at all. Mostly one
+/// that is given back is there sooner.
+const MOST_IN_THE_MAKING: usize = 16;
+/// A connection that nobody has needed for so long is closed when another is given back.
+const KEPT: Duration = Duration::from_secs(60);
 
 pub(super) struct Node {
     pub(super) address: Address,
@@ -28,10 +35,26 @@ pub(super) struct Node {
 
 #[derive(Default)]
 struct Pool {
-    /// The one that was used last is at the end.
-    idle: Vec<Link>,
+    /// The one that was used last is at the end, each with the time of that.
+    idle: VecDeque<(Link, Instant)>,
     /// Those in use, and those being made.
     borrowed: usize,
+    in_the_making: usize,
+}
+
+impl Pool {
+    /// Whether there is none to be had now.
+    fn is_exhausted(&self) -> bool {
+        self.idle.is_empty() && (self.borrowed >= MOST || self.in_the_making >= MOST_IN_THE_MAKING)
+    }
+
+    /// Keeps a connection, and returns one that is not needed.
+    fn keep(&mut self, link: Link, now: Instant) -> Option<Link> {
+        let is_needed = self.idle.front().is_none_or(|(_, used)| now < *used + KEPT);
+        let unneeded = if is_needed { None } else { self.idle.pop_front() };
+        self.idle.push_back((link, now));
+        unneeded.map(|(link, _)| link)
+    }
 }
 
 impl Node {
@@ -49,20 +72,23 @@ impl Node {
     /// Sends commands and waits for their replies. A connection that was closed while it was idle is replaced,
     /// and the commands are sent again; so they may be done twice.
     pub(super) fn exchange(self: &Arc<Self>, commands: &[Cmd], deadline: Instant) -> Answer<Vec<Value>> {
-        let mut borrowed = self.borrow(deadline)?;
-        let mut answer = borrowed.link.exchange(commands, deadline);
-        if let Err(broken) = &answer
-            && borrowed.was_idle
-        {
+        let borrowed = self.borrow(deadline)?;
+        let was_idle = borrowed.was_idle;
+        let broken = match borrowed.exchange(commands, deadline) {
+            Ok(replies) => return Ok(replies),
+            Err(broken) => broken,
+        };
+        if was_idle {
             self.distrust_idle();
             if matches!(broken, Broken::Stale(_)) {
-                borrowed = self.borrow(deadline)?;
-                answer = borrowed.link.exchange(commands, deadline);
+                match self.borrow(deadline) {
+                    // What was sent may have been done.
+                    Err(DriverError::Busy) => {}
+                    another => return Ok(another?.exchange(commands, deadline)?),
+                }
             }
         }
-        let replies = answer?;
-        borrowed.give_back();
-        Ok(replies)
+        Err(broken.into())
     }
 
     /// Closes what is idle: whatever closed one connection, or dropped its bytes on the way, most likely did
@@ -72,20 +98,25 @@ impl Node {
         drop(idle);
     }
 
-    /// An idle connection, or a new one.
+    /// An idle connection, or a new one. Who has to wait for one waits for half of the time: the server is to
+    /// have the other half, or a reply that is late would say nothing of it.
     pub(super) fn borrow(self: &Arc<Self>, deadline: Instant) -> Answer<Borrowed> {
         let mut pool = self.pool.lock();
-        while pool.idle.is_empty() && pool.borrowed >= MOST {
-            if self.returned.wait_until(&mut pool, deadline).timed_out() {
-                return Err(DriverError::TimedOut);
+        if pool.is_exhausted() {
+            let now = Instant::now();
+            let until = now + deadline.saturating_duration_since(now) / 2;
+            self.returned.wait_while_until(&mut pool, |pool| pool.is_exhausted(), until);
+            if pool.is_exhausted() {
+                return Err(DriverError::Busy);
             }
         }
         pool.borrowed += 1;
-        let idle = pool.idle.pop();
+        let idle = pool.idle.pop_back();
+        pool.in_the_making += usize::from(idle.is_none());
         drop(pool);
-        let place = Place(Arc::clone(self));
+        let place = Place { node: Arc::clone(self), is_filled: idle.is_some() };
         match idle {
-            Some(link) => Ok(Borrowed { link, was_idle: true, place }),
+            Some((link, _)) => Ok(Borrowed { link, was_idle: true, place }),
             None => connect(place, deadline),
         }
     }
@@ -99,31 +130,54 @@ pub(super) struct Borrowed {
 }
 
 impl Borrowed {
+    fn exchange(mut self, commands: &[Cmd], deadline: Instant) -> Result<Vec<Value>, Broken> {
+        let replies = self.link.exchange(commands, deadline)?;
+        self.give_back();
+        Ok(replies)
+    }
+
     /// For others to use, if it is fit for that.
     pub(super) fn give_back(self) {
         if self.link.is_settled() {
-            self.place.0.pool.lock().idle.push(self.link);
+            let unneeded = self.place.node.pool.lock().keep(self.link, Instant::now());
+            // It is closed without the lock.
+            drop(unneeded);
         }
     }
 }
 
 /// One of the connections that there may be.
-struct Place(Arc<Node>);
+struct Place {
+    node: Arc<Node>,
+    /// It is not being made any more.
+    is_filled: bool,
+}
+
+impl Place {
+    fn fill(&mut self) {
+        if !mem::replace(&mut self.is_filled, true) {
+            self.node.pool.lock().in_the_making -= 1;
+            self.node.returned.notify_one();
+        }
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.pool.lock().borrowed -= 1;
-        self.0.returned.notify_one();
+        self.fill();
+        self.node.pool.lock().borrowed -= 1;
+        self.node.returned.notify_one();
     }
 }
 
 /// Makes a connection on a thread of its own: looking up a name cannot be given up, and what takes longer
 /// than one operation may wait is there for the next.
-fn connect(place: Place, deadline: Instant) -> Answer<Borrowed> {
+fn connect(mut place: Place, deadline: Instant) -> Answer<Borrowed> {
     let (tell, told) = mpsc::channel();
     let work = move || {
-        let node = &place.0;
+        let node = &place.node;
         let link = Link::connect(&node.address, &node.setup, Instant::now() + node.setup.connect_timeout);
+        place.fill();
         let made = link.map(|link| Borrowed { link, was_idle: false, place });
         if let Err(mpsc::SendError(Ok(unwanted))) = tell.send(made) {
             unwanted.give_back();
@@ -135,4 +189,80 @@ fn connect(place: Place, deadline: Instant) -> Answer<Borrowed> {
         .map_err(|error| DriverError::Unavailable(error.into()))?;
     told.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         .unwrap_or(Err(DriverError::TimedOut))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::super::config::Endpoint;
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// One that takes connections, of which nobody says anything.
+    fn node(password: Option<&str>) -> (TcpListener, Arc<Node>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let setup = Setup {
+            user: None,
+            password: password.map(Into::into),
+            database: 0,
+            only_master: false,
+            connect_timeout: LONG,
+            #[cfg(feature = "tls")]
+            tls: None,
+        };
+        let address = Address::Tcp(Endpoint { host: "127.0.0.1".into(), port });
+        (listener, Node::new(address, Arc::new(setup)))
+    }
+
+    #[test]
+    fn who_waits_for_a_connection_of_others_is_told_so_or_gets_it() {
+        let (listener, node) = node(None);
+        let soon = Instant::now() + LONG;
+        let borrow = || {
+            let borrowed = node.borrow(soon).unwrap_or_else(|error| panic!("{error}"));
+            listener.accept().expect("a connection");
+            borrowed
+        };
+        let mut all: Vec<_> = (0..MOST).map(|_| borrow()).collect();
+        assert!(matches!(node.borrow(Instant::now()), Err(DriverError::Busy)));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| node.borrow(soon).map(|borrowed| borrowed.was_idle));
+            all.pop().into_iter().for_each(Borrowed::give_back);
+            assert!(waiting.join().expect("no panic").expect("a connection"));
+        });
+        // That one was not given back.
+        drop(borrow());
+        drop(all);
+        let pool = node.pool.lock();
+        assert_eq!((pool.borrowed, pool.in_the_making, pool.idle.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_burst_of_connections_is_made_a_few_at_a_time() {
+        let (listener, node) = node(Some("p"));
+        for _ in 0..MOST_IN_THE_MAKING {
+            assert!(matches!(node.borrow(Instant::now()), Err(DriverError::TimedOut)));
+        }
+        assert!(matches!(node.borrow(Instant::now()), Err(DriverError::Busy)));
+        // Closes those that wait for it.
+        drop(listener);
+        let answer = node.borrow(Instant::now() + LONG);
+        assert!(matches!(answer, Err(DriverError::Unavailable(_))), "it may make one again");
+    }
+
+    #[test]
+    fn a_connection_that_nobody_needs_for_long_is_closed() {
+        let (_listener, node) = node(None);
+        let now = Instant::now();
+        let link = || node.borrow(now + LONG).unwrap_or_else(|error| panic!("{error}")).link;
+        let mut pool = Pool::default();
+        assert!(pool.keep(link(), now).is_none());
+        assert!(pool.keep(link(), now + KEPT / 2).is_none());
+        assert!(pool.keep(link(), now + KEPT).is_some());
+        assert!(pool.keep(link(), now + KEPT).is_none());
+        assert_eq!(pool.idle.len(), 3);
+    }
 }

@@ -112,6 +112,22 @@ impl fmt::Display for Refused {
 
 impl Error for Refused {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.source)
+        // Itself, it is told already.
+        self.source.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_told_once() {
+        let Fault::Unavailable(error) = refused("use", Path::new("/f"), io::Error::other("not a file"))
+        else {
+            panic!("it is unavailable");
+        };
+        assert_eq!(error.to_string(), "cannot use /f: not a file");
+        assert!(error.source().is_none());
     }
 }

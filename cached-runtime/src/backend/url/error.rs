@@ -60,7 +60,10 @@ impl UrlError {
                 "a `%` in the URL of a backend is followed by two hexadecimal digits, which make valid UTF-8; \
                  a `%` itself is `%25`"
             }
-            Self::NoHost => "the URL of this backend names a host, as in `redis://127.0.0.1:6379`",
+            Self::NoHost => {
+                "the URL of this backend names a host, as in `redis://127.0.0.1:6379` or \
+                 `memcached://127.0.0.1:11211`"
+            }
             Self::ManyHosts => "the URL of this backend names one host only",
             Self::NeedlessHost => {
                 "the URL of this backend has no host: a path follows after three slashes, as in \

@@ -157,7 +157,7 @@ fn a_server_that_is_killed_again_and_again_never_makes_for_a_wrong_answer() {
             hits.fetch_add(1, Ordering::Relaxed);
         }
         Ok(None) => {}
-        Err(DriverError::TimedOut | DriverError::Unavailable(_)) => {
+        Err(DriverError::TimedOut | DriverError::Busy | DriverError::Unavailable(_)) => {
             failures.fetch_add(1, Ordering::Relaxed);
         }
         Err(error) => panic!("{error:?}"),

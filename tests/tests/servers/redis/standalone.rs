@@ -302,14 +302,14 @@ fn what_is_past_its_deadline_is_not_begun() {
 }
 
 #[test]
-fn many_threads_use_few_connections_and_get_their_own_answers() {
+fn very_many_threads_have_no_more_connections_than_allowed_and_get_their_own_answers() {
     let server = Server::redis(&[]);
     let driver = open(&standalone(server.port()));
     std::thread::scope(|scope| {
-        for thread in 0..64 {
+        for thread in 0..300 {
             let driver = &driver;
             scope.spawn(move || {
-                for turn in 0..50 {
+                for turn in 0..10 {
                     let (key, value) = (format!("k{thread}"), format!("{thread}:{turn}"));
                     let deadline = Instant::now() + LONG;
                     let stored = driver.set(&key, value.as_bytes(), None, Expected::Anything, deadline);
@@ -321,7 +321,8 @@ fn many_threads_use_few_connections_and_get_their_own_answers() {
         }
     });
     let clients = server.say(&["CLIENT", "LIST"]);
-    assert!(clients.lines().count() <= 33, "{clients}");
+    // And this one.
+    assert!(clients.lines().count() <= 256 + 1, "{clients}");
 }
 #[test]
 fn each_runtime_has_a_connection_of_its_own() {
