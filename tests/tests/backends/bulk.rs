@@ -227,7 +227,8 @@ fn a_stale_value_stands_in_for_a_panic_too() {
     fn f(id: u64) -> u64 {
         id
     }
-    let (here, elsewhere) = (process(), process());
+    // In this order, as the clock of the one is no later than that of the other.
+    let (elsewhere, here) = (process(), process());
     within(&elsewhere, || [1, 2].map(f));
     here.enter().advance(Duration::from_secs(60));
     within(&here, || {

@@ -209,14 +209,22 @@ mod levels {
         fn f(n: u32) -> u32 {
             n
         }
-        let log = Log::default();
-        subscriber::with_default(log.clone(), || {
+        let goes_and_comes_back = || {
             let own = testing::isolated();
             DRIVER.set_fault(Fault::Refuses);
             (0..20).for_each(|n| assert_eq!(f(n), n));
             DRIVER.set_fault(Fault::None);
             own.advance(Duration::from_secs(1));
             f(1);
+        };
+        let log = Log::default();
+        subscriber::with_default(log.clone(), || {
+            // Of an event that a thread without a subscriber is the first to tell, tracing believes that nobody wants
+            // it, until it asks again.
+            goes_and_comes_back();
+            tracing::callsite::rebuild_interest_cache();
+            log.0.lock().expect("nobody panics").clear();
+            goes_and_comes_back();
         });
         let log = log.0.lock().expect("nobody panics").clone();
         let levels: Vec<_> = log.iter().map(|(level, _)| *level).collect();

@@ -97,7 +97,7 @@ fn one_of_all_processes_computes_anew_and_nobody_waits_for_it() {
     }
     let all = processes::<8>();
     within(&all[0], || f(1));
-    advance(&all, 60 * SECOND);
+    advance(&all, 61 * SECOND);
     let barrier = &Barrier::new(64);
     thread::scope(|scope| {
         for process in &all {
@@ -134,7 +134,7 @@ fn the_one_who_computes_anew_in_its_call_holds_nobody_up() {
     let all = processes::<2>();
     let [a, b] = &all;
     within(a, || f(1));
-    advance(&all, 60 * SECOND);
+    advance(&all, 61 * SECOND);
     let computing = thread::spawn({
         let a = a.clone();
         move || within(&a, || f(1))
@@ -165,7 +165,7 @@ fn an_error_is_hidden_and_the_origin_asked_once_per_backoff_by_all_processes() {
         let [a, b, c] = &all;
         within(a, || f::put(fails, Ok(7)));
         RUNS.add();
-        advance(&all, 60 * SECOND);
+        advance(&all, 61 * SECOND);
         assert_eq!([b, c, b, a].map(|it| within(it, || f(fails))), [const { Ok(7) }; 4]);
         assert_eq!(RUNS.get(), before + 2, "one of them tried");
         let stats = within(b, f::stats);
@@ -191,7 +191,7 @@ fn a_body_that_fails_serves_those_who_wait_for_its_lease_what_was_there() {
     }
     let all = processes::<8>();
     within(&all[0], || f(1)).expect("the first run is fine");
-    advance(&all, 60 * SECOND);
+    advance(&all, 61 * SECOND);
     let barrier = &Barrier::new(16);
     thread::scope(|scope| {
         for process in &all {
@@ -225,7 +225,7 @@ fn an_invalidation_meanwhile_is_not_undone_by_what_was_computed_anew() {
     let all = processes::<2>();
     let [a, b] = &all;
     within(a, || f(1));
-    advance(&all, 60 * SECOND);
+    advance(&all, 61 * SECOND);
     assert_eq!(within(a, || f(1)), 1);
     until(|| RUNS.get() == 2);
     assert!(!within(b, || f::invalidate(1)), "what was there was not fresh");
@@ -252,7 +252,7 @@ fn a_value_put_meanwhile_is_newer_than_the_one_that_hides_an_error() {
     }
     let all = [process(), OTHER.clone()];
     within(&all[0], || [true, false].map(|it| f::put(it, Ok(1))));
-    advance(&all, 60 * SECOND);
+    advance(&all, 61 * SECOND);
     assert_eq!(within(&all[0], || (f(false), f(true))), (Ok(9), Err("down".into())));
 }
 
@@ -302,13 +302,13 @@ fn who_may_wait_for_a_while_gets_the_new_value_or_else_the_old_one() {
     let [a] = &all;
     within(a, || {
         assert_eq!(slow(1), Ok(1));
-        advance(&all, 60 * SECOND);
+        advance(&all, 61 * SECOND);
         assert_eq!((slow(1), slow(1)), (Ok(1), Ok(1)), "the body is not done");
         assert_eq!(RUNS.get(), 2);
         GATE.open();
         until(|| slow::peek(1) == Some(Ok(2)));
         let first = fast(1);
-        advance(&all, 60 * SECOND);
+        advance(&all, 61 * SECOND);
         assert_eq!(fast(1), first + 1);
     });
 }
@@ -387,7 +387,7 @@ fn what_took_longer_than_the_window_is_stored_all_the_same() {
     let all = processes::<1>();
     let [a] = &all;
     within(a, || f(1));
-    advance(&all, 60 * SECOND);
+    advance(&all, 61 * SECOND);
     assert_eq!(within(a, || (f(1), f(1))), (2, 2));
     assert_eq!(within(a, || f::stats().backend_overtaken), 0);
 }
@@ -426,7 +426,7 @@ fn a_driver_without_versions_lets_each_process_compute_anew() {
     let all = processes::<2>();
     let [a, b] = &all;
     within(a, || f(1));
-    advance(&all, 60 * SECOND);
+    advance(&all, 61 * SECOND);
     assert_eq!(within(b, || f(1)), 2);
     assert_eq!([a, b].map(|it| within(it, || f(1))), [2, 2]);
 }
@@ -443,7 +443,7 @@ fn a_backend_that_fails_while_a_value_is_computed_anew_fails_no_call() {
     let all = processes::<1>();
     let [a] = &all;
     within(a, || f::put(1, Ok(1)));
-    advance(&all, 60 * SECOND);
+    advance(&all, 61 * SECOND);
     assert_eq!(within(a, || f(1)), Ok(1), "what was read before is better than an error");
     assert_eq!(within(a, || f(1)), Err("down".into()), "nothing can be read now");
 }

@@ -9,12 +9,10 @@ use cached_tests::{Gate, Runs, eventually, process, within};
 
 use super::{MEMCACHED, REDIS, backend, on_each_engine};
 
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// Two processes a minute later.
-fn a_minute_later(processes: &[Isolated; 2]) {
+/// Two processes a minute later, and a little more, as no two clocks are the same.
+fn over_a_minute_later(processes: &[Isolated; 2]) {
     for process in processes {
-        within(process, || testing::advance(MINUTE));
+        within(process, || testing::advance(Duration::from_secs(61)));
     }
 }
 
@@ -37,7 +35,7 @@ on_each_engine! {
         let processes = [process(), process()];
         let [a, b] = &processes;
         assert_eq!(within(a, || f(1)), 1);
-        a_minute_later(&processes);
+        over_a_minute_later(&processes);
         for process in [a, b, a, b] {
             assert_eq!(within(process, || f(1)), 1);
         }
@@ -46,7 +44,7 @@ on_each_engine! {
         eventually(|| within(b, || f::peek(1)) == Some(2));
         assert_eq!((within(a, || f(1)), RUNS.get()), (2, 2));
         // Its claim has gone, so that the next one may begin.
-        a_minute_later(&processes);
+        over_a_minute_later(&processes);
         eventually(|| within(b, || f(1)) == 2 && RUNS.get() == 3);
         assert!(!within(a, || f::invalidate(1)));
         GATE.open();
@@ -68,7 +66,7 @@ on_each_engine! {
         URL.get_or_init(|| engine.url(server.address()));
         let processes = [process(), process()];
         assert_eq!(within(&processes[0], || f(1)), Ok(1));
-        a_minute_later(&processes);
+        over_a_minute_later(&processes);
         thread::scope(|scope| {
             for process in processes.iter().cycle().take(8) {
                 scope.spawn(|| within(process, || assert_eq!(f(1), Ok(1))));
@@ -92,11 +90,9 @@ on_each_engine! {
         let processes = [process(), process()];
         for process in processes.iter().cycle().take(6) {
             assert_eq!(within(process, || f(1)), 1);
-            a_minute_later(&processes);
+            over_a_minute_later(&processes);
         }
-        // And a little more, as no two clocks are the same.
-        a_minute_later(&processes);
-        within(&processes[0], || testing::advance(Duration::from_secs(1)));
+        over_a_minute_later(&processes);
         assert_eq!(within(&processes[0], || f(1)), 2);
     }
 }
