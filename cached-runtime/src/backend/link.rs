@@ -37,6 +37,8 @@ pub(crate) enum Way {
 }
 
 /// The output of a future all of whose operations block.
+#[expect(clippy::inline_always, reason = "a future of some thousand bytes need not be moved here")]
+#[inline(always)]
 pub(crate) fn blocking<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

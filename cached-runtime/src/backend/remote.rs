@@ -34,6 +34,7 @@ use crate::clock::{Clock, Moment, NEVER, nanoseconds};
 use crate::function::State;
 use crate::policy::{Freshness, Times};
 use crate::stats::Count;
+use crate::tag;
 
 /// How long an invalidation is remembered in the backend. What took longer to compute is not stored there.
 const TOMBSTONE: Duration = Duration::from_secs(3600);
@@ -78,10 +79,10 @@ pub(crate) struct Counts {
 
 /// A key, encoded, and what it is called in the backend.
 pub(crate) struct RemoteKey {
-    encoded: Box<[u8]>,
-    pub(crate) name: Box<str>,
+    encoded: Vec<u8>,
+    pub(crate) name: String,
     /// Hashes of the tags.
-    tags: Box<[u128]>,
+    tags: Vec<u128>,
 }
 
 /// What a lookup in the backend is for.
@@ -199,8 +200,8 @@ impl Remote {
     }
 
     pub(crate) fn key(&self, encoded: Vec<u8>, tags: &[String]) -> RemoteKey {
-        let tags = tags.iter().map(|tag| name::hash(tag.as_bytes())).collect();
-        RemoteKey { name: name::of_entry(&self.stem, &encoded).into(), encoded: encoded.into(), tags }
+        let tags = tags.iter().map(|tag| tag::known_as(tag)).collect();
+        RemoteKey { name: name::of_entry(&self.stem, &encoded), encoded, tags }
     }
 
     /// How long the generation of a tag is to live, unless for ever.

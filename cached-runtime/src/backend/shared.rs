@@ -274,7 +274,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, CopyKey<K>> {
             Some((remote, remote.key(encoded, &key.tags()), is_refused))
         });
         let copied = remote.as_ref().filter(|_| function.keeps_copies);
-        let tags = || [copied.map_or_else(String::new, |(_, key, _)| key.name.to_string())];
+        let tags = || [copied.map_or_else(String::new, |(_, key, _)| key.name.clone())];
         let call = Call::new(function, lookup, outcome, identity, &tagged(key, &tags));
         let remote = remote.filter(|(.., is_refused)| !is_refused).map(|(remote, key, _)| (remote, key));
         Self { call, coding, remote }

@@ -15,6 +15,7 @@ use super::name;
 use super::owed::{Debtor, make_up_later};
 use crate::clock::Clock;
 use crate::store::Inner;
+use crate::tag;
 
 /// Of so many tags a process knows the generations in one backend, and what it has invalidated for backends that
 /// are yet to come.
@@ -216,7 +217,7 @@ pub(crate) fn renew(store: &'static Inner, tag: &str) -> Renewed {
     for state in store.functions() {
         state.use_tags();
     }
-    let tag = name::hash(tag.as_bytes());
+    let tag = tag::known_as(tag);
     let mut backends = store.tags.0.lock();
     backends.invalidated.add(tag);
     Renewed(backends.used.iter().map(|tags| (*tags, tags.renew(tag))).collect())

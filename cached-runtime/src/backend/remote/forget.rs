@@ -93,7 +93,7 @@ impl Remote {
     /// Makes up for invalidations that failed, until one fails again.
     pub(super) fn pay_keys(&'static self) {
         while let Some((name, encoded)) = self.owed.one() {
-            let key = RemoteKey { encoded: encoded.into(), name: name.into(), tags: Box::default() };
+            let key = RemoteKey { encoded, name, tags: Vec::new() };
             if blocking(self.forget(self.by(Way::Blocking), &key, 0)).is_err() {
                 break;
             }
