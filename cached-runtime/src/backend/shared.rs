@@ -488,6 +488,8 @@ async fn find<'a, O: Outcome, K: Owned>(
             computation.set_aside(&kept.value);
         }
         let next = match remote.renew(way, key, &mut ticket).await {
+            // Who had the claim before has stored a new value, and let it go.
+            Leave::Given if remote.is_overtaken(way, key, &ticket).await => continue,
             Leave::Given => Next::Compute,
             Leave::Taken(number) if !freshness.is_served_meanwhile() => match &mut patience {
                 Some(patience) => patience.claimed(number.unwrap_or_default(), Instant::now()),

@@ -10,6 +10,7 @@ use crate::backend::driver::{Expected, Found};
 use crate::backend::envelope::{Kind, Record};
 use crate::backend::generation::random;
 use crate::backend::link::{Trouble, Way};
+use crate::backend::verdict::unchanged;
 use crate::backend::{name, verdict};
 use crate::clock::NEVER;
 use crate::policy::{Freshness, PARTS_OF_IDLE};
@@ -61,6 +62,16 @@ impl Remote {
                 Leave::Given
             }
         }
+    }
+
+    /// Whether what was found is not there any more, now that there is a claim to compute it anew.
+    pub(crate) async fn is_overtaken(&'static self, way: Way, key: &RemoteKey, ticket: &Ticket) -> bool {
+        if ticket.renewal.is_none() {
+            return false;
+        }
+        // Where it cannot be told, it is not stored over what is there.
+        let found = self.link.get_one(self.by(way), &key.name).await;
+        found.is_ok_and(|found| unchanged(found.as_ref()) != ticket.expected)
     }
 
     /// The body has failed: no process is to try again for a while.
