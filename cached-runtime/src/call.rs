@@ -478,14 +478,8 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                     let computation = Computation::begin(&self, number, old, start, Some(course.clone()));
                     let waker = Waker::from(Arc::clone(&flight));
                     let mut body = pin!(body());
-                    let ended = poll_fn(|context| {
-                        let poll = || flight.poll(&course, &waker, body.as_mut(), context);
-                        match caught_if(old == Old::Fallback, poll) {
-                            Ok(polled) => polled.map(Ok),
-                            Err(panic) => Poll::Ready(Err(panic)),
-                        }
-                    });
-                    return computation.conclude(ended.await);
+                    let polled = poll_fn(|context| flight.poll(&course, &waker, body.as_mut(), context));
+                    return computation.conclude(ended(old == Old::Fallback, polled).await);
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.ended().await);

@@ -157,7 +157,9 @@ impl<O: Outcome> Remotes<O> {
             return returned.map(|returned| *value = Some(returned)).err().map(|panic| (panic, None));
         };
         let mut computation = computation.one_of(parts);
-        computation.stop();
+        if returned.is_ok() {
+            computation.stop();
+        }
         let remote = self.keys[at].as_ref();
         let has_failed = returned.as_ref().map_or(true, |it| computation.call().outcome.is_error(it));
         if let (Some(old), Some((remote, key))) = (old, remote)
@@ -179,22 +181,9 @@ impl<O: Outcome> Remotes<O> {
 
     /// Answers after a panic of the loader, which goes on unless there is a value to serve for each key.
     async fn stand_in<W: Owned>(&self, way: Way, absent: Vec<Absent<'_, O, W>>, panic: Panic) {
-        let mut lost = Vec::new();
-        for Absent { missing: Missing { at, value, computation }, old, .. } in absent {
-            let kept = match (&computation, old, self.keys[at].as_ref(), self.coding) {
-                (Some(computation), Some(old), Some((remote, key)), Some(coding))
-                    if !computation.is_fenced() =>
-                {
-                    remote.fall_back(way, key, coding, old).await
-                }
-                _ => None,
-            };
-            match (kept, computation) {
-                (Some(kept), Some(computation)) => {
-                    *value = Some(computation.fall_back_to(kept, Err(Box::new(()))));
-                }
-                (_, computation) => lost.push(computation),
-            }
+        let (parts, mut lost) = (absent.len() as u64, Vec::new());
+        for absent in absent {
+            lost.extend(self.write(way, absent, parts, Err(Box::new(()))).await);
         }
         if !lost.is_empty() {
             resume_unwind(panic);
