@@ -9,7 +9,7 @@ use std::time::Duration;
 use once_cell::sync::OnceCell;
 use sdd::Guard;
 
-use crate::call::{Call, FlightOf, Owned, Target, WriterOf, after_drop};
+use crate::call::{Call, FlightOf, Owned, TableOf, Target, WriterOf, after_drop};
 use crate::circle::{self, Course};
 #[cfg(feature = "backend")]
 use crate::clock;
@@ -400,11 +400,26 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     pub(crate) fn is_fenced(&self) -> bool {
         let Some(Target { table, hash, .. }) = &self.call.target else { return true };
         let is_fenced = with_guard(|guard| {
-            let flights = &mut table.lock(*hash, guard).writer.flights;
-            let is_dead = flights.key(*hash, self.number).is_some_and(|key| !table.is_live(key));
-            is_dead || flights.is_fenced(*hash, self.number)
+            let writer = &mut table.lock(*hash, guard).writer;
+            Self::is_fenced_in(writer, table, *hash, self.number)
         });
         is_fenced || !self.call.state.store.is_enabled()
+    }
+
+    fn is_fenced_in(writer: &mut WriterOf<O, K>, table: &TableOf<O, K>, hash: u64, number: u64) -> bool {
+        let is_dead = writer.flights.key(hash, number).is_some_and(|key| !table.is_live(key));
+        is_dead || writer.flights.is_fenced(hash, number)
+    }
+
+    /// Whether it was fenced since it looked for a value, and begins only now: it is to look again.
+    pub(crate) fn begins_again(&self) -> bool {
+        let Some(Target { table, hash, .. }) = &self.call.target else { return false };
+        with_guard(|guard| {
+            let writer = &mut table.lock(*hash, guard).writer;
+            let (same, renew) = (|a: &K, b: &K| table.same(a, b), |key: &mut K| table.renew(key));
+            Self::is_fenced_in(writer, table, *hash, self.number)
+                && writer.flights.begin_again(*hash, self.number, &same, &renew)
+        })
     }
 }
 

@@ -563,6 +563,27 @@ impl<K, D> Flights<K, D> {
         found.map(|it| (it.number, it.queued))
     }
 
+    /// Lets one that was fenced, and whose body has not begun, begin only now, unless another one of its key is under
+    /// way.
+    #[cfg(feature = "backend")]
+    pub(crate) fn begin_again(
+        &mut self,
+        hash: u64,
+        number: u64,
+        same: &dyn Fn(&K, &K) -> bool,
+        renew: &dyn Fn(&mut K),
+    ) -> bool {
+        let list = self.list(hash);
+        let Some(at) = list.iter().position(|it| it.number == number) else { return false };
+        let is_other = |it: &Running<K, D>| it.number != number && it.hash == hash && it.is_shared();
+        let is_alone = !list.iter().any(|it| is_other(it) && same(&it.key, &list[at].key));
+        if is_alone {
+            list[at].fenced = false;
+            renew(&mut list[at].key);
+        }
+        is_alone
+    }
+
     /// Fences the computations of one key.
     pub(crate) fn fence(&mut self, hash: u64, is_key: IsKey<'_, K>) {
         for running in self.list(hash) {
@@ -710,6 +731,23 @@ mod tests {
         assert_eq!(join(&mut flights), Some(12));
         let finished = [10, 11, 12, 12].map(|number| flights.finish(7, number).map(|it| (it.key, it.fenced)));
         assert_eq!(finished, [Some((1, true)), Some((1, true)), Some((1, false)), None]);
+    }
+
+    #[cfg(feature = "backend")]
+    #[test]
+    fn what_was_fenced_before_it_began_begins_again_unless_it_has_been_replaced() {
+        let mut flights = Flights::<u32, ()>::default();
+        let begins_again =
+            |flights: &mut Flights<u32, ()>, number| flights.begin_again(7, number, &u32::eq, &|_| ());
+        for (number, shared) in [(10, true), (11, true), (12, false)] {
+            flights.begin(7, 1, number, shared);
+        }
+        flights.fence(7, &|key| *key == 1);
+        assert!(begins_again(&mut flights, 12), "the others are fenced");
+        assert!(begins_again(&mut flights, 11), "it is for nobody else");
+        assert!(!begins_again(&mut flights, 10), "another one is under way");
+        assert_eq!([10, 11, 12].map(|number| flights.is_fenced(7, number)), [true, false, false]);
+        assert!(!begins_again(&mut flights, 13), "it is not known");
     }
 
     #[test]

@@ -207,6 +207,17 @@ impl Policy {
         (shortened > 0).then(|| now.saturating_add(shortened).saturating_add(self.windows().longest()))
     }
 
+    /// For at least so many nanoseconds a value is there once it is stored, as far as no rule of the function says
+    /// otherwise.
+    pub(crate) fn shortest_life(&self) -> u64 {
+        let shortest = [self.timeout, self.negative_timeout].into_iter().flatten().map(nanoseconds).min();
+        let life = shortest.map_or(NEVER, |timeout| {
+            (timeout - jitter(timeout, self.jitter_percent, u64::MAX))
+                .saturating_add(self.windows().longest())
+        });
+        self.idle_timeout.map_or(life, |idle| life.min(nanoseconds(idle)))
+    }
+
     /// The timeout of a value for which a rule of the function may have computed one.
     pub(crate) fn timeout_of(&self, computed: Option<Duration>, negative: bool) -> Option<Duration> {
         match self.negative_timeout {

@@ -60,6 +60,10 @@ pub(crate) struct Remote {
     tags: Option<&'static Tags>,
     /// The longest life of a value that it has stored with tags, in nanoseconds.
     longest: AtomicU64,
+    /// The shortest life of a value, in nanoseconds, as far as it is known.
+    shortest: AtomicU64,
+    /// A body has taken longer than that.
+    outlives: AtomicBool,
     owed: Owed,
     /// It will be tried to make up for what is owed.
     is_made_up_later: AtomicBool,
@@ -131,7 +135,7 @@ pub(crate) struct Ticket {
     has_gone: bool,
     /// What is there is a value, of which there may be copies.
     replaces: bool,
-    begun: Instant,
+    begun: Moment,
 }
 
 impl Ticket {
@@ -189,6 +193,8 @@ impl Remote {
             generation: Arc::new(Generation::new(name::of_generation(&stem))),
             tags: shared.has_tags.then(|| state.store.tags.of(&link, &state.store.clock, has_copies)),
             longest: AtomicU64::new(0),
+            shortest: AtomicU64::new(policy.shortest_life()),
+            outlives: AtomicBool::new(false),
             function: name.to_owned(),
             has_copies,
             stem,
@@ -305,6 +311,8 @@ impl Remote {
         wanted: Wanted,
     ) -> Result<Fetched<S>, Trouble> {
         let mut patience = self.lease.filter(|_| wanted == Wanted::Value).map(Patience::new);
+        // And there is a mark now where it was.
+        let mut has_gone = false;
         loop {
             let begun = Instant::now();
             let mut look = match self.look(self.by(way), key).await {
@@ -324,6 +332,7 @@ impl Remote {
             let begun = Instant::now();
             let verdict = self.judge(key, coding.id, &look);
             let mut ticket = self.ticket(key, &look, &verdict);
+            ticket.has_gone |= has_gone;
             let mut next = patience.as_ref().map_or(Next::Compute, |patience| patience.free(begun));
             match verdict {
                 Verdict::Value(record) if wanted != Wanted::Ticket => {
@@ -364,6 +373,7 @@ impl Remote {
                         Err(trouble) => return Err(trouble),
                     }
                 }
+                _ if !has_gone && self.mark(way, key, &ticket).await? => has_gone = true,
                 _ => return Ok(Fetched::Nothing(ticket)),
             }
         }
@@ -379,7 +389,7 @@ impl Remote {
             is_foreign: *verdict == Verdict::Foreign,
             has_gone: self.has_gone(key, look),
             replaces: matches!(verdict, Verdict::Value(_)),
-            begun: Instant::now(),
+            begun: self.clock.now(),
         }
     }
 
@@ -440,6 +450,29 @@ impl Remote {
         Record { cost, ..Record::blank(key, self.clock.wall(), ttl) }
     }
 
+    /// Whether a value may have been stored and gone within this time. Then nothing need be left of an invalidation
+    /// before it, and from now on a body leaves a [`mark`](Self::mark).
+    fn is_outlived(&self, took: u64) -> bool {
+        let is_outlived = self.link.conditions() != Some(false) && took >= self.shortest.load(Relaxed);
+        if is_outlived {
+            self.outlives.store(true, Relaxed);
+        }
+        is_outlived
+    }
+
+    /// Where a body takes longer than values live, it leaves what an invalidation would leave in the place of
+    /// nothing, so that its value is stored in the place of that and of nothing else. Returns whether it did.
+    async fn mark(&self, way: Way, key: &RemoteKey, ticket: &Ticket) -> Result<bool, Trouble> {
+        if ticket.expected != Expected::Nothing || !self.outlives.load(Relaxed) {
+            return Ok(false);
+        }
+        let bytes = self.tombstone(key, ticket.generation)?;
+        match self.link.set(self.by(way), &key.name, bytes, Some(TOMBSTONE), Expected::Nothing).await {
+            Err(Trouble::Unsupported) => Ok(false),
+            marked => marked,
+        }
+    }
+
     /// Stores a value that was computed, if nothing happened to its key meanwhile.
     pub(crate) async fn store(
         &'static self,
@@ -449,7 +482,8 @@ impl Remote {
         mut ticket: Ticket,
     ) -> Written {
         let Encoded { codec, payload, ttl, cost } = value;
-        if ticket.begun.elapsed() >= TOMBSTONE {
+        let took = self.clock.now().saturating_sub(ticket.begun);
+        if took >= nanoseconds(TOMBSTONE) || ticket.expected == Expected::Nothing && self.is_outlived(took) {
             self.counts.overtaken.add(1);
             return Written::Overtaken;
         }
@@ -466,6 +500,7 @@ impl Remote {
             Some(idle) => Some(ttl.map_or(idle, |ttl| ttl.min(idle))),
             None => ttl,
         };
+        self.shortest.fetch_min(ttl.map_or(NEVER, nanoseconds), Relaxed);
         let Some(bytes) = record.encode() else { return self.too_large(way, key).await };
         let by = if ticket.replaces { self.telling(self.by(way)) } else { self.by(way) };
         let set = |bytes, expected| self.link.set(by, &key.name, bytes, ttl, expected);
@@ -477,6 +512,7 @@ impl Remote {
         // What was served meanwhile may have gone by itself; what was invalidated has left something.
         if stored == Ok(false)
             && ticket.renewal.is_some()
+            && !self.is_outlived(took)
             && let Some(bytes) = record.encode()
         {
             stored = set(bytes, Expected::Nothing).await;
@@ -484,6 +520,9 @@ impl Remote {
         // Whatever became of it, it is not a claim any more, or will not be for long.
         if let Some(claim) = ticket.claim.as_mut().filter(|_| stored.is_ok()) {
             claim.ending = None;
+        }
+        if stored.is_ok() {
+            self.end_renewal(way, &mut ticket).await;
         }
         match stored {
             Ok(true) => {
@@ -510,6 +549,7 @@ impl Remote {
 
     /// Nothing is to be stored after all.
     pub(crate) async fn abandon(&self, way: Way, key: &RemoteKey, mut ticket: Ticket) {
+        self.end_renewal(way, &mut ticket).await;
         if let Some(claim) = &mut ticket.claim {
             let Some(ending) = claim.ending.take() else { return };
             ending.write(&self.link, self.by(way), &key.name, ticket.expected).await;
@@ -547,7 +587,7 @@ impl Remote {
             is_foreign: false,
             has_gone: false,
             replaces: true,
-            begun: Instant::now(),
+            begun: self.clock.now(),
         };
         if self.store(way, key, value, ticket).await != Written::Stored {
             self.owe(key);

@@ -465,6 +465,10 @@ async fn find<'a, O: Outcome, K: Owned>(
         let (kept, mut ticket) = match remote.fetch(way, key, coding, call.wanted()).await {
             Fetched::Value(kept, ticket) => (kept, ticket),
             Fetched::Nothing(ticket) => {
+                if computation.begins_again() {
+                    remote.abandon(way, key, ticket).await;
+                    continue;
+                }
                 return match computation.await_renewal(&ticket, way).await {
                     Some(returned) => Found::Returned(computation.settle(returned, None, true).returned),
                     None => Found::compute(computation, Some(ticket), None),
@@ -487,9 +491,12 @@ async fn find<'a, O: Outcome, K: Owned>(
             }
             computation.set_aside(&kept.value);
         }
+        if computation.begins_again() {
+            continue;
+        }
         let next = match remote.renew(way, key, &mut ticket).await {
             // Who had the claim before has stored a new value, and let it go.
-            Leave::Given if remote.is_overtaken(way, key, &ticket).await => continue,
+            Leave::Given if remote.is_overtaken(way, key, &mut ticket).await => continue,
             Leave::Given => Next::Compute,
             Leave::Taken(number) if !freshness.is_served_meanwhile() => match &mut patience {
                 Some(patience) => patience.claimed(number.unwrap_or_default(), Instant::now()),

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use cached_runtime::testing::Isolated;
 use cached_runtime::{Backend, cached, testing};
 use cached_tests::driver::{Fault, Faulty};
+use cached_tests::engine::Timed;
 use cached_tests::{Gate, PATIENCE, Runs, eventually};
 
 use super::{process, within};
@@ -133,4 +134,84 @@ async fn an_awaited_call_goes_on_after_those_who_waited_for_it() {
     }
     assert_eq!(PROCESS.run(f::peek(1)).await, None);
     assert_eq!(PROCESS.run(f::stats()).await.coalesced, 1);
+}
+
+#[test]
+fn a_body_that_takes_longer_than_values_live_does_not_undo_an_invalidation() {
+    static ENGINE: LazyLock<Arc<Timed>> = LazyLock::new(Timed::new);
+    static OWN: Backend = Backend::driver("outlived", || ENGINE.clone());
+    static PROCESSES: LazyLock<[Isolated; 2]> = LazyLock::new(|| [process(), process()]);
+    static RUNS: Runs = Runs::new();
+    static MEANWHILE: Mutex<Option<fn()>> = Mutex::new(None);
+    fn body() -> u32 {
+        let (run, work) = (RUNS.add(), MEANWHILE.lock().expect("nobody panics").take());
+        if let Some(work) = work {
+            work();
+        }
+        run
+    }
+    #[cached(timeout = 10, backend = OWN)]
+    fn f(n: u8) -> u32 {
+        let _ = n;
+        body()
+    }
+    #[cached(timeout = 10, stale_while_revalidate = 8, revalidate = "inline", backend = OWN)]
+    fn renewed(n: u8) -> u32 {
+        let _ = n;
+        body()
+    }
+    #[cached(timeout = |_| Duration::from_secs(10), backend = OWN)]
+    fn ruled(n: u8) -> u32 {
+        let _ = n;
+        body()
+    }
+    fn pass(seconds: u64) {
+        let time = Duration::from_secs(seconds);
+        ENGINE.advance(time);
+        PROCESSES.iter().for_each(|process| within(process, || testing::advance(time)));
+    }
+    let [a, b] = &*PROCESSES;
+    let during = |work| *MEANWHILE.lock().expect("nobody panics") = Some(work);
+
+    // What has taken the place of the tombstone has gone by the end.
+    for n in [1, 2] {
+        during(|| {
+            within(&PROCESSES[1], || (1..=2).for_each(|n| _ = (f::invalidate(n), f(n))));
+            pass(11);
+        });
+        let first = RUNS.get() + 1;
+        assert_eq!(within(a, || f(n)), first);
+        assert_eq!(within(b, || f::peek(n)), None);
+        assert_eq!(within(a, || f::stats().backend_overtaken), u64::from(n));
+    }
+    // It is stored where nothing has happened, once such bodies are known of.
+    during(|| pass(11));
+    let value = within(a, || f(3));
+    assert_eq!(within(b, || f::peek(3)), Some(value));
+    let load = |missing: &[u8]| {
+        pass(11);
+        assert_eq!(missing, [4, 5]);
+        |n: &u8| u32::from(*n)
+    };
+    assert_eq!(within(a, || f::get_many(vec![4, 5], load)), [4, 5]);
+    assert_eq!(within(b, || [4, 5].map(f::peek)), [Some(4), Some(5)]);
+
+    // Nor one that computes anew what was served until it was invalidated.
+    within(a, || renewed(1));
+    pass(12);
+    during(|| {
+        within(&PROCESSES[1], || (renewed::invalidate(1), renewed(1)));
+        pass(19);
+    });
+    within(a, || renewed(1));
+    assert_eq!(within(b, || renewed::peek(1)), None);
+
+    // How long values live by a rule is known from those that were stored.
+    within(a, || ruled(1));
+    during(|| {
+        within(&PROCESSES[1], || (ruled::invalidate(2), ruled(2)));
+        pass(11);
+    });
+    within(a, || ruled(2));
+    assert_eq!(within(b, || ruled::peek(2)), None);
 }

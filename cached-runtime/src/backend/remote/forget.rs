@@ -53,9 +53,7 @@ impl Remote {
         if self.link.conditions() == Some(false) {
             self.link.delete(by, &key.name, Expected::Anything).await?;
         } else {
-            let blank = self.blank(&key.encoded, Some(TOMBSTONE), 0);
-            let record = Record { kind: Kind::Tombstone, generation, ..blank };
-            let bytes = record.encode().ok_or(Trouble::TooLarge)?;
+            let bytes = self.tombstone(key, generation)?;
             let (ttl, expected) = (Some(TOMBSTONE), Expected::Anything);
             match self.link.set(by, &key.name, bytes, ttl, expected).await {
                 // It has removed what was there.
@@ -65,6 +63,12 @@ impl Remote {
         }
         self.owed.remove(&key.name);
         Ok(())
+    }
+
+    /// What an invalidation leaves.
+    pub(super) fn tombstone(&self, key: &RemoteKey, generation: u128) -> Result<Vec<u8>, Trouble> {
+        let blank = self.blank(&key.encoded, Some(TOMBSTONE), 0);
+        Record { kind: Kind::Tombstone, generation, ..blank }.encode().ok_or(Trouble::TooLarge)
     }
 
     /// Removes what was stored after all where the engine could not prevent it.

@@ -64,14 +64,26 @@ impl Remote {
         }
     }
 
-    /// Whether what was found is not there any more, now that there is a claim to compute it anew.
-    pub(crate) async fn is_overtaken(&'static self, way: Way, key: &RemoteKey, ticket: &Ticket) -> bool {
+    /// Whether what was found is not there any more, now that there is a claim to compute it anew; that ends then.
+    pub(crate) async fn is_overtaken(&'static self, way: Way, key: &RemoteKey, ticket: &mut Ticket) -> bool {
         if ticket.renewal.is_none() {
             return false;
         }
         // Where it cannot be told, it is not stored over what is there.
         let found = self.link.get_one(self.by(way), &key.name).await;
-        found.is_ok_and(|found| unchanged(found.as_ref()) != ticket.expected)
+        let is_overtaken = found.is_ok_and(|found| unchanged(found.as_ref()) != ticket.expected);
+        if is_overtaken {
+            self.end_renewal(way, ticket).await;
+        }
+        is_overtaken
+    }
+
+    /// Ends the claim to compute anew, so that the next one can be made as soon as the caller goes on.
+    pub(crate) async fn end_renewal(&self, way: Way, ticket: &mut Ticket) {
+        let Some(renewal) = &mut ticket.renewal else { return };
+        let expected = Expected::Version(renewal.version);
+        Ending::Deleted.write(&self.link, self.by(way), &renewal.name, expected).await;
+        renewal.ending = None;
     }
 
     /// The body has failed: no process is to try again for a while.
