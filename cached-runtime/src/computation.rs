@@ -9,7 +9,9 @@ use std::time::Duration;
 use once_cell::sync::OnceCell;
 use sdd::Guard;
 
-use crate::call::{Call, FlightOf, Owned, TableOf, Target, WriterOf, after_drop};
+#[cfg(feature = "backend")]
+use crate::call::TableOf;
+use crate::call::{Call, FlightOf, Owned, Target, WriterOf, after_drop};
 use crate::circle::{self, Course};
 #[cfg(feature = "backend")]
 use crate::clock;

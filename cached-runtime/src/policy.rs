@@ -209,6 +209,7 @@ impl Policy {
 
     /// For at least so many nanoseconds a value is there once it is stored, as far as no rule of the function says
     /// otherwise.
+    #[cfg(feature = "backend")]
     pub(crate) fn shortest_life(&self) -> u64 {
         let shortest = [self.timeout, self.negative_timeout].into_iter().flatten().map(nanoseconds).min();
         let life = shortest.map_or(NEVER, |timeout| {
