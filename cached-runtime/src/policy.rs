@@ -235,7 +235,9 @@ fn window(duration: Duration) -> u64 {
 
 const LONGEST: u64 = NEVER / 4;
 
-/// The cost times the negative logarithm of a number between 0 and 1.
+/// The cost times the negative logarithm of a number between 0 and 1. Not inlined, so that it is not computed ahead of
+/// the question whether it is needed.
+#[inline(never)]
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

@@ -127,12 +127,11 @@ impl Drop for Telling<'_> {
 }
 
 /// What an entry is written under that depends on generations of these numbers: one alone is that itself.
-pub(crate) fn combined(numbers: impl Iterator<Item = u128>) -> u128 {
-    let numbers: Vec<[u8; 16]> = numbers.map(u128::to_le_bytes).collect();
-    match &numbers[..] {
-        [one] => u128::from_le_bytes(*one),
-        several => name::hash(several.as_flattened()),
-    }
+pub(crate) fn combined(mut numbers: impl Iterator<Item = u128>) -> u128 {
+    let first = numbers.next().unwrap_or_default();
+    let Some(second) = numbers.next() else { return first };
+    let all: Vec<[u8; 16]> = [first, second].into_iter().chain(numbers).map(u128::to_le_bytes).collect();
+    name::hash(all.as_flattened())
 }
 
 /// Whether a generation that ends then is to be written anew, to live for this time.

@@ -155,8 +155,8 @@ impl Link {
     }
 
     /// Whether nothing is asked of the engine now.
-    pub(crate) fn is_refusing(&self, now: Moment) -> bool {
-        self.unusable().is_some() || self.breaker.lock().refuses(now)
+    pub(crate) fn is_refusing(&self, clock: &Clock) -> bool {
+        self.unusable().is_some() || refuses(&self.breaker.lock(), clock)
     }
 
     /// Why there is no engine, if there is none. That is so for the process and for those that it has forked.
@@ -165,9 +165,9 @@ impl Link {
     }
 
     /// Whether an operation would not be tried; then it counts as one that was not.
-    pub(crate) fn refuses(&self, now: Moment) -> bool {
+    pub(crate) fn refuses(&self, clock: &Clock) -> bool {
         let refuses = match self.unusable() {
-            None => self.breaker.lock().refuses(now),
+            None => refuses(&self.breaker.lock(), clock),
             Some(message) => {
                 self.is_unusable(message);
                 true
@@ -260,7 +260,7 @@ impl Link {
     /// The driver, if it may be asked now.
     fn admitted(&self, by: By, kind: Kind) -> Result<(&Arc<dyn Driver>, Operation<'_>), Trouble> {
         let engine = self.engine.own().as_ref().inspect_err(|message| self.is_unusable(message));
-        let admit = |engine| Some((engine, self.step(|breaker| breaker.admit(by.clock.now()))?));
+        let admit = |engine| Some((engine, self.step(|breaker| breaker.admit(time_for(breaker, by.clock)))?));
         let Some((engine, admission)) = engine.ok().and_then(admit) else {
             self.skipped.add(1);
             return Err(Trouble::Skipped);
@@ -370,6 +370,15 @@ impl Link {
             openings: self.openings.get(),
         }
     }
+}
+
+/// What the time is, for a breaker. To a closed one it is all the same.
+fn time_for(breaker: &Breaker, clock: &Clock) -> Moment {
+    if breaker.state == State::Closed { 0 } else { clock.now() }
+}
+
+fn refuses(breaker: &Breaker, clock: &Clock) -> bool {
+    breaker.refuses(time_for(breaker, clock))
 }
 
 /// An operation that was begun: the breaker hears what becomes of it, also if its caller stops waiting.

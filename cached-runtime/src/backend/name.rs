@@ -17,7 +17,10 @@ pub(crate) fn stem(prefix: &str, name: &str, version: u32) -> String {
 
 /// The key of what has this encoded key.
 pub(crate) fn of_entry(stem: &str, encoded: &[u8]) -> String {
-    format!("{stem}{}", short_hash(encoded))
+    let mut name = String::with_capacity(stem.len() + HASH_LEN);
+    name.push_str(stem);
+    push_hash(&mut name, hash(encoded));
+    name
 }
 
 /// The key of a claim beside an entry: who computes anew what is served meanwhile.
@@ -59,7 +62,8 @@ pub(crate) fn read(key: &str) -> Option<(&str, Named)> {
 
 /// The hash that this is the text of.
 fn hash_in(text: &str) -> Option<u128> {
-    let is_hash = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_hash =
+        text.len() == HASH_LEN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     u128::from_str_radix(text, 16).ok().filter(|_| is_hash)
 }
 
@@ -118,8 +122,14 @@ pub(crate) fn hash(bytes: &[u8]) -> u128 {
     blake3::hash(bytes).as_bytes().first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
 }
 
-fn short_hash(bytes: &[u8]) -> String {
-    format!("{:032x}", hash(bytes))
+/// The length of the text of a hash.
+const HASH_LEN: usize = 32;
+
+/// Appends a hash as text.
+fn push_hash(text: &mut String, hash: u128) {
+    let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+    let digits = hash.to_be_bytes().map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+    text.push_str(str::from_utf8(digits.as_flattened()).unwrap_or_default());
 }
 
 pub(crate) const fn is_legal(byte: u8) -> bool {
@@ -132,7 +142,9 @@ fn legal(name: &str) -> String {
     }
     let kept: String = name.chars().filter(|it| it.is_ascii() && is_legal(*it as u8)).take(40).collect();
     // No name that is kept whole has a `~`.
-    format!("{kept}~{}", short_hash(name.as_bytes()))
+    let mut legal = kept + "~";
+    push_hash(&mut legal, hash(name.as_bytes()));
+    legal
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(crate) use renew::Leave;
 
 use super::codec::Coding;
 use super::driver::{Expected, Found};
-use super::envelope::{Kind, Record};
+use super::envelope::{Kind, Record, Wall};
 use super::event::{Event, emit};
 use super::generation::Generation;
 use super::lease::{Next, Patience};
@@ -168,6 +168,9 @@ pub(crate) enum Written {
 
 /// One look at a key, with the generation that holds.
 struct Look {
+    begun: Moment,
+    /// The time on the wall, at its end.
+    wall: Wall,
     found: Option<Found>,
     generation: u128,
     /// What was found was invalidated before.
@@ -218,7 +221,7 @@ impl Remote {
 
     /// Whether the backend would not be asked now.
     pub(crate) fn is_refused(&self) -> bool {
-        let refused = self.link.refuses(self.clock.now());
+        let refused = self.link.refuses(self.clock);
         if refused {
             self.counts.skipped.add(1);
         }
@@ -279,16 +282,9 @@ impl Remote {
         (self.link.name.clone(), self.function.clone())
     }
 
-    /// The value of a key, or leave to compute it. Where there is a lease, this waits for the computations of
-    /// other processes.
-    pub(crate) async fn fetch<S>(
-        &'static self,
-        way: Way,
-        key: &RemoteKey,
-        coding: Coding<S>,
-        wanted: Wanted,
-    ) -> Fetched<S> {
-        let fetched = match self.try_to_fetch(way, key, coding, wanted).await {
+    /// What was [fetched](Self::fetch), counted.
+    pub(crate) fn counted<S>(&self, fetched: Result<Fetched<S>, Trouble>, wanted: Wanted) -> Fetched<S> {
+        let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(trouble) => {
                 self.count(trouble);
@@ -303,7 +299,9 @@ impl Remote {
         fetched
     }
 
-    async fn try_to_fetch<S>(
+    /// The value of a key, or leave to compute it. Where there is a lease, this waits for the computations of
+    /// other processes.
+    pub(crate) async fn fetch<S>(
         &'static self,
         way: Way,
         key: &RemoteKey,
@@ -314,14 +312,14 @@ impl Remote {
         // And there is a mark now where it was.
         let mut has_gone = false;
         loop {
-            let begun = Instant::now();
+            let begun = patience.as_ref().map(|_| Instant::now());
             let mut look = match self.look(self.by(way), key).await {
                 Ok(look) => look,
                 Err(trouble) => {
                     // A hiccup is no reason for all who wait to compute.
-                    let blind =
-                        patience.as_mut().filter(|_| matches!(trouble, Trouble::Failed | Trouble::Crowded));
-                    let Some(pause) = blind.and_then(|patience| patience.blind(begun)) else {
+                    let blind = patience.as_mut().zip(begun);
+                    let blind = blind.filter(|_| matches!(trouble, Trouble::Failed | Trouble::Crowded));
+                    let Some(pause) = blind.and_then(|(patience, begun)| patience.blind(begun)) else {
                         return Err(trouble);
                     };
                     self.count(trouble);
@@ -329,14 +327,13 @@ impl Remote {
                     continue;
                 }
             };
-            let begun = Instant::now();
             let verdict = self.judge(key, coding.id, &look);
             let mut ticket = self.ticket(key, &look, &verdict);
             ticket.has_gone |= has_gone;
-            let mut next = patience.as_ref().map_or(Next::Compute, |patience| patience.free(begun));
+            let mut next = patience.as_ref().map_or(Next::Compute, |patience| patience.free(Instant::now()));
             match verdict {
                 Verdict::Value(record) if wanted != Wanted::Ticket => {
-                    if let Some(mut kept) = self.decoded(&record, coding) {
+                    if let Some(mut kept) = self.decoded(&record, look.wall, coding) {
                         kept.found = look.found.take();
                         return Ok(Fetched::Value(kept, ticket));
                     }
@@ -345,7 +342,8 @@ impl Remote {
                 }
                 Verdict::Foreign => self.is_undecodable(),
                 Verdict::Claim(number) => {
-                    next = patience.as_mut().map_or(next, |patience| patience.claimed(number, begun));
+                    next =
+                        patience.as_mut().map_or(next, |patience| patience.claimed(number, Instant::now()));
                 }
                 Verdict::Released(number) => {
                     next = patience.as_ref().map_or(next, |patience| patience.released(number));
@@ -356,13 +354,13 @@ impl Remote {
                 (Next::Pause(time), _) => way.sleep(time).await,
                 (Next::Claim, Some(patience)) if self.link.conditions() != Some(false) => {
                     if ticket.has_gone
-                        && let Some(number) = self.renewed_by(way, key).await?
-                        && let Next::Pause(time) = patience.claimed(number, begun)
+                        && let Some(number) = Box::pin(self.renewed_by(way, key)).await?
+                        && let Next::Pause(time) = patience.claimed(number, Instant::now())
                     {
                         way.sleep(time).await;
                         continue;
                     }
-                    match self.claim_key(way, key, &ticket).await {
+                    match Box::pin(self.claim_key(way, key, &ticket)).await {
                         Ok(Some(claim)) => {
                             ticket.expected = Expected::Version(claim.version);
                             ticket.claim = Some(claim);
@@ -373,7 +371,7 @@ impl Remote {
                         Err(trouble) => return Err(trouble),
                     }
                 }
-                _ if !has_gone && self.mark(way, key, &ticket).await? => has_gone = true,
+                _ if !has_gone && Box::pin(self.mark(way, key, &ticket)).await? => has_gone = true,
                 _ => return Ok(Fetched::Nothing(ticket)),
             }
         }
@@ -381,23 +379,24 @@ impl Remote {
 
     /// Leave to store a value after what was found.
     fn ticket(&self, key: &RemoteKey, look: &Look, verdict: &Verdict<'_>) -> Ticket {
+        let replaces = matches!(verdict, Verdict::Value(_));
         Ticket {
             generation: look.generation,
             expected: unchanged(look.found.as_ref()),
             claim: None,
             renewal: None,
             is_foreign: *verdict == Verdict::Foreign,
-            has_gone: self.has_gone(key, look),
-            replaces: matches!(verdict, Verdict::Value(_)),
-            begun: self.clock.now(),
+            has_gone: replaces || self.has_gone(key, look),
+            replaces,
+            begun: look.begun,
         }
     }
 
     /// The value of a record, if it can be decoded.
-    fn decoded<S>(&self, record: &Record<'_>, coding: Coding<S>) -> Option<Kept<S>> {
+    fn decoded<S>(&self, record: &Record<'_>, wall: Wall, coding: Coding<S>) -> Option<Kept<S>> {
         let value = coding.decode(record.payload).ok()?;
         let (times, cost) = (self.terms.times(record), record.cost.saturating_mul(1000));
-        Some(Kept { value, times, now: moment(self.clock.wall()), found: None, cost })
+        Some(Kept { value, times, now: moment(wall), found: None, cost })
     }
 
     /// Whether what was there has gone by itself. An invalidation leaves a tombstone, where the engine can compare
@@ -414,26 +413,28 @@ impl Remote {
             return Verdict::Nothing;
         }
         let sought = Sought { key: &key.encoded, codec, generation: look.generation, terms: self.terms };
-        sought.judge(look.found.as_ref(), self.clock.wall())
+        sought.judge(look.found.as_ref(), look.wall)
     }
 
     /// Whether it is ahead of its timeout.
-    fn is_fresh(&self, record: &Record<'_>) -> bool {
-        self.terms.freshness(self.terms.times(record), 0, self.clock.wall()) == Freshness::Fresh
+    fn is_fresh(&self, record: &Record<'_>, wall: Wall) -> bool {
+        self.terms.freshness(self.terms.times(record), 0, wall) == Freshness::Fresh
     }
 
     /// What is under a key, and the generation; in one round trip where the generation is not known.
     async fn look(&'static self, by: By, key: &RemoteKey) -> Result<Look, Trouble> {
         // Ahead of the look: what is not owed by then can be seen to be gone.
         let is_owed = self.owed.contains(&key.name);
-        let mut seen = self.see(by, &key.tags).await?;
+        let begun = self.clock.now();
+        let mut seen = self.see(by, &key.tags, begun).await?;
         let found = self.ask(by, &mut seen, Known::Believed, &[&key.name]).await?.pop().flatten();
         let written_under = found.as_ref().and_then(|found| Record::generation_in(&found.value));
         // What is of another generation may be of a newer one.
         if written_under.is_some_and(|written_under| written_under != combined(&seen)) {
             self.ask(by, &mut seen, Known::Surely, &[]).await?;
         }
-        let look = Look { found, generation: combined(&seen), is_owed };
+        let (wall, generation) = (self.clock.wall(), combined(&seen));
+        let look = Look { begun, wall, found, generation, is_owed };
         self.pay_later();
         Ok(look)
     }
@@ -563,7 +564,7 @@ impl Remote {
     pub(crate) async fn peek<S>(&'static self, way: Way, key: &RemoteKey, coding: Coding<S>) -> Option<S> {
         let look = self.look(self.by(way), key).await.ok()?;
         match self.judge(key, coding.id, &look) {
-            Verdict::Value(record) if self.is_fresh(&record) => coding.decode(record.payload).ok(),
+            Verdict::Value(record) if self.is_fresh(&record, look.wall) => coding.decode(record.payload).ok(),
             _ => None,
         }
     }

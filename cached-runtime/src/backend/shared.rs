@@ -160,10 +160,13 @@ tuples! {
     (A 0, B 1, C 2, D 3, E 4, F 5, G 6, I 7)
 }
 
+/// Bytes that most encoded keys have room in.
+const ROOM: usize = 64;
+
 /// The key of a call of a function with these types. What is generic is told apart by its types' names, which
 /// are all that there is of them in another process.
 fn encode<G: ?Sized, P: EncodedKey>(key: &P, place: Option<&str>) -> Result<Vec<u8>, NoEncoding> {
-    let mut encoder = Encoder::default();
+    let mut encoder = Encoder::with_capacity(ROOM);
     encoder.item(&place)?;
     if typeid::of::<G>() != TypeId::of::<()>() {
         encoder.item(type_name::<G>())?;
@@ -462,14 +465,15 @@ async fn find<'a, O: Outcome, K: Owned>(
     let call = computation.call();
     let mut patience = remote.lease.map(Patience::new);
     loop {
-        let (kept, mut ticket) = match remote.fetch(way, key, coding, call.wanted()).await {
+        let fetched = remote.fetch(way, key, coding, call.wanted()).await;
+        let (kept, mut ticket) = match remote.counted(fetched, call.wanted()) {
             Fetched::Value(kept, ticket) => (kept, ticket),
             Fetched::Nothing(ticket) => {
                 if computation.begins_again() {
-                    remote.abandon(way, key, ticket).await;
+                    Box::pin(remote.abandon(way, key, ticket)).await;
                     continue;
                 }
-                return match computation.await_renewal(&ticket, way).await {
+                return match Box::pin(computation.await_renewal(&ticket, way)).await {
                     Some(returned) => Found::Returned(computation.settle(returned, None, true).returned),
                     None => Found::compute(computation, Some(ticket), None),
                 };
@@ -487,16 +491,18 @@ async fn find<'a, O: Outcome, K: Owned>(
         }
         if computation.can_be_set_aside(freshness, renewer.is_some()) {
             if let Some(renewer) = renewer {
-                return Found::Returned(computation.hand_over(kept.value, freshness, renewer, way).await);
+                return Found::Returned(
+                    Box::pin(computation.hand_over(kept.value, freshness, renewer, way)).await,
+                );
             }
             computation.set_aside(&kept.value);
         }
         if computation.begins_again() {
             continue;
         }
-        let next = match remote.renew(way, key, &mut ticket).await {
+        let next = match Box::pin(remote.renew(way, key, &mut ticket)).await {
             // Who had the claim before has stored a new value, and let it go.
-            Leave::Given if remote.is_overtaken(way, key, &mut ticket).await => continue,
+            Leave::Given if Box::pin(remote.is_overtaken(way, key, &mut ticket)).await => continue,
             Leave::Given => Next::Compute,
             Leave::Taken(number) if !freshness.is_served_meanwhile() => match &mut patience {
                 Some(patience) => patience.claimed(number.unwrap_or_default(), Instant::now()),
@@ -568,7 +574,7 @@ async fn through<O: Outcome, K: Owned>(
     let has_failed = ended.as_ref().map_or(true, |returned| call.outcome.is_error(returned));
     if has_failed && let Some((remote, key)) = remote {
         if let Some(ticket) = &mut ticket {
-            remote.back_off(way, key, ticket).await;
+            Box::pin(remote.back_off(way, key, ticket)).await;
         }
         let old = match old {
             Some(old) if !computation.is_fenced() => Box::pin(remote.fall_back(way, key, coding, old)).await,
@@ -579,7 +585,7 @@ async fn through<O: Outcome, K: Owned>(
         }
     }
     let returned = ended.unwrap_or_else(|panic| resume_unwind(panic));
-    finish(computation, coding, remote.zip(ticket), way, returned).await
+    Box::pin(finish(computation, coding, remote.zip(ticket), way, returned)).await
 }
 
 /// What becomes of a value that a body has returned; where there is leave for it, it goes to the backend, too.

@@ -128,7 +128,7 @@ impl Debtor for Tags {
     }
 
     fn pay(&'static self) {
-        if !self.link.is_refusing(self.clock.now()) {
+        if !self.link.is_refusing(self.clock) {
             // What fails stays owed.
             let _ = blocking(self.tell_all(Way::Blocking));
         }

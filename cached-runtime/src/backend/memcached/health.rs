@@ -40,10 +40,11 @@ pub(super) enum Down {
 impl Health {
     /// Whether to ask the server now. If it is down and it is time to try again, this says so once, and after
     /// `pause` once more.
-    pub(super) fn is_good(&self, now: Instant, pause: Duration) -> bool {
+    pub(super) fn is_good(&self, now: impl FnOnce() -> Instant, pause: Duration) -> bool {
         if !self.is_down() {
             return true;
         }
+        let now = now();
         let mut retry = self.retry.lock();
         match *retry {
             Some(moment) if now < moment => false,
@@ -127,23 +128,23 @@ mod tests {
     fn a_server_is_down_after_two_failures_and_tried_once_in_a_while() {
         let health = Health::default();
         let now = Instant::now();
-        assert!(health.is_good(now, PAUSE));
+        assert!(health.is_good(|| now, PAUSE));
         assert_eq!(health.failed(health.begin(), now, PAUSE), Down::Not, "one may happen");
-        assert!(health.is_good(now, PAUSE));
+        assert!(health.is_good(|| now, PAUSE));
         assert_eq!(health.failed(health.begin(), now, PAUSE), Down::Now);
         assert_eq!(health.failed(health.begin(), now, PAUSE), Down::Still);
-        assert!(!health.is_good(now, PAUSE));
-        assert!(health.is_good(now + PAUSE, PAUSE), "one tries");
-        assert!(!health.is_good(now + PAUSE, PAUSE), "and nobody else does");
-        assert!(health.is_good(now + 2 * PAUSE, PAUSE));
+        assert!(!health.is_good(|| now, PAUSE));
+        assert!(health.is_good(|| now + PAUSE, PAUSE), "one tries");
+        assert!(!health.is_good(|| now + PAUSE, PAUSE), "and nobody else does");
+        assert!(health.is_good(|| now + 2 * PAUSE, PAUSE));
         assert!(health.succeeded(health.begin()), "it was down");
         assert!(!health.succeeded(health.begin()));
-        assert!(health.is_good(now, PAUSE));
+        assert!(health.is_good(|| now, PAUSE));
         assert_eq!(health.failed(health.begin(), now, PAUSE), Down::Not, "it begins to count anew");
-        assert!(health.is_good(now, PAUSE));
+        assert!(health.is_good(|| now, PAUSE));
         assert_eq!(health.down(health.begin(), now, Duration::MAX), Down::Now);
         assert_eq!(health.down(health.begin(), now, Duration::MAX), Down::Still);
-        assert!(!health.is_good(now + PAUSE, PAUSE), "without a connection it is down at once");
+        assert!(!health.is_good(|| now + PAUSE, PAUSE), "without a connection it is down at once");
     }
 
     #[test]
@@ -153,10 +154,10 @@ mod tests {
         let before = health.begin();
         assert_eq!(health.down(before, now, PAUSE), Down::Now);
         assert!(!health.succeeded(before), "it was answered before");
-        assert!(!health.is_good(now, PAUSE));
+        assert!(!health.is_good(|| now, PAUSE));
         // Nor is it left alone for longer.
         assert_eq!(health.failed(before, now + PAUSE, PAUSE), Down::Still);
-        assert!(health.is_good(now + PAUSE, PAUSE));
+        assert!(health.is_good(|| now + PAUSE, PAUSE));
         let meanwhile = health.begin();
         assert!(health.succeeded(meanwhile));
         for late in [before, meanwhile] {

@@ -28,7 +28,7 @@ use expiry::expiry;
 use node::Node;
 use protocol::Condition;
 use request::{Failure, Request, done};
-use routing::{Gathering, Group, Nodes, Way};
+use routing::{Gathering, Group, Nodes, Several, Way};
 pub use server::Server;
 
 #[cfg(feature = "tokio")]
@@ -239,7 +239,7 @@ impl Driver for Memcached {
                 continue;
             }
             // All servers work on it at once.
-            let mut asked = Vec::with_capacity(groups.len());
+            let mut asked = Several::with_capacity(groups.len());
             for group in groups {
                 let request = group.request(keys);
                 let sent = group.node.send(&request, deadline);

@@ -83,8 +83,8 @@ impl Node {
         self.server == *server && self.address == server.address(ip)
     }
 
-    pub(super) fn is_good(&self, now: Instant) -> bool {
-        self.health.is_good(now, self.settings.retry_after)
+    pub(super) fn is_good(&self) -> bool {
+        self.health.is_good(Instant::now, self.settings.retry_after)
     }
 
     /// Notes how an operation went, and tells if the server is down or up by that. Returns whether it is down.

@@ -21,6 +21,7 @@ pub(super) enum Condition {
 
 /// `mg`: asks for a value and its `cas unique`.
 pub(super) fn get(out: &mut Vec<u8>, key: &str, opaque: u32) {
+    out.reserve(key.len() + 32);
     words(out, &[b"mg ", key.as_bytes(), b" v c O"]);
     number(out, opaque.into());
     out.extend_from_slice(b"\r\n");

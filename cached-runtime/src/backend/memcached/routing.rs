@@ -1,7 +1,8 @@
 //! Which server is asked for what, and what becomes of what they answer.
 
 use std::sync::Arc;
-use std::time::Instant;
+
+use smallvec::{SmallVec, smallvec};
 
 use super::health::Begun;
 use super::node::{Item, Life, Node};
@@ -13,6 +14,9 @@ use crate::backend::driver::{Answer, DriverError, Found};
 /// So many bytes of commands are sent to all servers together before their answers are read. They fit into
 /// what the system holds of a connection, so that neither end waits for the other to read.
 const MOST_SENT: usize = 32 * 1024;
+
+/// Several, and mostly one, as of one key on one server.
+pub(super) type Several<T> = SmallVec<[T; 1]>;
 
 /// The servers that there are at a time.
 #[derive(Debug, Default)]
@@ -43,7 +47,7 @@ impl Nodes {
 
     /// Which server to ask for a key, and in the place of which others. If none is up, the one that it should
     /// be on is asked all the same.
-    fn choose(&self, key: &str, failed: &[usize], now: Instant) -> Answer<(usize, Vec<usize>)> {
+    fn choose(&self, key: &str, failed: &[usize]) -> Answer<(usize, Vec<usize>)> {
         let is_left = |index: usize| !failed.contains(&index);
         let choose = |is_good: &dyn Fn(usize) -> bool| {
             let mut passed = Vec::new();
@@ -56,15 +60,14 @@ impl Nodes {
             });
             index.map(|index| (index, passed))
         };
-        choose(&|index| is_left(index) && self.all[index].is_good(now))
+        choose(&|index| is_left(index) && self.all[index].is_good())
             .or_else(|| choose(&is_left))
             .ok_or_else(|| DriverError::Unavailable("there is no server".into()))
     }
 
     /// Those that are up, but for one: what they have of its keys is from when it was away.
     pub(super) fn others(&self, node: &Arc<Node>) -> impl Iterator<Item = &Arc<Node>> {
-        let now = Instant::now();
-        self.all.iter().filter(move |other| !Arc::ptr_eq(other, node) && other.is_good(now))
+        self.all.iter().filter(move |other| !Arc::ptr_eq(other, node) && other.is_good())
     }
 
     /// Notes how an operation of a server went. While it is down, others are used in its place.
@@ -90,7 +93,7 @@ impl<'n> Way<'n> {
 
     /// The server to ask, and that this is begun now.
     pub(super) fn next(&mut self, key: &str) -> Answer<(&'n Arc<Node>, Begun)> {
-        let (index, passed) = self.nodes.choose(key, &self.failed, Instant::now())?;
+        let (index, passed) = self.nodes.choose(key, &self.failed)?;
         self.failed.push(index);
         self.passed = passed;
         let node = &self.nodes.all[index];
@@ -124,7 +127,7 @@ pub(super) struct Group<'n> {
     begun: Begun,
     /// In which of its lives the server is asked; absent if it was away, and is first to be asked for a mark.
     life: Option<Life>,
-    places: Vec<usize>,
+    places: Several<usize>,
 }
 
 /// Items from before a server was away, which are to be removed.
@@ -150,7 +153,7 @@ pub(super) struct Gathering<'n> {
     nodes: &'n Nodes,
     found: Vec<Option<Found>>,
     /// Places of keys that are not answered yet.
-    waiting: Vec<usize>,
+    waiting: Several<usize>,
     /// Servers to which no connection can be had.
     failed: Vec<usize>,
     error: Option<DriverError>,
@@ -164,9 +167,9 @@ impl<'n> Gathering<'n> {
 
     /// Which servers to ask now for which keys: for as many as may be asked together. None when there is
     /// nothing left to ask.
-    pub(super) fn next<K: AsRef<str>>(&mut self, keys: &[K]) -> Answer<Vec<Group<'n>>> {
+    pub(super) fn next<K: AsRef<str>>(&mut self, keys: &[K]) -> Answer<Several<Group<'n>>> {
         if self.error.is_some() {
-            return Ok(Vec::new());
+            return Ok(SmallVec::new());
         }
         let mut bytes = 0;
         let fits = |place: &&usize| {
@@ -174,16 +177,21 @@ impl<'n> Gathering<'n> {
             bytes <= MOST_SENT
         };
         let count = self.waiting.iter().take_while(fits).count();
-        let now = Instant::now();
-        let mut groups: Vec<Group<'n>> = Vec::with_capacity(self.nodes.all.len().min(count));
+        let mut groups: Several<Group<'n>> = SmallVec::new();
         for place in self.waiting.drain(..count) {
-            let (index, _) = self.nodes.choose(keys[place].as_ref(), &self.failed, now)?;
+            let (index, _) = self.nodes.choose(keys[place].as_ref(), &self.failed)?;
             if let Some(group) = groups.iter_mut().find(|group| group.index == index) {
                 group.places.push(place);
             } else {
                 let node = &self.nodes.all[index];
                 let begun = node.health.begin();
-                groups.push(Group { index, node, begun, life: node.known_life().ok(), places: vec![place] });
+                groups.push(Group {
+                    index,
+                    node,
+                    begun,
+                    life: node.known_life().ok(),
+                    places: smallvec![place],
+                });
             }
         }
         Ok(groups)

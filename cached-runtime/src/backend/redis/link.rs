@@ -9,7 +9,7 @@ use super::super::driver::{Answer, DriverError};
 use super::config::Address;
 use super::setup::Setup;
 use super::socket::Socket;
-use super::wire::{Extent, extent};
+use super::wire::{Extent, extent, value};
 
 /// What a connection keeps allocated while nobody uses it.
 const KEPT: usize = 64 << 10;
@@ -97,7 +97,7 @@ impl Link {
         while self.owed > 0 {
             match extent(&self.input[at..self.come]).map_err(|_| Broken::Garbled)? {
                 Extent::Whole(length) => {
-                    let reply = redis::parse_redis_value(&self.input[at..at + length]);
+                    let reply = value(&self.input[at..at + length]);
                     replies.push(reply.map_err(|_| Broken::Garbled)?);
                     at += length;
                     self.owed -= 1;
@@ -117,7 +117,7 @@ impl Link {
         loop {
             match extent(&self.input[..self.come]).map_err(|_| Broken::Garbled)? {
                 Extent::Whole(length) => {
-                    let heard = redis::parse_redis_value(&self.input[..length]);
+                    let heard = value(&self.input[..length]);
                     self.input.copy_within(length..self.come, 0);
                     self.come -= length;
                     self.keep_little();

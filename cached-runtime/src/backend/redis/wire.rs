@@ -2,6 +2,8 @@
 //!
 //! Only whole replies are parsed, so that a length that a server claims costs memory only as its bytes arrive.
 
+use redis::Value;
+
 /// The largest string that a server keeps, unless it was told otherwise.
 pub(super) const MOST_BYTES: usize = 512 << 20;
 const LONGEST_LINE: usize = 64 << 10;
@@ -46,6 +48,25 @@ pub(super) fn extent(bytes: &[u8]) -> Result<Extent, Garbled> {
         }
     }
     Ok(Extent::Whole(at))
+}
+
+/// What a whole reply says.
+pub(super) fn value(whole: &[u8]) -> Result<Value, Garbled> {
+    match string(whole)? {
+        // Most are this, and the parser clears some thousand bytes for what is yet to come.
+        Some(string) => Ok(Value::BulkString(string.to_vec())),
+        None => redis::parse_redis_value(whole).map_err(|_| Garbled),
+    }
+}
+
+/// The string that a whole reply is, if it is one.
+fn string(whole: &[u8]) -> Result<Option<&[u8]>, Garbled> {
+    if whole.first() != Some(&b'$') {
+        return Ok(None);
+    }
+    let begin = line_end(whole, 0)?.ok_or(Garbled)?;
+    let length = length(&whole[1..begin - 2], MOST_BYTES)?;
+    Ok(length.and_then(|length| whole.get(begin..begin + length)))
 }
 
 /// The position after the line that begins at `from`, if the line is complete.
@@ -99,6 +120,23 @@ mod tests {
                 assert!(cut < more && more <= reply.len(), "{cut} of {reply:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_whole_reply_says_is_what_the_parser_reads() {
+        for reply in [
+            &b"$0\r\n\r\n"[..],
+            b"$5\r\na\r\nbc\r\n",
+            b"$-1\r\n",
+            b"+OK\r\n",
+            b":42\r\n",
+            b"*1\r\n$1\r\nx\r\n",
+        ] {
+            let parsed = redis::parse_redis_value(reply).expect("it is a reply");
+            assert_eq!(value(reply), Ok(parsed), "{:?}", String::from_utf8_lossy(reply));
+        }
+        assert_eq!(value(b"$5\r\na\r\nbc\r\n"), Ok(Value::BulkString(b"a\r\nbc".to_vec())));
+        assert_eq!([&b"$5"[..], b"$x\r\n", b"*1\r\n"].map(value), [Err(Garbled), Err(Garbled), Err(Garbled)]);
     }
 
     #[test]

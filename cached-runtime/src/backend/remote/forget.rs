@@ -41,8 +41,7 @@ impl Remote {
     ) -> Result<bool, Trouble> {
         let by = self.by(way);
         let look = self.look(by, key).await?;
-        let was_there =
-            matches!(self.judge(key, codec, &look), Verdict::Value(record) if self.is_fresh(&record));
+        let was_there = matches!(self.judge(key, codec, &look), Verdict::Value(record) if self.is_fresh(&record, look.wall));
         self.forget(by, key, look.generation).await?;
         Ok(was_there)
     }
@@ -112,7 +111,7 @@ impl Debtor for Remote {
     }
 
     fn pay(&'static self) {
-        if !self.link.is_refusing(self.clock.now()) {
+        if !self.link.is_refusing(self.clock) {
             let by = self.telling(self.by(Way::Blocking));
             let told = blocking(self.generation.tell(&self.link, by, None));
             if told.is_ok() && self.owed.begin_to_pay() {

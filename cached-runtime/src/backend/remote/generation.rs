@@ -10,6 +10,7 @@ use crate::backend::generation::{self, Generation, random};
 use crate::backend::link::{By, Link, Trouble, Way};
 use crate::backend::owed::make_up_later;
 use crate::backend::verdict::{self, unchanged};
+use crate::clock::Moment;
 
 impl Generation {
     /// Tells the backend the number that holds, if that is owed; returns it then. One that ends is lost, which
@@ -115,25 +116,28 @@ pub(super) fn combined_of(seen: &[Seen], tags: &[u128], key: &RemoteKey) -> u128
 
 impl Remote {
     /// What is known of the generations of keys with these tags, after the backend was told what it is owed.
-    pub(super) async fn see(&self, by: By, tags_of_keys: &[u128]) -> Result<Vec<Seen>, Trouble> {
-        let mut all = vec![(Arc::clone(&self.generation), None)];
+    pub(super) async fn see(&self, by: By, tags_of_keys: &[u128], now: Moment) -> Result<Vec<Seen>, Trouble> {
+        let seen = |generation, life| Seen { generation, life, number: 0, known: Known::Not };
+        let mut all = Vec::with_capacity(if self.tags.is_some() { 2 + tags_of_keys.len() } else { 1 });
+        all.push(seen(Arc::clone(&self.generation), None));
         if let Some(tags) = self.tags {
-            all.push((tags.all(), None));
-            all.extend(tags_of_keys.iter().map(|tag| (tags.generation(*tag), self.life())));
+            all.push(seen(tags.all(), None));
+            all.extend(tags_of_keys.iter().map(|tag| seen(tags.generation(*tag), self.life())));
         }
-        let mut seen = Vec::with_capacity(all.len());
-        for (generation, life) in all {
-            let (number, known) =
-                if let Some(number) = generation.tell(&self.link, self.telling(by), life).await? {
-                    (number, Known::Surely)
-                } else if let Some(number) = generation.believed(self.clock.now()) {
-                    (number, Known::Believed)
-                } else {
-                    (0, Known::Not)
-                };
-            seen.push(Seen { generation, life, number, known });
+        for seen in &mut all {
+            let Seen { generation, life, .. } = &*seen;
+            let told = if generation.is_owed() {
+                Box::pin(generation.tell(&self.link, self.telling(by), *life)).await?
+            } else {
+                None
+            };
+            if let Some(number) = told {
+                (seen.number, seen.known) = (number, Known::Surely);
+            } else if let Some(number) = generation.believed(now) {
+                (seen.number, seen.known) = (number, Known::Believed);
+            }
         }
-        Ok(seen)
+        Ok(all)
     }
 
     /// Asks for the generations that are not known so well, and in the same round trip for entries.
@@ -152,15 +156,15 @@ impl Remote {
                 (it, asked)
             })
             .collect();
+        if asked.is_empty() {
+            return if entries.is_empty() { Ok(Vec::new()) } else { self.link.get(by, entries).await };
+        }
         let keys = asked.iter().map(|(it, _)| &*it.generation.key);
         let keys: Vec<&str> = entries.iter().copied().chain(keys).collect();
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut found = self.link.get(by, &keys).await?.into_iter();
         let entries = found.by_ref().take(entries.len()).collect();
         for ((it, asked), found) in asked.into_iter().zip(found) {
-            it.number = it.generation.settle(&self.link, by, asked, found, it.life).await?;
+            it.number = Box::pin(it.generation.settle(&self.link, by, asked, found, it.life)).await?;
             it.known = Known::Surely;
         }
         Ok(entries)
@@ -168,7 +172,7 @@ impl Remote {
 
     /// What the entry of a key is written under, asked for anew whatever is believed.
     pub(super) async fn current(&self, by: By, key: &RemoteKey) -> Result<u128, Trouble> {
-        let mut seen = self.see(by, &key.tags).await?;
+        let mut seen = self.see(by, &key.tags, self.clock.now()).await?;
         self.ask(by, &mut seen, Known::Surely, &[]).await?;
         Ok(combined(&seen))
     }

@@ -61,7 +61,7 @@ impl Remote {
         let verdict = self.judge(key, coding.id, &look);
         let mut ticket = self.ticket(key, &look, &verdict);
         if let Verdict::Value(record) = verdict {
-            if let Some(mut kept) = self.decoded(&record, coding) {
+            if let Some(mut kept) = self.decoded(&record, look.wall, coding) {
                 kept.found = look.found.take();
                 return Fetched::Value(kept, ticket);
             }
@@ -80,7 +80,8 @@ impl Remote {
         let mut tags: Vec<u128> = keys.iter().flat_map(|key| &key.tags).copied().collect();
         tags.sort_unstable();
         tags.dedup();
-        let mut seen = self.see(by, &tags).await?;
+        let begun = self.clock.now();
+        let mut seen = self.see(by, &tags, begun).await?;
         let found = self.ask(by, &mut seen, Known::Believed, &names).await?;
         let is_old = keys.iter().zip(&found).any(|(key, found)| {
             let written_under = found.as_ref().and_then(|found| Record::generation_in(&found.value));
@@ -90,7 +91,10 @@ impl Remote {
             self.ask(by, &mut seen, Known::Surely, &[]).await?;
         }
         self.pay_later();
+        let wall = self.clock.wall();
         let looks = keys.iter().zip(found).zip(owed).map(|((key, found), is_owed)| Look {
+            begun,
+            wall,
             found,
             generation: combined_of(&seen, &tags, key),
             is_owed,

@@ -144,7 +144,8 @@ impl Remote {
         if let Some(bytes) = touched.filter(|_| is_due) {
             let ttl = Some(Duration::from_nanos(idle.min(times.deadline.saturating_sub(*now))));
             // Where it fails, or something has happened to the key, the value is as it was or gone.
-            let _ = self.link.set(self.by(way), &key.name, bytes, ttl, Expected::Version(version)).await;
+            let set = self.link.set(self.by(way), &key.name, bytes, ttl, Expected::Version(version));
+            let _ = Box::pin(set).await;
         }
     }
 
@@ -157,7 +158,7 @@ impl Remote {
         coding: Coding<S>,
         old: Kept<S>,
     ) -> Option<S> {
-        let kept = match self.try_to_fetch(way, key, coding, Wanted::ValueNow).await {
+        let kept = match self.fetch(way, key, coding, Wanted::ValueNow).await {
             Ok(Fetched::Value(kept, _)) => kept,
             Ok(_) => return None,
             Err(trouble) => {
