@@ -104,7 +104,7 @@ pub(crate) struct Effort {
 impl Effort {
     pub(crate) fn new(quick: bool) -> Self {
         let span = Duration::from_millis(if quick { 5 } else { 50 });
-        Self { rounds: if quick { 5 } else { 7 }, span }
+        Self { rounds: if quick { 3 } else { 7 }, span }
     }
 }
 

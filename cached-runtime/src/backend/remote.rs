@@ -142,7 +142,12 @@ impl Ticket {
     /// Whether the value of who computes anew in this process what was served until now would come in the place of
     /// what was found.
     pub(crate) fn may_await_renewal(&self) -> bool {
-        self.claim.is_none() && self.has_gone
+        !self.is_claimed() && self.has_gone
+    }
+
+    /// Whether nobody else who asks for a lease computes.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.claim.is_some()
     }
 }
 

@@ -469,8 +469,8 @@ async fn find<'a, O: Outcome, K: Owned>(
         let (kept, mut ticket) = match remote.counted(fetched, call.wanted()) {
             Fetched::Value(kept, ticket) => (kept, ticket),
             Fetched::Nothing(ticket) => {
-                if computation.begins_again() {
-                    Box::pin(remote.abandon(way, key, ticket)).await;
+                // Under a claim it is seen at the end whether that was taken away.
+                if computation.begins_again() && !ticket.is_claimed() {
                     continue;
                 }
                 return match Box::pin(computation.await_renewal(&ticket, way)).await {
