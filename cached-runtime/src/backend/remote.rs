@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
-use claim::Claim;
+use claim::{Claim, RELEASED};
 use generation::{Known, combined};
 pub(crate) use renew::Leave;
 
@@ -39,6 +39,9 @@ use crate::tag;
 /// How long an invalidation is remembered in the backend. What took longer to compute is not stored there.
 const TOMBSTONE: Duration = Duration::from_secs(3600);
 const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MILLISECOND;
+/// What a tombstone says that stands for no invalidation.
+const MARK: &[u8] = b"mark";
 
 /// See the module.
 pub(crate) struct Remote {
@@ -135,6 +138,9 @@ pub(crate) struct Ticket {
     has_gone: bool,
     /// What is there is a value, of which there may be copies.
     replaces: bool,
+    /// For how long it is seen that a claim in the place of what is there was given up: as long as an invalidation, if
+    /// it is one.
+    released: Duration,
     begun: Moment,
 }
 
@@ -182,6 +188,23 @@ struct Look {
     is_owed: bool,
 }
 
+/// Whether a record is a tombstone, or what is left of a claim that was in the place of one.
+fn is_fence(bytes: &[u8]) -> bool {
+    Record::decode(bytes).is_some_and(|record| match record.kind {
+        Kind::Tombstone => true,
+        Kind::Released => record
+            .expires
+            .is_some_and(|expires| u128::from(expires.saturating_sub(record.written)) > RELEASED.as_millis()),
+        _ => false,
+    })
+}
+
+/// For so long something is there that takes the place of an invalidation: a value, or a claim. Less than a second is
+/// taken for one.
+fn shortest_life(of_values: u64, lease: Option<Duration>) -> u64 {
+    of_values.min(lease.map_or(NEVER, nanoseconds)).max(SECOND)
+}
+
 impl Remote {
     pub(crate) fn new(state: &'static State, shared: &'static Shared, name: &str) -> Self {
         let link = shared.backend.link(state.store);
@@ -201,7 +224,7 @@ impl Remote {
             generation: Arc::new(Generation::new(name::of_generation(&stem))),
             tags: shared.has_tags.then(|| state.store.tags.of(&link, &state.store.clock, has_copies)),
             longest: AtomicU64::new(0),
-            shortest: AtomicU64::new(policy.shortest_life()),
+            shortest: AtomicU64::new(shortest_life(policy.shortest_life(), shared.lease)),
             outlives: AtomicBool::new(false),
             function: name.to_owned(),
             has_copies,
@@ -314,8 +337,7 @@ impl Remote {
         wanted: Wanted,
     ) -> Result<Fetched<S>, Trouble> {
         let mut patience = self.lease.filter(|_| wanted == Wanted::Value).map(Patience::new);
-        // And there is a mark now where it was.
-        let mut has_gone = false;
+        let mut is_marked = false;
         loop {
             let begun = patience.as_ref().map(|_| Instant::now());
             let mut look = match self.look(self.by(way), key).await {
@@ -334,7 +356,6 @@ impl Remote {
             };
             let verdict = self.judge(key, coding.id, &look);
             let mut ticket = self.ticket(key, &look, &verdict);
-            ticket.has_gone |= has_gone;
             let mut next = patience.as_ref().map_or(Next::Compute, |patience| patience.free(Instant::now()));
             match verdict {
                 Verdict::Value(record) if wanted != Wanted::Ticket => {
@@ -376,7 +397,10 @@ impl Remote {
                         Err(trouble) => return Err(trouble),
                     }
                 }
-                _ if !has_gone && Box::pin(self.mark(way, key, &ticket)).await? => has_gone = true,
+                _ if !is_marked && self.is_to_be_marked(&ticket) => {
+                    Box::pin(self.mark(way, key, &ticket)).await?;
+                    is_marked = true;
+                }
                 _ => return Ok(Fetched::Nothing(ticket)),
             }
         }
@@ -393,6 +417,10 @@ impl Remote {
             is_foreign: *verdict == Verdict::Foreign,
             has_gone: replaces || self.has_gone(key, look),
             replaces,
+            released: match &look.found {
+                Some(found) if !replaces && is_fence(&found.value) => TOMBSTONE,
+                _ => RELEASED,
+            },
             begun: look.begun,
         }
     }
@@ -409,7 +437,9 @@ impl Remote {
     fn has_gone(&self, key: &RemoteKey, look: &Look) -> bool {
         let Some(found) = &look.found else { return self.link.conditions() != Some(false) };
         Record::decode(&found.value).is_some_and(|record| {
-            record.kind == Kind::Value && record.generation == look.generation && *record.key == *key.encoded
+            let has_gone =
+                record.kind == Kind::Value || record.kind == Kind::Tombstone && record.payload == MARK;
+            has_gone && record.generation == look.generation && *record.key == *key.encoded
         })
     }
 
@@ -456,8 +486,9 @@ impl Remote {
         Record { cost, ..Record::blank(key, self.clock.wall(), ttl) }
     }
 
-    /// Whether a value may have been stored and gone within this time. Then nothing need be left of an invalidation
-    /// before it, and from now on a body leaves a [`mark`](Self::mark).
+    /// Whether what takes the place of an invalidation, a value or a claim, may have been there and gone within this
+    /// time. Then nothing need be left of an invalidation since, and from now on a body leaves a
+    /// [`mark`](Self::mark).
     fn is_outlived(&self, took: u64) -> bool {
         let is_outlived = self.link.conditions() != Some(false) && took >= self.shortest.load(Relaxed);
         if is_outlived {
@@ -466,16 +497,21 @@ impl Remote {
         is_outlived
     }
 
-    /// Where a body takes longer than values live, it leaves what an invalidation would leave in the place of
-    /// nothing, so that its value is stored in the place of that and of nothing else. Returns whether it did.
-    async fn mark(&self, way: Way, key: &RemoteKey, ticket: &Ticket) -> Result<bool, Trouble> {
-        if ticket.expected != Expected::Nothing || !self.outlives.load(Relaxed) {
-            return Ok(false);
-        }
-        let bytes = self.tombstone(key, ticket.generation)?;
+    /// Whether a body is to leave a mark: where they take longer than values live, and nothing is there.
+    fn is_to_be_marked(&self, ticket: &Ticket) -> bool {
+        ticket.expected == Expected::Nothing
+            && self.outlives.load(Relaxed)
+            && self.link.conditions() != Some(false)
+    }
+
+    /// Leaves what an invalidation would leave in the place of nothing, so that a value is stored in the place of that
+    /// and of nothing else.
+    async fn mark(&self, way: Way, key: &RemoteKey, ticket: &Ticket) -> Result<(), Trouble> {
+        let bytes = self.tombstone(key, ticket.generation, MARK)?;
         match self.link.set(self.by(way), &key.name, bytes, Some(TOMBSTONE), Expected::Nothing).await {
-            Err(Trouble::Unsupported) => Ok(false),
-            marked => marked,
+            // Something is there by now, or what is there cannot be told.
+            Ok(_) | Err(Trouble::Unsupported) => Ok(()),
+            Err(trouble) => Err(trouble),
         }
     }
 
@@ -488,6 +524,9 @@ impl Remote {
         mut ticket: Ticket,
     ) -> Written {
         let Encoded { codec, payload, ttl, cost } = value;
+        if let Some(ttl) = ttl {
+            self.shortest.fetch_min(nanoseconds(ttl).max(SECOND), Relaxed);
+        }
         let took = self.clock.now().saturating_sub(ticket.begun);
         if took >= nanoseconds(TOMBSTONE) || ticket.expected == Expected::Nothing && self.is_outlived(took) {
             self.counts.overtaken.add(1);
@@ -506,7 +545,6 @@ impl Remote {
             Some(idle) => Some(ttl.map_or(idle, |ttl| ttl.min(idle))),
             None => ttl,
         };
-        self.shortest.fetch_min(ttl.map_or(NEVER, nanoseconds), Relaxed);
         let Some(bytes) = record.encode() else { return self.too_large(way, key).await };
         let by = if ticket.replaces { self.telling(self.by(way)) } else { self.by(way) };
         let set = |bytes, expected| self.link.set(by, &key.name, bytes, ttl, expected);
@@ -593,6 +631,7 @@ impl Remote {
             is_foreign: false,
             has_gone: false,
             replaces: true,
+            released: RELEASED,
             begun: self.clock.now(),
         };
         if self.store(way, key, value, ticket).await != Written::Stored {

@@ -464,14 +464,19 @@ async fn find<'a, O: Outcome, K: Owned>(
 ) -> Found<'a, O, K> {
     let call = computation.call();
     let mut patience = remote.lease.map(Patience::new);
+    // Once: what is fenced again and again is not to be looked up for ever.
+    let mut may_begin_again = true;
     loop {
         let fetched = remote.fetch(way, key, coding, call.wanted()).await;
         let (kept, mut ticket) = match remote.counted(fetched, call.wanted()) {
             Fetched::Value(kept, ticket) => (kept, ticket),
             Fetched::Nothing(ticket) => {
-                // Under a claim it is seen at the end whether that was taken away.
-                if computation.begins_again() && !ticket.is_claimed() {
-                    continue;
+                if may_begin_again && computation.begins_again() {
+                    may_begin_again = false;
+                    // Others wait for who has a claim: it goes on, and what it stores is a miss at worst.
+                    if !ticket.is_claimed() {
+                        continue;
+                    }
                 }
                 return match Box::pin(computation.await_renewal(&ticket, way)).await {
                     Some(returned) => Found::Returned(computation.settle(returned, None, true).returned),
@@ -489,6 +494,10 @@ async fn find<'a, O: Outcome, K: Owned>(
         if service == Service::Serve || service == Service::Wait && call.state.policy().max_wait().is_some() {
             return Found::Returned(serve(computation, (remote, key), kept, freshness, way).await);
         }
+        if may_begin_again && computation.begins_again() {
+            may_begin_again = false;
+            continue;
+        }
         if computation.can_be_set_aside(freshness, renewer.is_some()) {
             if let Some(renewer) = renewer {
                 return Found::Returned(
@@ -496,9 +505,6 @@ async fn find<'a, O: Outcome, K: Owned>(
                 );
             }
             computation.set_aside(&kept.value);
-        }
-        if computation.begins_again() {
-            continue;
         }
         let next = match Box::pin(remote.renew(way, key, &mut ticket)).await {
             // Who had the claim before has stored a new value, and let it go.

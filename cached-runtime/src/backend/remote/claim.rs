@@ -11,8 +11,8 @@ use crate::backend::link::{By, Link, Trouble, Way, blocking};
 use crate::backend::{offload, verdict};
 use crate::clock::Clock;
 
-/// How long a claim that was given up can be seen by those who waited for it.
-const RELEASED: Duration = Duration::from_secs(1);
+/// How long a claim that was given up can be seen by those who waited for it, where nothing was there before.
+pub(super) const RELEASED: Duration = Duration::from_secs(1);
 
 /// A claim that was made. One that is dropped ends, in another thread.
 pub(super) struct Claim {
@@ -82,11 +82,12 @@ impl Remote {
     ) -> Result<Option<Claim>, Trouble> {
         let Some(lease) = self.lease else { return Ok(None) };
         let number = random();
-        let released = self.claim_record(key, Kind::Released, number, ticket.generation, RELEASED)?;
+        let ttl = ticket.released;
+        let released = self.claim_record(key, Kind::Released, number, ticket.generation, ttl)?;
         let claimed = self.claim_record(key, Kind::Claim, number, ticket.generation, lease)?;
         let claim = self.claim(way, &key.name, (number, claimed), lease, ticket.expected).await?;
         Ok(claim.map(|mut claim| {
-            claim.ending = Some(Ending::Released(released, RELEASED));
+            claim.ending = Some(Ending::Released(released, ttl));
             claim
         }))
     }

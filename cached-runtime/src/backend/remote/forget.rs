@@ -52,7 +52,7 @@ impl Remote {
         if self.link.conditions() == Some(false) {
             self.link.delete(by, &key.name, Expected::Anything).await?;
         } else {
-            let bytes = self.tombstone(key, generation)?;
+            let bytes = self.tombstone(key, generation, &[])?;
             let (ttl, expected) = (Some(TOMBSTONE), Expected::Anything);
             match self.link.set(by, &key.name, bytes, ttl, expected).await {
                 // It has removed what was there.
@@ -65,9 +65,14 @@ impl Remote {
     }
 
     /// What an invalidation leaves.
-    pub(super) fn tombstone(&self, key: &RemoteKey, generation: u128) -> Result<Vec<u8>, Trouble> {
+    pub(super) fn tombstone(
+        &self,
+        key: &RemoteKey,
+        generation: u128,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, Trouble> {
         let blank = self.blank(&key.encoded, Some(TOMBSTONE), 0);
-        Record { kind: Kind::Tombstone, generation, ..blank }.encode().ok_or(Trouble::TooLarge)
+        Record { kind: Kind::Tombstone, generation, payload, ..blank }.encode().ok_or(Trouble::TooLarge)
     }
 
     /// Removes what was stored after all where the engine could not prevent it.

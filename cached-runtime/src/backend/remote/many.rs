@@ -23,10 +23,8 @@ impl Remote {
         for keys in keys.chunks(AT_ONCE) {
             match self.look_at_many(self.by(way), keys).await {
                 Ok(looks) => {
-                    for (&key, look) in keys.iter().zip(looks) {
-                        let one = self.value_or_leave(key, coding, look);
-                        fetched.push(self.marked(way, key, coding, one).await);
-                    }
+                    let looks = keys.iter().zip(looks);
+                    fetched.extend(looks.map(|(key, look)| self.value_or_leave(key, coding, look)));
                 }
                 Err(trouble) => {
                     self.count(trouble);
@@ -38,23 +36,6 @@ impl Remote {
         self.counts.hits.add(hits as u64);
         self.counts.misses.add((fetched.len() - hits) as u64);
         fetched
-    }
-
-    /// The same, with leave to replace a [`mark`](Self::mark) where there is nothing and one is to be left.
-    async fn marked<S>(
-        &'static self,
-        way: Way,
-        key: &RemoteKey,
-        coding: Coding<S>,
-        fetched: Fetched<S>,
-    ) -> Fetched<S> {
-        match &fetched {
-            Fetched::Nothing(ticket) if self.mark(way, key, ticket).await == Ok(true) => {
-                let look = self.look(self.by(way), key).await;
-                look.map_or(Fetched::Unknown, |look| self.value_or_leave(key, coding, look))
-            }
-            _ => fetched,
-        }
     }
 
     fn value_or_leave<S>(&self, key: &RemoteKey, coding: Coding<S>, mut look: Look) -> Fetched<S> {

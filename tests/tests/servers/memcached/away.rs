@@ -306,6 +306,9 @@ fn what_was_cleared_while_a_server_was_away_does_not_come_back_in_any_process() 
             later();
             assert_eq!(one::meanings(), [2]);
         });
+        // What it was used for need not have been the generation, which this asks it for.
+        later();
+        assert_eq!(one::meanings(), [2]);
         later();
         assert_eq!(other::meanings(), [2]);
         assert_eq!(one::meanings(), [2]);
