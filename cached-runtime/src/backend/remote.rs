@@ -189,14 +189,13 @@ struct Look {
 }
 
 /// Whether a record is a tombstone, or what is left of a claim that was in the place of one.
-fn is_fence(bytes: &[u8]) -> bool {
-    Record::decode(bytes).is_some_and(|record| match record.kind {
+fn is_fence(record: &Record<'_>) -> bool {
+    let lives = record.expires.map_or(0, |expires| expires.saturating_sub(record.written));
+    match record.kind {
         Kind::Tombstone => true,
-        Kind::Released => record
-            .expires
-            .is_some_and(|expires| u128::from(expires.saturating_sub(record.written)) > RELEASED.as_millis()),
+        Kind::Released => u128::from(lives) > RELEASED.as_millis(),
         _ => false,
-    })
+    }
 }
 
 /// For so long something is there that takes the place of an invalidation: a value, or a claim. Less than a second is
@@ -409,18 +408,17 @@ impl Remote {
     /// Leave to store a value after what was found.
     fn ticket(&self, key: &RemoteKey, look: &Look, verdict: &Verdict<'_>) -> Ticket {
         let replaces = matches!(verdict, Verdict::Value(_));
+        let found = look.found.as_ref().filter(|_| !replaces);
+        let record = found.and_then(|found| Record::decode(&found.value));
         Ticket {
             generation: look.generation,
             expected: unchanged(look.found.as_ref()),
             claim: None,
             renewal: None,
             is_foreign: *verdict == Verdict::Foreign,
-            has_gone: replaces || self.has_gone(key, look),
+            has_gone: replaces || self.has_gone(key, look, record.as_ref()),
             replaces,
-            released: match &look.found {
-                Some(found) if !replaces && is_fence(&found.value) => TOMBSTONE,
-                _ => RELEASED,
-            },
+            released: if record.as_ref().is_some_and(is_fence) { TOMBSTONE } else { RELEASED },
             begun: look.begun,
         }
     }
@@ -434,9 +432,11 @@ impl Remote {
 
     /// Whether what was there has gone by itself. An invalidation leaves a tombstone, where the engine can compare
     /// versions.
-    fn has_gone(&self, key: &RemoteKey, look: &Look) -> bool {
-        let Some(found) = &look.found else { return self.link.conditions() != Some(false) };
-        Record::decode(&found.value).is_some_and(|record| {
+    fn has_gone(&self, key: &RemoteKey, look: &Look, record: Option<&Record<'_>>) -> bool {
+        if look.found.is_none() {
+            return self.link.conditions() != Some(false);
+        }
+        record.is_some_and(|record| {
             let has_gone =
                 record.kind == Kind::Value || record.kind == Kind::Tombstone && record.payload == MARK;
             has_gone && record.generation == look.generation && *record.key == *key.encoded

@@ -99,19 +99,22 @@ fn length(line: &[u8], most: usize) -> Result<Option<usize>, Garbled> {
 mod tests {
     use super::*;
 
+    const REPLIES: [&[u8]; 10] = [
+        b"+OK\r\n",
+        b"-ERR no\r\n",
+        b":42\r\n",
+        b"$-1\r\n",
+        b"$0\r\n\r\n",
+        b"$5\r\na\r\nbc\r\n",
+        b"*-1\r\n",
+        b"*0\r\n",
+        b"*1\r\n$1\r\nx\r\n",
+        b"*2\r\n$1\r\nx\r\n*1\r\n:1\r\n",
+    ];
+
     #[test]
     fn a_reply_is_whole_when_its_last_byte_has_come_and_not_before() {
-        for reply in [
-            &b"+OK\r\n"[..],
-            b"-ERR no\r\n",
-            b":42\r\n",
-            b"$-1\r\n",
-            b"$0\r\n\r\n",
-            b"$5\r\na\r\nbc\r\n",
-            b"*-1\r\n",
-            b"*0\r\n",
-            b"*2\r\n$1\r\nx\r\n*1\r\n:1\r\n",
-        ] {
+        for reply in REPLIES {
             let mut sent = reply.to_vec();
             sent.extend_from_slice(b"+NEXT\r\n");
             assert_eq!(extent(&sent), Ok(Extent::Whole(reply.len())));
@@ -124,14 +127,7 @@ mod tests {
 
     #[test]
     fn what_a_whole_reply_says_is_what_the_parser_reads() {
-        for reply in [
-            &b"$0\r\n\r\n"[..],
-            b"$5\r\na\r\nbc\r\n",
-            b"$-1\r\n",
-            b"+OK\r\n",
-            b":42\r\n",
-            b"*1\r\n$1\r\nx\r\n",
-        ] {
+        for reply in REPLIES {
             let parsed = redis::parse_redis_value(reply).expect("it is a reply");
             assert_eq!(value(reply), Ok(parsed), "{:?}", String::from_utf8_lossy(reply));
         }

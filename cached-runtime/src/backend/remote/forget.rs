@@ -41,7 +41,10 @@ impl Remote {
     ) -> Result<bool, Trouble> {
         let by = self.by(way);
         let look = self.look(by, key).await?;
-        let was_there = matches!(self.judge(key, codec, &look), Verdict::Value(record) if self.is_fresh(&record, look.wall));
+        let was_there = match self.judge(key, codec, &look) {
+            Verdict::Value(record) => self.is_fresh(&record, look.wall),
+            _ => false,
+        };
         self.forget(by, key, look.generation).await?;
         Ok(was_there)
     }
