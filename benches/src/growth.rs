@@ -16,7 +16,7 @@ use crate::scheduler;
 pub(crate) fn about(quick: bool) -> String {
     format!(
         "an insert of a new key, with room for {CAPACITY} entries, medians of {} rounds; what is not a mean includes \
-         a reading of the clock; `{LOOP}` does nothing else, for as long",
+         a reading of the clock; `{LOOP}` does nothing else, for as long; `{BOXES}` allocates as much as an entry takes",
         rounds(quick)
     )
 }
@@ -31,10 +31,14 @@ pub(crate) fn run(quick: bool) -> io::Result<Vec<Row>> {
             Ok(figures)
         }),
         Sampler::new("quick_cache", || Ok(sample::<QuickCache>(&decades, Duration::ZERO).0)),
+        Sampler::new(BOXES, || Ok(sample::<Boxes>(&decades, Duration::ZERO).0)),
         Sampler::new(LOOP, || Ok(sample::<Nothing>(&decades, took.get()).0)),
     ];
     medians(samplers, rounds(quick), cases(&decades))
 }
+
+/// Allocations alone, of as much memory as an entry of ours takes in all.
+const BOXES: &str = "boxes";
 
 fn rounds(quick: bool) -> usize {
     if quick { 1 } else { 5 }
@@ -100,6 +104,35 @@ impl Growing for QuickCache {
 
     fn insert(&self, number: u64) {
         self.insert(number, number);
+    }
+}
+
+/// Allocates as much as an entry takes, and keeps it: what new memory costs at worst.
+#[derive(Default)]
+struct Boxes(Cell<Option<Box<Link>>>);
+
+struct Link {
+    next: Option<Box<Self>>,
+    _rest: [u64; 7],
+}
+
+impl Growing for Boxes {
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn insert(&self, number: u64) {
+        self.0.set(Some(Box::new(Link { next: self.0.take(), _rest: [number; 7] })));
+    }
+}
+
+impl Drop for Boxes {
+    // One by one, as the stack is not deep enough for all of them.
+    fn drop(&mut self) {
+        let mut next = self.0.take();
+        while let Some(mut link) = next {
+            next = link.next.take();
+        }
     }
 }
 
@@ -196,6 +229,7 @@ mod tests {
         let samples = [
             sample::<Ours>(&decades, Duration::ZERO),
             sample::<QuickCache>(&decades, Duration::ZERO),
+            sample::<Boxes>(&decades, Duration::ZERO),
             sample::<Nothing>(&decades, Duration::from_millis(1)),
         ];
         for (figures, _) in samples {
