@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use once_cell::sync::OnceCell;
 use sdd::Guard;
 
 #[cfg(feature = "backend")]
@@ -117,7 +116,7 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     /// How many computations the body is that of.
     parts: u64,
     /// Once it is no longer known to the table: whoever waits must hear of the end, whatever panics.
-    flight: OnceCell<Arc<FlightOf<O>>>,
+    flight: Option<Arc<FlightOf<O>>>,
     landed: bool,
 }
 
@@ -140,7 +139,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             start,
             ended: None,
             parts: 1,
-            flight: OnceCell::new(),
+            flight: None,
             landed: false,
         }
     }
@@ -192,12 +191,12 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         value: O::Stored,
         failed: thread::Result<O::Returned>,
     ) -> O::Returned {
-        let Call { state, outcome, .. } = self.call;
-        if let Some(Target { table, hash, .. }) = &self.call.target {
+        let call @ Call { state, outcome, .. } = self.call;
+        if let Some(Target { table, hash, .. }) = &call.target {
             let finished = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer, true));
             drop(finished);
         }
-        if let Some(flight) = self.flight.get().filter(|it| it.is_awaited()) {
+        if let Some(flight) = self.flight.as_ref().filter(|it| it.is_awaited()) {
             flight.end(Ending::Landed(Some(Delivery::Stored(value.clone()))));
         }
         self.landed = true;
@@ -264,7 +263,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             state.rare.errors_hidden.add(1);
         }
         // Nobody can join any more.
-        if let Some(flight) = self.flight.get().filter(|it| it.is_awaited()) {
+        if let Some(flight) = self.flight.as_ref().filter(|it| it.is_awaited()) {
             let delivery = match outcome.stored(&returned).filter(|_| stored) {
                 Some(value) => Some(Delivery::Stored(value.clone())),
                 None => outcome.share(&returned).map(Delivery::NotStored),
@@ -277,15 +276,16 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 
     /// Ends the computation's time in the table, and stores a value; returns whether it was stored, and
     /// whether it must not be.
-    fn store(&self, admitted: Option<NewValue<O::Stored>>, failed: bool) -> (bool, bool) {
-        let Some(Target { table, hash, .. }) = &self.call.target else { return (false, true) };
+    fn store(&mut self, admitted: Option<NewValue<O::Stored>>, failed: bool) -> (bool, bool) {
+        let call = self.call;
+        let Some(Target { table, hash, .. }) = &call.target else { return (false, true) };
         let (stored, (_left, fenced)) = with_guard(|guard| {
             table.store(*hash, admitted, guard, |writer| {
                 let Some((key, fenced)) = self.finish(*hash, writer, failed) else {
                     return (None, (None, true));
                 };
                 // A flight that was given up has been overtaken by another.
-                let is_overtaken = self.flight.get().is_some_and(|it| it.has_ended());
+                let is_overtaken = self.flight.as_ref().is_some_and(|it| it.has_ended());
                 let fenced = fenced || !table.is_live(&key);
                 if fenced || is_overtaken || !self.call.state.store.is_enabled() {
                     return (None, (Some(key), true));
@@ -297,7 +297,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     }
 
     /// Returns the key, and whether the computation was fenced.
-    fn finish(&self, hash: u64, writer: &mut WriterOf<O, K>, failed: bool) -> Option<(K, bool)> {
+    fn finish(&mut self, hash: u64, writer: &mut WriterOf<O, K>, failed: bool) -> Option<(K, bool)> {
         let Finished { key, flight, fenced } = writer.flights.finish(hash, self.number)?;
         if let Some(ended) = self.ended {
             writer.counts.computations += 1;
@@ -308,7 +308,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             *nanoseconds = nanoseconds.saturating_add(self.took());
         }
         if let Some(flight) = flight {
-            let _ = self.flight.set(flight);
+            self.flight = Some(flight);
         }
         if self.old != Old::Nothing {
             if failed {
@@ -379,9 +379,9 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 
     /// Leaves the computation to somebody else, for whom it has this number from now on. What the call returns is
     /// still its own, and of those who wait for it.
-    pub(crate) fn leave_to(&self, number: u64) {
+    pub(crate) fn leave_to(&mut self, number: u64) {
         if let Some(flight) = self.move_aside(number, true) {
-            let _ = self.flight.set(flight);
+            self.flight = Some(flight);
         }
     }
 
@@ -436,7 +436,8 @@ pub(crate) struct Settled<R> {
 /// A computation that ends without having landed is lost.
 impl<O: Outcome, K: Owned> Drop for Computation<'_, O, K> {
     fn drop(&mut self) {
-        let Some(Target { table, hash, .. }) = self.call.target.as_ref().filter(|_| !self.landed) else {
+        let call = self.call;
+        let Some(Target { table, hash, .. }) = call.target.as_ref().filter(|_| !self.landed) else {
             return;
         };
         self.call.state.rare.abandoned.add(1);
@@ -446,7 +447,7 @@ impl<O: Outcome, K: Owned> Drop for Computation<'_, O, K> {
         }
         let _entered = self.course.take().map(circle::enter);
         let key = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer, failed));
-        let _lost = self.flight.get().map(|flight| Lost(flight));
+        let _lost = self.flight.as_ref().map(|flight| Lost(flight));
         drop(key);
     }
 }

@@ -341,10 +341,12 @@ impl State {
         S: Send + Sync + 'static,
         D: Send + Sync + 'static,
     {
-        let create = || {
-            let table: &'static Table<K, S, D> = Box::leak(Box::new(Table::new(self, keys())));
-            Typed { identity, table, further: OnceCell::new() }
-        };
+        let typed = self.typed(identity, &|| Box::leak(Box::new(Table::<K, S, D>::new(self, keys()))));
+        typed.downcast().expect("the identity names the types of the table")
+    }
+
+    fn typed(&self, identity: TypeId, table: &dyn Fn() -> &'static dyn AnyTable) -> &Typed {
+        let create = || Typed { identity, table: table(), further: OnceCell::new() };
         let mut typed = self.tables.0.get_or_init(create);
         if typed.identity != identity {
             let mut path =
@@ -354,7 +356,7 @@ impl State {
                 path = path.rotate_right(BRANCHES.ilog2());
             }
         }
-        typed.downcast().expect("the identity names the types of the table")
+        typed
     }
 
     pub(crate) fn tables(&self) -> Vec<&'static dyn AnyTable> {

@@ -304,7 +304,7 @@ impl<O: Outcome, K: Owned> Computation<'_, O, K> {
     /// Answers the call with what was found, which is computed anew in the background; for a while it waits for
     /// that, if it is to.
     pub(crate) async fn hand_over(
-        self,
+        mut self,
         value: O::Stored,
         freshness: Freshness,
         renewer: Renewer<O, K>,

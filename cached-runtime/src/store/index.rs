@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use sdd::{Guard, Owned, Tag};
 
-use super::places::{ByNumber, CHUNK, Chunks, Place, WAYS};
+use super::places::{ByNumber, CHUNK, Chunks, Marks, Place, WAYS};
 use crate::shim::{AtomicOwned, AtomicU64};
 
 /// So many of the seven ways are in use on average when an index is full.
@@ -148,6 +148,17 @@ struct Shape {
 }
 
 impl Shape {
+    /// For about `usual` entries when all are full, and never more than `most`; and how many buckets there can be.
+    fn new(usual: usize, most: usize) -> (Self, usize) {
+        let usual = usual.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED);
+        let doublings =
+            (0..usize::BITS).find(|doublings| usual.div_ceil(1 << doublings) < 2 * FIRST).unwrap_or(0);
+        let first = usual.div_ceil(1 << doublings);
+        // Before the last doubling is done there can be twice as many as are needed.
+        let most = most.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED).max(usual) * 2 + first;
+        (Self { first, mask: 0, buckets: first }, most)
+    }
+
     fn pack(self) -> u64 {
         (self.mask as u64) << 32 | self.buckets as u64
     }
@@ -228,14 +239,13 @@ impl Iterator for Probe {
 }
 
 type Buckets<T> = [Bucket<T>; CHUNK];
-type Marks = [AtomicU64; CHUNK * WAYS];
 
 /// The index. What takes `&mut Writing` is for the holder of the writers' lock, the rest for everybody.
 pub(super) struct Index<T> {
     first: usize,
     shape: AtomicU64,
     buckets: Chunks<Buckets<T>>,
-    marks: Option<Chunks<Marks>>,
+    marks: Option<Marks>,
 }
 
 /// What only a writer knows of an index.
@@ -519,18 +529,12 @@ impl<T: Send + Sync + 'static> Index<T> {
     /// An empty index that will hold about `usual` entries when it is full, and never more than `most`;
     /// with marks or without.
     pub(super) fn new(usual: usize, most: usize, marked: bool) -> (Self, Writing) {
-        let usual = usual.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED);
-        let doublings =
-            (0..usize::BITS).find(|doublings| usual.div_ceil(1 << doublings) < 2 * FIRST).unwrap_or(0);
-        let first = usual.div_ceil(1 << doublings);
-        let shape = Shape { first, mask: 0, buckets: first };
-        // Before the last doubling is done there can be twice as many as are needed.
-        let most = most.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED).max(usual) * 2 + first;
+        let (shape, most) = Shape::new(usual, most);
         let index = Self {
-            first,
+            first: shape.first,
             shape: AtomicU64::new(shape.pack()),
-            buckets: Chunks::new(most),
-            marks: marked.then(|| Chunks::new(most)),
+            buckets: Chunks::new(most, || [const { Bucket::new() }; CHUNK]),
+            marks: marked.then(|| Marks::new(most)),
         };
         (index, Writing { shape, len: 0, spills: ByNumber::new() })
     }
@@ -541,13 +545,12 @@ impl<T: Send + Sync + 'static> Index<T> {
     }
 
     fn make_bucket(&self, number: usize) -> &Bucket<T> {
-        &self.buckets.make(number, || [const { Bucket::new() }; CHUNK])[number % CHUNK]
+        &self.buckets.make(number)[number % CHUNK]
     }
 
     /// The number that belongs to a place, in an index that has them.
     pub(super) fn mark(&self, place: Place) -> Option<&AtomicU64> {
-        let marks = self.marks.as_ref()?.make(place.bucket(), || [const { AtomicU64::new(0) }; CHUNK * WAYS]);
-        Some(&marks[place.bucket() % CHUNK * WAYS + place.way()])
+        self.marks.as_ref().map(|marks| marks.at(place))
     }
 
     /// What can be known of a key's entry without a guard.
@@ -660,11 +663,13 @@ impl<T: Send + Sync + 'static> Index<T> {
         let shape = Shape { first, mask: 0, buckets: first };
         *writing = Writing { shape, len: 0, spills: ByNumber::new() };
         self.shape.store(writing.shape.pack(), Release);
-        for Bucket { tags, slots } in self.buckets.iter().flatten() {
-            if tags.load(Relaxed) != 0 {
-                tags.store(0, Release);
-                for slot in slots {
-                    drop(slot.swap((None, Tag::None), Release));
+        for buckets in self.buckets.iter() {
+            for Bucket { tags, slots } in buckets {
+                if tags.load(Relaxed) != 0 {
+                    tags.store(0, Release);
+                    for slot in slots {
+                        drop(slot.swap((None, Tag::None), Release));
+                    }
                 }
             }
         }

@@ -1,6 +1,10 @@
 //! Places in an index, and memory by place that comes as it is used.
 
+use std::mem::ManuallyDrop;
+
 use once_cell::race::OnceBox;
+
+use crate::shim::AtomicU64;
 
 /// Slots of a bucket.
 pub(super) const WAYS: usize = 7;
@@ -105,32 +109,52 @@ impl<V: Copy + Default> ByPlace<V> {
     }
 }
 
-/// Chunks that are made when they are first used, and stay: they can be read without a guard.
-pub(super) struct Chunks<C>(Box<[OnceBox<Group<C>>]>);
+/// Chunks that are made when they are first used, and stay: they can be read without a guard. They are not dropped,
+/// and so there is no code for that.
+pub(super) struct Chunks<C> {
+    groups: ManuallyDrop<Box<[OnceBox<Group<C>>]>>,
+    chunk: fn() -> C,
+}
 
-type Group<C> = [OnceBox<C>; GROUP];
+type Group<C> = ManuallyDrop<[OnceBox<ManuallyDrop<C>>; GROUP]>;
 
 impl<C> Chunks<C> {
-    /// Room for the chunks of so many buckets.
-    pub(super) fn new(buckets: usize) -> Self {
-        Self((0..buckets.div_ceil(CHUNK * GROUP)).map(|_| OnceBox::new()).collect())
+    /// Room for the chunks of so many buckets, each of which begins as `chunk`.
+    pub(super) fn new(buckets: usize, chunk: fn() -> C) -> Self {
+        let groups = (0..buckets.div_ceil(CHUNK * GROUP)).map(|_| OnceBox::new()).collect();
+        Self { groups: ManuallyDrop::new(groups), chunk }
     }
 
     /// The chunk that a bucket is in, if it was made.
     #[inline]
     pub(super) fn get(&self, bucket: usize) -> Option<&C> {
-        self.0.get(bucket / (CHUNK * GROUP))?.get()?[bucket / CHUNK % GROUP].get()
+        self.groups.get(bucket / (CHUNK * GROUP))?.get()?[bucket / CHUNK % GROUP].get().map(|chunk| &**chunk)
     }
 
-    /// The same, made with this if it is not there.
-    pub(super) fn make(&self, bucket: usize, chunk: impl FnOnce() -> C) -> &C {
-        let group =
-            self.0[bucket / (CHUNK * GROUP)].get_or_init(|| Box::new([const { OnceBox::new() }; GROUP]));
-        group[bucket / CHUNK % GROUP].get_or_init(|| Box::new(chunk()))
+    /// The same, made if it is not there.
+    pub(super) fn make(&self, bucket: usize) -> &C {
+        let group = || Box::new(ManuallyDrop::new([const { OnceBox::new() }; GROUP]));
+        let group = self.groups[bucket / (CHUNK * GROUP)].get_or_init(group);
+        group[bucket / CHUNK % GROUP].get_or_init(|| Box::new(ManuallyDrop::new((self.chunk)())))
     }
 
     /// All that were made.
     pub(super) fn iter(&self) -> impl Iterator<Item = &C> {
-        self.0.iter().filter_map(OnceBox::get).flatten().filter_map(OnceBox::get)
+        let groups = self.groups.iter().filter_map(OnceBox::get);
+        groups.flat_map(|group| group.iter()).filter_map(OnceBox::get).map(|chunk| &**chunk)
+    }
+}
+
+/// Numbers by place, for readers and writers without a lock; 0 where none was set.
+pub(super) struct Marks(Chunks<[AtomicU64; CHUNK * WAYS]>);
+
+impl Marks {
+    /// Room for those of so many buckets.
+    pub(super) fn new(buckets: usize) -> Self {
+        Self(Chunks::new(buckets, || [const { AtomicU64::new(0) }; CHUNK * WAYS]))
+    }
+
+    pub(super) fn at(&self, place: Place) -> &AtomicU64 {
+        &self.0.make(place.bucket())[place.bucket() % CHUNK * WAYS + place.way()]
     }
 }
