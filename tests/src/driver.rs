@@ -275,6 +275,28 @@ impl Driver for Faulty {
         })
     }
 
+    // What takes time has been done by then.
+    fn set_async(
+        self: Arc<Self>,
+        key: String,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+        expected: Expected,
+        deadline: Instant,
+    ) -> Awaited<bool> {
+        Box::pin(async move {
+            if *lock(&self.fault) == Fault::Hangs {
+                self.note([&*key]);
+                std::future::pending::<()>().await;
+            }
+            let answer = self.set(&key, &value, ttl, expected, deadline);
+            if *lock(&self.fault) == Fault::TakesTime {
+                yield_once().await;
+            }
+            answer
+        })
+    }
+
     fn delete_async(self: Arc<Self>, key: String, expected: Expected, deadline: Instant) -> Awaited<bool> {
         Box::pin(async move {
             if *lock(&self.fault) == Fault::TakesTime {

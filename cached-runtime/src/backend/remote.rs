@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
-use claim::{Claim, RELEASED};
+use claim::Claim;
 use generation::{Known, combined};
 pub(crate) use renew::Leave;
 
@@ -28,7 +28,7 @@ use super::lease::{Next, Patience};
 use super::link::{By, Link, Trouble, Way};
 use super::owed::Owed;
 use super::tags::{self, Tags};
-use super::verdict::{Sought, Terms, Verdict, moment, unchanged};
+use super::verdict::{Sought, Terms, Verdict, fence, is_mark, moment, unchanged};
 use super::{Shared, name, offload};
 use crate::clock::{Clock, Moment, NEVER, nanoseconds};
 use crate::function::State;
@@ -40,8 +40,6 @@ use crate::tag;
 const TOMBSTONE: Duration = Duration::from_secs(3600);
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MILLISECOND;
-/// What a tombstone says that stands for no invalidation.
-const MARK: &[u8] = b"mark";
 
 /// See the module.
 pub(crate) struct Remote {
@@ -63,7 +61,7 @@ pub(crate) struct Remote {
     tags: Option<&'static Tags>,
     /// The longest life of a value that it has stored with tags, in nanoseconds.
     longest: AtomicU64,
-    /// The shortest life of a value, in nanoseconds, as far as it is known.
+    /// The shortest life of a value, in nanoseconds, as far as it is known. Less than a second is taken for one.
     shortest: AtomicU64,
     /// A body has taken longer than that.
     outlives: AtomicBool,
@@ -138,9 +136,8 @@ pub(crate) struct Ticket {
     has_gone: bool,
     /// What is there is a value, of which there may be copies.
     replaces: bool,
-    /// For how long it is seen that a claim in the place of what is there was given up: as long as an invalidation, if
-    /// it is one.
-    released: Duration,
+    /// The last invalidation that is known of there.
+    fence: Option<u128>,
     begun: Moment,
 }
 
@@ -188,22 +185,6 @@ struct Look {
     is_owed: bool,
 }
 
-/// Whether a record is a tombstone, or what is left of a claim that was in the place of one.
-fn is_fence(record: &Record<'_>) -> bool {
-    let lives = record.expires.map_or(0, |expires| expires.saturating_sub(record.written));
-    match record.kind {
-        Kind::Tombstone => true,
-        Kind::Released => u128::from(lives) > RELEASED.as_millis(),
-        _ => false,
-    }
-}
-
-/// For so long something is there that takes the place of an invalidation: a value, or a claim. Less than a second is
-/// taken for one.
-fn shortest_life(of_values: u64, lease: Option<Duration>) -> u64 {
-    of_values.min(lease.map_or(NEVER, nanoseconds)).max(SECOND)
-}
-
 impl Remote {
     pub(crate) fn new(state: &'static State, shared: &'static Shared, name: &str) -> Self {
         let link = shared.backend.link(state.store);
@@ -223,7 +204,7 @@ impl Remote {
             generation: Arc::new(Generation::new(name::of_generation(&stem))),
             tags: shared.has_tags.then(|| state.store.tags.of(&link, &state.store.clock, has_copies)),
             longest: AtomicU64::new(0),
-            shortest: AtomicU64::new(shortest_life(policy.shortest_life(), shared.lease)),
+            shortest: AtomicU64::new(policy.shortest_life().max(SECOND)),
             outlives: AtomicBool::new(false),
             function: name.to_owned(),
             has_copies,
@@ -377,6 +358,10 @@ impl Remote {
             }
             match (next, &mut patience) {
                 (Next::Pause(time), _) => way.sleep(time).await,
+                _ if !is_marked && self.is_to_be_marked(&ticket) => {
+                    Box::pin(self.mark(way, key, &ticket)).await?;
+                    is_marked = true;
+                }
                 (Next::Claim, Some(patience)) if self.link.conditions() != Some(false) => {
                     if ticket.has_gone
                         && let Some(number) = Box::pin(self.renewed_by(way, key)).await?
@@ -387,7 +372,7 @@ impl Remote {
                     }
                     match Box::pin(self.claim_key(way, key, &ticket)).await {
                         Ok(Some(claim)) => {
-                            ticket.expected = Expected::Version(claim.version);
+                            ticket.expected = claim.expected().unwrap_or(ticket.expected);
                             ticket.claim = Some(claim);
                             return Ok(Fetched::Nothing(ticket));
                         }
@@ -395,10 +380,6 @@ impl Remote {
                         Err(Trouble::Unsupported) => return Ok(Fetched::Nothing(ticket)),
                         Err(trouble) => return Err(trouble),
                     }
-                }
-                _ if !is_marked && self.is_to_be_marked(&ticket) => {
-                    Box::pin(self.mark(way, key, &ticket)).await?;
-                    is_marked = true;
                 }
                 _ => return Ok(Fetched::Nothing(ticket)),
             }
@@ -418,7 +399,7 @@ impl Remote {
             is_foreign: *verdict == Verdict::Foreign,
             has_gone: replaces || self.has_gone(key, look, record.as_ref()),
             replaces,
-            released: if record.as_ref().is_some_and(is_fence) { TOMBSTONE } else { RELEASED },
+            fence: record.as_ref().and_then(fence),
             begun: look.begun,
         }
     }
@@ -437,8 +418,7 @@ impl Remote {
             return self.link.conditions() != Some(false);
         }
         record.is_some_and(|record| {
-            let has_gone =
-                record.kind == Kind::Value || record.kind == Kind::Tombstone && record.payload == MARK;
+            let has_gone = record.kind == Kind::Value || is_mark(record);
             has_gone && record.generation == look.generation && *record.key == *key.encoded
         })
     }
@@ -486,8 +466,7 @@ impl Remote {
         Record { cost, ..Record::blank(key, self.clock.wall(), ttl) }
     }
 
-    /// Whether what takes the place of an invalidation, a value or a claim, may have been there and gone within this
-    /// time. Then nothing need be left of an invalidation since, and from now on a body leaves a
+    /// Whether a value that takes the place of an invalidation may have been there and gone within this time. Then nothing need be left of an invalidation since, and from now on a body leaves a
     /// [`mark`](Self::mark).
     fn is_outlived(&self, took: u64) -> bool {
         let is_outlived = self.link.conditions() != Some(false) && took >= self.shortest.load(Relaxed);
@@ -507,7 +486,7 @@ impl Remote {
     /// Leaves what an invalidation would leave in the place of nothing, so that a value is stored in the place of that
     /// and of nothing else.
     async fn mark(&self, way: Way, key: &RemoteKey, ticket: &Ticket) -> Result<(), Trouble> {
-        let bytes = self.tombstone(key, ticket.generation, MARK)?;
+        let bytes = self.tombstone(key, ticket.generation, true)?;
         match self.link.set(self.by(way), &key.name, bytes, Some(TOMBSTONE), Expected::Nothing).await {
             // Something is there by now, or what is there cannot be told.
             Ok(_) | Err(Trouble::Unsupported) => Ok(()),
@@ -553,13 +532,11 @@ impl Remote {
             let Some(bytes) = record.encode() else { return Written::NotStored };
             stored = set(bytes, Expected::Anything).await;
         }
-        // What was served meanwhile may have gone by itself; what was invalidated has left something.
         if stored == Ok(false)
-            && ticket.renewal.is_some()
-            && !self.is_outlived(took)
+            && let Ok(Some(expected)) = Box::pin(self.still_expected(by, key, &ticket, took)).await
             && let Some(bytes) = record.encode()
         {
-            stored = set(bytes, Expected::Nothing).await;
+            stored = set(bytes, expected).await;
         }
         // Whatever became of it, it is not a claim any more, or will not be for long.
         if let Some(claim) = ticket.claim.as_mut().filter(|_| stored.is_ok()) {
@@ -591,12 +568,41 @@ impl Remote {
         }
     }
 
+    /// What a value may take the place of, after what was read before it is there no more: what was served meanwhile
+    /// may have gone by itself, and so may a claim that did not last as long as the body; another process may have made
+    /// one since. An invalidation has left something else.
+    async fn still_expected(
+        &self,
+        by: By,
+        key: &RemoteKey,
+        ticket: &Ticket,
+        took: u64,
+    ) -> Result<Option<Expected>, Trouble> {
+        if ticket.claim.is_none() {
+            return Ok((ticket.renewal.is_some() && !self.is_outlived(took)).then_some(Expected::Nothing));
+        }
+        let found = self.link.get_one(by, &key.name).await?;
+        let is_as_before = match found.as_ref().map(|found| Record::decode(&found.value)) {
+            None => ticket.fence.is_none(),
+            Some(Some(record)) => {
+                matches!(record.kind, Kind::Claim | Kind::Released)
+                    && record.generation == ticket.generation
+                    && *record.key == *key.encoded
+                    && fence(&record) == ticket.fence
+            }
+            Some(None) => false,
+        };
+        // Where there was no invalidation to begin with, one may have come and gone.
+        let is_sure = ticket.fence.is_some() || !self.is_outlived(took);
+        Ok((is_as_before && is_sure).then(|| unchanged(found.as_ref())))
+    }
+
     /// Nothing is to be stored after all.
     pub(crate) async fn abandon(&self, way: Way, key: &RemoteKey, mut ticket: Ticket) {
         self.end_renewal(way, &mut ticket).await;
         if let Some(claim) = &mut ticket.claim {
-            let Some(ending) = claim.ending.take() else { return };
-            ending.write(&self.link, self.by(way), &key.name, ticket.expected).await;
+            claim.end(self.by(way)).await;
+            claim.ending = None;
         } else if ticket.is_foreign && matches!(ticket.expected, Expected::Version(_)) {
             let by = self.by(way);
             let _ = self.link.delete(by, &key.name, ticket.expected).await;
@@ -631,7 +637,7 @@ impl Remote {
             is_foreign: false,
             has_gone: false,
             replaces: true,
-            released: RELEASED,
+            fence: None,
             begun: self.clock.now(),
         };
         if self.store(way, key, value, ticket).await != Written::Stored {

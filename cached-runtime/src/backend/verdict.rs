@@ -73,14 +73,62 @@ impl Sought<'_> {
                 let freshness = self.terms.freshness(self.terms.times(&record), 0, now);
                 if freshness == Freshness::Expired { Verdict::Nothing } else { Verdict::Value(record) }
             }
-            // These end with the engine's time to live, and nobody waits longer than a lease: clocks that differ
-            // do not matter.
-            Kind::Claim => number(record.payload).map_or(Verdict::Foreign, Verdict::Claim),
-            Kind::Released => number(record.payload).map_or(Verdict::Foreign, Verdict::Released),
+            // Nobody waits longer than a lease, and most of these end with the engine's time to live: so clocks that
+            // differ matter little.
+            Kind::Claim if outstays(&record) && record.expires.is_some_and(|expires| expires <= now) => {
+                Verdict::Nothing
+            }
+            Kind::Claim => claimed(&record).map_or(Verdict::Foreign, |(number, _)| Verdict::Claim(number)),
+            Kind::Released => {
+                claimed(&record).map_or(Verdict::Foreign, |(number, _)| Verdict::Released(number))
+            }
             Kind::Value | Kind::Tombstone => Verdict::Nothing,
             Kind::Generation => Verdict::Foreign,
         }
     }
+}
+
+/// What a claim says, and what is left of it: its number, and the fence in whose place it is.
+pub(crate) fn claim(number: u128, fence: Option<u128>) -> [u8; 32] {
+    let mut payload = [0; 32];
+    payload[..16].copy_from_slice(&number.to_le_bytes());
+    payload[16..].copy_from_slice(&fence.unwrap_or_default().to_le_bytes());
+    payload
+}
+
+/// The same, read.
+pub(crate) fn claimed(record: &Record<'_>) -> Option<(u128, Option<u128>)> {
+    let (own, fence) = record.payload.split_at_checked(16)?;
+    Some((number(own)?, Some(number(fence)?).filter(|fence| *fence != 0)))
+}
+
+/// What a mark says after its number.
+const MARK: &[u8] = b"mark";
+
+/// What a tombstone says: a number that no other has, and whether it stands for no invalidation, but keeps a place in
+/// which there was nothing.
+pub(crate) fn tombstone(number: u128, is_mark: bool) -> Vec<u8> {
+    let mark = if is_mark { MARK } else { &[] };
+    [&number.to_le_bytes(), mark].concat()
+}
+
+pub(crate) fn is_mark(record: &Record<'_>) -> bool {
+    record.kind == Kind::Tombstone && record.payload.get(16..) == Some(MARK)
+}
+
+/// The fence that a record is, or is in the place of: the number of the last tombstone of a key, until there is a value
+/// or nothing. Two records with the same one have had no invalidation between them.
+pub(crate) fn fence(record: &Record<'_>) -> Option<u128> {
+    match record.kind {
+        Kind::Tombstone => number(record.payload.get(..16)?),
+        Kind::Claim | Kind::Released => claimed(record)?.1,
+        Kind::Value | Kind::Generation => None,
+    }
+}
+
+/// Whether a claim stays longer than it holds, as an invalidation does.
+fn outstays(claim: &Record<'_>) -> bool {
+    fence(claim).is_some()
 }
 
 /// The number that a payload is.
@@ -124,8 +172,9 @@ mod tests {
 
     #[test]
     fn only_what_was_looked_for_is_used() {
-        let numbered = &9_u128.to_le_bytes()[..];
+        let (numbered, fenced) = (&claim(9, None)[..], &claim(9, Some(5))[..]);
         let claim = Record { kind: Kind::Claim, payload: numbered, ..VALUE };
+        let fenced = Record { payload: fenced, ..claim };
         let released = Record { kind: Kind::Released, payload: numbered, ..VALUE };
         for (record, now, expected) in [
             (VALUE, 1999, Verdict::Value(VALUE)),
@@ -138,6 +187,8 @@ mod tests {
             (Record { kind: Kind::Generation, ..VALUE }, 1000, Verdict::Foreign),
             (claim, 1000, Verdict::Claim(9)),
             (claim, 2000, Verdict::Claim(9)),
+            (fenced, 1999, Verdict::Claim(9)),
+            (fenced, 2000, Verdict::Nothing),
             (Record { generation: 8, ..claim }, 1000, Verdict::Nothing),
             (Record { payload: b"9", ..claim }, 1000, Verdict::Foreign),
             (released, 1000, Verdict::Released(9)),
@@ -177,6 +228,27 @@ mod tests {
         }
         let endless = Record { expires: None, ..VALUE };
         assert_eq!(terms.freshness(terms.times(&endless), 0, 1 << 40), fresh);
+    }
+
+    #[test]
+    fn claims_keep_the_fence_in_whose_place_they_are() {
+        let (tombstone, mark) = (tombstone(7, false), tombstone(8, true));
+        let claimed_over = |fence| claim(9, fence);
+        let (free, over) = (claimed_over(None), claimed_over(Some(7)));
+        for (kind, payload, expected, is_a_mark) in [
+            (Kind::Tombstone, &tombstone[..], Some(7), false),
+            (Kind::Tombstone, &mark, Some(8), true),
+            (Kind::Claim, &free, None, false),
+            (Kind::Claim, &over, Some(7), false),
+            (Kind::Released, &over, Some(7), false),
+            (Kind::Value, &over, None, false),
+            (Kind::Claim, b"short", None, false),
+        ] {
+            let record = Record { kind, payload, ..VALUE };
+            assert_eq!((fence(&record), is_mark(&record)), (expected, is_a_mark), "{record:?}");
+        }
+        let record = Record { kind: Kind::Claim, payload: &over, ..VALUE };
+        assert_eq!(claimed(&record), Some((9, Some(7))));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, Barrier, LazyLock};
 use std::thread;
+use std::time::Duration;
 
 use cached_runtime::testing::Isolated;
 use cached_runtime::{Backend, backends, cached, testing};
 use cached_tests::driver::{Fault, Faulty};
-use cached_tests::{Gate, Runs};
+use cached_tests::engine::Timed;
+use cached_tests::{Gate, PATIENCE, Runs, eventually};
 
 use super::{process, within};
 
@@ -36,7 +38,7 @@ fn one_of_all_processes_computes() {
     #[cached(timeout = "1h", lease = "30s", backend = OWN)]
     fn f(n: u32) -> u32 {
         RUNS.add();
-        thread::sleep(std::time::Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
         n
     }
     everywhere(|| assert_eq!(f(1), 1));
@@ -95,6 +97,118 @@ fn a_holder_that_hangs_delays_others_by_no_more_than_the_lease_and_is_fenced() {
     assert_eq!(within(&a, || f::stats().backend_overtaken), 1);
 }
 
+/// Three processes, and the time of an engine and of both.
+struct Clocked {
+    engine: LazyLock<Arc<Timed>>,
+    processes: LazyLock<[Isolated; 3]>,
+}
+
+impl Clocked {
+    const fn new() -> Self {
+        fn processes() -> [Isolated; 3] {
+            [process(), process(), process()]
+        }
+        Self { engine: LazyLock::new(Timed::new), processes: LazyLock::new(processes) }
+    }
+
+    fn pass(&self, seconds: u64) {
+        let time = Duration::from_secs(seconds);
+        self.engine.advance(time);
+        self.processes.iter().for_each(|process| within(process, || testing::advance(time)));
+    }
+}
+
+#[test]
+fn a_body_that_takes_longer_than_its_lease_is_stored_where_nothing_was_invalidated_meanwhile() {
+    static ALL: Clocked = Clocked::new();
+    static OWN: Backend = Backend::driver("longer than its lease", || ALL.engine.clone());
+    #[cached(timeout = "1h", lease = "10s", backend = OWN)]
+    fn f(n: u8, invalidated: bool) -> u8 {
+        ALL.pass(11);
+        if invalidated {
+            within(&ALL.processes[1], || f::invalidate(n, invalidated));
+            ALL.pass(11);
+        }
+        n
+    }
+    let [a, b, _] = &*ALL.processes;
+    for (n, invalidated_before) in [(1, false), (2, true)] {
+        for invalidated_meanwhile in [false, true] {
+            if invalidated_before {
+                within(b, || f::invalidate(n, invalidated_meanwhile));
+            }
+            assert_eq!(within(a, || f(n, invalidated_meanwhile)), n);
+            let stored = within(b, || f::peek(n, invalidated_meanwhile));
+            assert_eq!(stored, (!invalidated_meanwhile).then_some(n), "{n}, {invalidated_before}");
+        }
+    }
+}
+
+#[test]
+fn the_first_to_end_is_stored_though_another_has_claimed_the_key_by_then() {
+    static ALL: Clocked = Clocked::new();
+    static OWN: Backend = Backend::driver("first to end", || ALL.engine.clone());
+    static RUNS: Runs = Runs::new();
+    static GATE: Gate = Gate::new();
+    #[cached(timeout = "1h", lease = "10s", backend = OWN)]
+    fn f(n: u8, invalidated: bool) -> u32 {
+        let run = RUNS.add();
+        if run % 2 == 0 {
+            GATE.pass();
+            return run;
+        }
+        // The claim is over, and the next one computes.
+        ALL.pass(11);
+        if invalidated {
+            within(&ALL.processes[1], || f::invalidate(n, invalidated));
+        }
+        thread::spawn(move || within(&ALL.processes[1], || f(n, invalidated)));
+        while RUNS.get() == run {
+            thread::yield_now();
+        }
+        run
+    }
+    let [a, b, c] = &*ALL.processes;
+    for (n, invalidated_before) in [(1, false), (2, true)] {
+        for invalidated_meanwhile in [false, true] {
+            if invalidated_before {
+                within(b, || f::invalidate(n, invalidated_meanwhile));
+            }
+            let first = within(a, || f(n, invalidated_meanwhile));
+            let stored = within(c, || f::peek(n, invalidated_meanwhile));
+            assert_eq!(stored, (!invalidated_meanwhile).then_some(first), "{n}, {invalidated_before}");
+            GATE.open();
+            // What came first stays; what was invalidated has come to nothing, and the next one is stored.
+            eventually(|| within(c, || f::peek(n, invalidated_meanwhile)).is_some());
+            let second = if invalidated_meanwhile { first + 1 } else { first };
+            assert_eq!(within(c, || f::peek(n, invalidated_meanwhile)), Some(second));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_leaves_no_claim_wherever_it_was() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = "1h", lease = "1h", backend = OWN)]
+    async fn f(n: u32) -> u32 {
+        tokio::task::yield_now().await;
+        n
+    }
+    DRIVER.set_fault(Fault::TakesTime);
+    let (a, b) = (process(), process());
+    for polls in 0..20 {
+        let mut dropped = Box::pin(a.run(f(polls)));
+        for _ in 0..polls {
+            if futures_poll(&mut dropped).await.is_some() {
+                break;
+            }
+        }
+        drop(dropped);
+        let next = tokio::time::timeout(PATIENCE, b.run(f(polls))).await;
+        assert_eq!(next.ok(), Some(polls), "dropped after {polls} polls");
+    }
+}
+
 #[test]
 fn an_invalidation_fences_the_holder() {
     backend!(OWN, DRIVER, Faulty::new());
@@ -122,7 +236,7 @@ fn those_who_wait_for_a_body_that_fails_go_on() {
     #[cached(timeout = "1h", lease = "1h", backend = OWN)]
     fn f(n: u32) -> Result<u32, String> {
         if RUNS.add() == 1 {
-            thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         Err(n.to_string())
     }

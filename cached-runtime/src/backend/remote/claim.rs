@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Remote, RemoteKey, Ticket};
+use super::{Remote, RemoteKey, TOMBSTONE, Ticket};
 use crate::backend::driver::{Expected, Found, Version};
 use crate::backend::envelope::{Kind, Record};
 use crate::backend::generation::random;
@@ -14,14 +14,46 @@ use crate::clock::Clock;
 /// How long a claim that was given up can be seen by those who waited for it, where nothing was there before.
 pub(super) const RELEASED: Duration = Duration::from_secs(1);
 
-/// A claim that was made. One that is dropped ends, in another thread.
+/// A claim that was made, or may have been. One that is dropped ends, in another thread.
 pub(super) struct Claim {
     pub(super) link: Arc<Link>,
     pub(super) clock: &'static Clock,
     pub(super) name: String,
-    pub(super) version: Version,
+    number: u128,
+    /// Once it was seen.
+    version: Option<Version>,
     /// How, if it has not ended otherwise.
     pub(super) ending: Option<Ending>,
+}
+
+impl Claim {
+    /// What must still be there when it ends, or something takes its place.
+    pub(super) fn expected(&self) -> Option<Expected> {
+        self.version.map(Expected::Version)
+    }
+
+    /// Which version it is, which the engine tells only who reads it; nothing if it is not there.
+    async fn find(&mut self, by: By) -> Result<(), Trouble> {
+        let found = self.link.get_one(by, &self.name).await?;
+        self.version = found.filter(|found| self.is_in(found)).and_then(|found| found.version);
+        Ok(())
+    }
+
+    fn is_in(&self, found: &Found) -> bool {
+        let record = Record::decode(&found.value).filter(|record| record.kind == Kind::Claim);
+        record
+            .is_some_and(|record| verdict::claimed(&record).is_some_and(|(number, _)| number == self.number))
+    }
+
+    /// Ends it as it is to end, if it is there; by itself if this fails.
+    pub(super) async fn end(&mut self, by: By) {
+        if self.version.is_none() && self.find(by).await.is_err() {
+            return;
+        }
+        if let (Some(ending), Some(expected)) = (self.ending.take(), self.expected()) {
+            ending.write(&self.link, by, &self.name, expected).await;
+        }
+    }
 }
 
 /// How a claim ends.
@@ -48,11 +80,14 @@ impl Ending {
 impl Drop for Claim {
     fn drop(&mut self) {
         let Some(ending) = self.ending.take() else { return };
-        let (link, clock, name) = (Arc::clone(&self.link), self.clock, std::mem::take(&mut self.name));
-        let expected = Expected::Version(self.version);
+        let Self { clock, number, version, .. } = *self;
+        let (link, name) = (Arc::clone(&self.link), std::mem::take(&mut self.name));
         let end = move || {
-            let by = link.by(Way::Blocking, clock);
-            blocking(ending.write(&link, by, &name, expected));
+            let mut claim = Self { link, clock, name, number, version, ending: Some(ending) };
+            let by = claim.link.by(Way::Blocking, clock);
+            blocking(claim.end(by));
+            // Once is enough.
+            claim.ending = None;
         };
         let _ = offload::submit(Box::new(end));
     }
@@ -64,16 +99,17 @@ impl Remote {
         &self,
         key: &RemoteKey,
         kind: Kind,
-        number: u128,
+        (number, fence): (u128, Option<u128>),
         generation: u128,
         ttl: Duration,
     ) -> Result<Vec<u8>, Trouble> {
-        let payload = number.to_le_bytes();
+        let payload = verdict::claim(number, fence);
         let blank = self.blank(&key.encoded, Some(ttl), 0);
         Record { kind, payload: &payload, generation, ..blank }.encode().ok_or(Trouble::TooLarge)
     }
 
-    /// Makes a claim in the place of what was found, unless something is in the way.
+    /// Makes a claim in the place of what was found, unless something is in the way. In the place of an invalidation it
+    /// stays as long as that, though it holds no longer than others.
     pub(super) async fn claim_key(
         &self,
         way: Way,
@@ -81,15 +117,13 @@ impl Remote {
         ticket: &Ticket,
     ) -> Result<Option<Claim>, Trouble> {
         let Some(lease) = self.lease else { return Ok(None) };
-        let number = random();
-        let ttl = ticket.released;
-        let released = self.claim_record(key, Kind::Released, number, ticket.generation, ttl)?;
-        let claimed = self.claim_record(key, Kind::Claim, number, ticket.generation, lease)?;
-        let claim = self.claim(way, &key.name, (number, claimed), lease, ticket.expected).await?;
-        Ok(claim.map(|mut claim| {
-            claim.ending = Some(Ending::Released(released, ttl));
-            claim
-        }))
+        let (number, fence, generation) = (random(), ticket.fence, ticket.generation);
+        let (stays, left) =
+            if fence.is_some() { (lease.max(TOMBSTONE), TOMBSTONE) } else { (lease, RELEASED) };
+        let released = self.claim_record(key, Kind::Released, (number, fence), generation, left)?;
+        let claimed = self.claim_record(key, Kind::Claim, (number, fence), generation, lease)?;
+        let ending = Ending::Released(released, left);
+        self.claim(way, &key.name, (number, claimed, ending), stays, ticket.expected).await
     }
 
     /// Writes a claim of this number under a name, unless something is in the way.
@@ -97,26 +131,33 @@ impl Remote {
         &self,
         way: Way,
         name: &str,
-        (number, claimed): (u128, Vec<u8>),
-        lease: Duration,
+        (number, claimed, ending): (u128, Vec<u8>, Ending),
+        stays: Duration,
         expected: Expected,
     ) -> Result<Option<Claim>, Trouble> {
         let by = self.by(way);
-        if !self.link.set(by, name, claimed, Some(lease), expected).await? {
-            return Ok(None);
-        }
-        // Which version it is, the engine tells only who reads it.
-        let found = self.link.get_one(by, name).await?;
-        let Some(Found { value, version: Some(version) }) = found else { return Ok(None) };
-        let is_own = Record::decode(&value).is_some_and(|record| {
-            record.kind == Kind::Claim && verdict::number(record.payload) == Some(number)
-        });
-        Ok(is_own.then(|| Claim {
+        // Before it is made: who is dropped meanwhile, or hears nothing of it, leaves none.
+        let mut claim = Claim {
             link: Arc::clone(&self.link),
             clock: self.clock,
             name: name.to_owned(),
-            version,
-            ending: Some(Ending::Deleted),
-        }))
+            number,
+            version: None,
+            ending: Some(ending),
+        };
+        match self.link.set(by, name, claimed, Some(stays), expected).await {
+            Ok(true) => claim.find(by).await?,
+            Err(Trouble::Failed) => return Err(Trouble::Failed),
+            Ok(false) => {}
+            Err(trouble) => {
+                claim.ending = None;
+                return Err(trouble);
+            }
+        }
+        if claim.version.is_none() {
+            claim.ending = None;
+            return Ok(None);
+        }
+        Ok(Some(claim))
     }
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicBool;
 use super::{Remote, RemoteKey, TOMBSTONE, Written};
 use crate::backend::driver::Expected;
 use crate::backend::envelope::{Kind, Record};
+use crate::backend::generation::random;
 use crate::backend::link::{By, Trouble, Way, blocking};
 use crate::backend::owed::{Debtor, make_up_later};
-use crate::backend::verdict::Verdict;
+use crate::backend::verdict::{self, Verdict};
 
 impl Remote {
     /// What was there before must not remain.
@@ -55,7 +56,7 @@ impl Remote {
         if self.link.conditions() == Some(false) {
             self.link.delete(by, &key.name, Expected::Anything).await?;
         } else {
-            let bytes = self.tombstone(key, generation, &[])?;
+            let bytes = self.tombstone(key, generation, false)?;
             let (ttl, expected) = (Some(TOMBSTONE), Expected::Anything);
             match self.link.set(by, &key.name, bytes, ttl, expected).await {
                 // It has removed what was there.
@@ -67,13 +68,14 @@ impl Remote {
         Ok(())
     }
 
-    /// What an invalidation leaves.
+    /// What an invalidation leaves, or a mark.
     pub(super) fn tombstone(
         &self,
         key: &RemoteKey,
         generation: u128,
-        payload: &[u8],
+        is_mark: bool,
     ) -> Result<Vec<u8>, Trouble> {
+        let payload = &*verdict::tombstone(random(), is_mark);
         let blank = self.blank(&key.encoded, Some(TOMBSTONE), 0);
         Record { kind: Kind::Tombstone, generation, payload, ..blank }.encode().ok_or(Trouble::TooLarge)
     }

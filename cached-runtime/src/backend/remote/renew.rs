@@ -44,7 +44,7 @@ impl<S> Kept<S> {
 fn claim_in(found: Option<&Found>, key: &RemoteKey) -> Option<(Kind, u128)> {
     let record = Record::decode(&found?.value)?;
     let is_claim = matches!(record.kind, Kind::Claim | Kind::Released) && *record.key == *key.encoded;
-    is_claim.then(|| verdict::number(record.payload)).flatten().map(|number| (record.kind, number))
+    is_claim.then(|| verdict::claimed(&record)).flatten().map(|(number, _)| (record.kind, number))
 }
 
 impl Remote {
@@ -81,8 +81,7 @@ impl Remote {
     /// Ends the claim to compute anew, so that the next one can be made as soon as the caller goes on.
     pub(crate) async fn end_renewal(&self, way: Way, ticket: &mut Ticket) {
         let Some(renewal) = &mut ticket.renewal else { return };
-        let expected = Expected::Version(renewal.version);
-        Ending::Deleted.write(&self.link, self.by(way), &renewal.name, expected).await;
+        renewal.end(self.by(way)).await;
         renewal.ending = None;
     }
 
@@ -90,11 +89,12 @@ impl Remote {
     pub(crate) async fn back_off(&'static self, way: Way, key: &RemoteKey, ticket: &mut Ticket) {
         let Some(mut renewal) = ticket.renewal.take() else { return };
         let pause = self.error_backoff;
-        let record = self.claim_record(key, Kind::Released, random(), ticket.generation, pause);
-        let ending = record.map_or(Ending::Deleted, |bytes| Ending::Released(bytes, pause));
+        let record = self.claim_record(key, Kind::Released, (random(), None), ticket.generation, pause);
+        if let Ok(bytes) = record {
+            renewal.ending = Some(Ending::Released(bytes, pause));
+        }
+        renewal.end(self.by(way)).await;
         renewal.ending = None;
-        let expected = Expected::Version(renewal.version);
-        ending.write(&self.link, self.by(way), &renewal.name, expected).await;
     }
 
     async fn try_to_renew(
@@ -105,9 +105,10 @@ impl Remote {
     ) -> Result<Leave, Trouble> {
         let lease = self.lease.unwrap_or(RENEWAL);
         let number = random();
-        let claimed = self.claim_record(key, Kind::Claim, number, ticket.generation, lease)?;
+        let claimed = self.claim_record(key, Kind::Claim, (number, None), ticket.generation, lease)?;
         let name = name::of_renewal(&key.name);
-        ticket.renewal = self.claim(way, &name, (number, claimed), lease, Expected::Nothing).await?;
+        let claim = (number, claimed, Ending::Deleted);
+        ticket.renewal = self.claim(way, &name, claim, lease, Expected::Nothing).await?;
         if ticket.renewal.is_some() {
             return Ok(Leave::Given);
         }
