@@ -479,7 +479,9 @@ impl<O: Outcome, K: Owned> Call<O, K> {
                     let waker = Waker::from(Arc::clone(&flight));
                     let mut body = pin!(body());
                     let polled = poll_fn(|context| flight.poll(&course, &waker, body.as_mut(), context));
-                    return computation.conclude(ended(old == Old::Fallback, polled).await);
+                    // Awaited on its own: a call that is dropped here drops its body before those who wait go on.
+                    let ended = ended(old == Old::Fallback, polled).await;
+                    return computation.conclude(ended);
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.ended().await);

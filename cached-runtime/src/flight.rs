@@ -7,7 +7,8 @@
 //! A future may also be kept and never polled again. The leader's future is therefore polled with the
 //! flight itself as its waker: a leader that was woken and is not polled for [`STALLED`] is given up,
 //! and those who wait go on. A body that is being polled, or is not woken, is at work, however long it
-//! takes.
+//! takes. One that was left to a runtime which may be idle, as nobody is there for its sake, is woken by those who
+//! begin to wait.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "backend")]
@@ -48,6 +49,8 @@ pub(crate) struct Flight<D> {
     ending: OnceCell<Ending<D>>,
     /// Whether anybody has waited for it.
     is_awaited: AtomicBool,
+    /// Whether its leader may be where nobody polls it.
+    is_left: AtomicBool,
     tasks: Mutex<Tasks>,
     landed: Condvar,
     /// When the leader was woken, if it was not polled since; else what it does.
@@ -70,6 +73,7 @@ impl<D> Flight<D> {
         Arc::new(Self {
             ending: OnceCell::new(),
             is_awaited: AtomicBool::new(false),
+            is_left: AtomicBool::new(false),
             tasks: Mutex::default(),
             landed: Condvar::new(),
             woken: AtomicU64::new(AT_WORK),
@@ -177,6 +181,15 @@ impl<D: Send + Sync + 'static> Flight<D> {
         self.watch();
     }
 
+    /// Its leader is in a task for which nobody waits, on a runtime that may be idle.
+    pub(crate) fn is_left(self: &Arc<Self>) {
+        self.is_left.store(true, Release);
+        let is_awaited = !self.tasks.lock().waiting.is_empty();
+        if is_awaited {
+            self.wake_by_ref();
+        }
+    }
+
     fn wake_leader(&self) {
         let leader = self.tasks.lock().leader.clone();
         leader.into_iter().for_each(Waker::wake);
@@ -279,6 +292,7 @@ impl<'a, D: Send + Sync + 'static> Future for Ended<'a, D> {
         if let Some(ending) = flight.ending.get() {
             return Poll::Ready(ending);
         }
+        let is_new = self.number.is_none();
         let number = *self.number.get_or_insert_with(|| {
             tasks.next += 1;
             tasks.next
@@ -286,7 +300,11 @@ impl<'a, D: Send + Sync + 'static> Future for Ended<'a, D> {
         let old = tasks.waiting.insert(number, waker);
         drop(tasks);
         drop(old);
-        flight.watch();
+        if is_new && flight.is_left.load(Acquire) {
+            flight.wake_by_ref();
+        } else {
+            flight.watch();
+        }
         Poll::Pending
     }
 }
@@ -668,6 +686,24 @@ mod tests {
         assert!(flight.look(LATE).is_none() && !flight.has_ended(), "polled in time");
         Waker::from(Arc::clone(&flight)).wake();
         assert!(flight.look(LATE).is_none() && flight.has_ended());
+    }
+
+    #[test]
+    fn a_leader_that_may_be_left_alone_is_woken_by_who_begins_to_wait() {
+        for awaited_before in [false, true] {
+            let flight = Flight::new();
+            let mut body = pin!(pending::<()>());
+            assert!(poll(&flight, body.as_mut()).is_pending());
+            let before = awaited_before.then(|| wait(&flight, Waker::noop()));
+            flight.is_left();
+            let after = (!awaited_before).then(|| wait(&flight, Waker::noop()));
+            let stalls = flight.look(clock::now()).expect("it was woken");
+            assert!(poll(&flight, body.as_mut()).is_pending());
+            assert!(flight.look(LATE).is_none() && !flight.has_ended(), "it is polled");
+            let _more = wait(&flight, Waker::noop());
+            assert!(flight.look(stalls + nanoseconds(STALLED)).is_none() && flight.has_ended());
+            drop((before, after));
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::flight::Finished;
 use crate::function::Function;
 use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service};
-use crate::spawner::{spawn, spawn_blocking};
+use crate::spawner::{may_be_left, spawn, spawn_blocking};
 use crate::stats::Cells;
 use crate::store::table::Table;
 use crate::timer::Sleep;
@@ -67,6 +67,16 @@ where
         is_queued && self.table.state.store.is_enabled()
     }
 
+    /// Whoever waits for it, if it is still to end, wakes it.
+    fn is_left(&self) {
+        let flight = with_guard(|guard| {
+            self.table.lock(self.hash, guard).writer.flights.flight_of(self.hash, self.number)
+        });
+        if let Some(flight) = flight {
+            flight.is_left();
+        }
+    }
+
     /// The conditions under which a call takes it over.
     fn lookup(&self) -> Lookup {
         Lookup(Mode::Resume(self.number))
@@ -100,7 +110,7 @@ where
     /// The same for a call that is awaited.
     fn run_async<F: Future>(self, call: F) -> impl Future<Output = ()> {
         let mut call = Box::pin(call);
-        let mut begun = false;
+        let (mut begun, may_be_left) = (false, may_be_left());
         let surroundings = Surroundings::here();
         poll_fn(move |context| {
             let _entered = surroundings.enter();
@@ -112,6 +122,9 @@ where
                 let _forced = first.then(|| force(self.function, self.lookup()));
                 call.as_mut().poll(context).map(drop)
             }));
+            if first && may_be_left {
+                self.is_left();
+            }
             polled.unwrap_or(Poll::Ready(()))
         })
     }

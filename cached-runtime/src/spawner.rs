@@ -34,6 +34,18 @@ pub fn set_spawner(spawn: impl Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Se
     *OWN.write() = Some(Arc::new(spawn));
 }
 
+/// Whether a task that is spawned here may be left where nobody polls it: a runtime of one thread runs only while
+/// somebody waits for something there.
+pub(crate) fn may_be_left() -> bool {
+    #[cfg(feature = "tokio")]
+    if OWN.read().is_none()
+        && let Ok(runtime) = tokio::runtime::Handle::try_current()
+    {
+        return runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::CurrentThread;
+    }
+    false
+}
+
 /// Runs a task to its end, somewhere.
 pub(crate) fn spawn(task: Task) {
     let own = OWN.read().clone();

@@ -3,8 +3,9 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 
 use cached_runtime::{cached, testing};
 use cached_tests::{Runs, watched};
@@ -539,4 +540,88 @@ fn a_task_waits_for_a_new_value_no_longer_than_it_says() {
         until_async(|| async { impatient::peek().await == Some(2) }).await;
         assert_eq!((patient::stats().await.coalesced, patient::stats().await.stale), (1, 0));
     });
+}
+
+#[test]
+fn nobody_waits_for_a_background_task_whose_runtime_is_idle() {
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 60, stale_while_revalidate = 60)]
+    async fn f() -> u32 {
+        let run = RUNS.add();
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        run
+    }
+    let own = testing::isolated();
+    let [idle, busy] =
+        [(); 2].map(|()| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+    assert_eq!(idle.block_on(f()), 1);
+    own.advance(std::time::Duration::from_secs(60));
+    // It gets as far as to its first await.
+    let begin = async {
+        assert_eq!(f().await, 1);
+        until(|| RUNS.get() == 2).await;
+        yield_now().await;
+    };
+    idle.block_on(begin);
+    own.advance(std::time::Duration::from_secs(60));
+    assert_eq!(busy.block_on(f()), 3);
+    // What is late is not stored over what is newer.
+    idle.block_on(async { tokio::time::sleep(std::time::Duration::from_millis(20)).await });
+    assert_eq!(busy.block_on(f::peek()), Some(3));
+}
+
+#[test]
+fn what_a_dropped_body_holds_is_gone_before_the_next_body_begins() {
+    static HELD: AtomicBool = AtomicBool::new(false);
+    /// Something that only one body may hold.
+    struct Held(Arc<Woken>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            assert!(!self.0.0.load(SeqCst), "nobody has been told to go on");
+            HELD.store(false, SeqCst);
+        }
+    }
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
+    }
+    #[cached(timeout = 60, key = n)]
+    async fn plain(n: u32, waits: Arc<Woken>) -> u32 {
+        assert!(!HELD.swap(true, SeqCst), "one at a time");
+        let _held = Held(waits);
+        yield_now().await;
+        n
+    }
+    #[cached(timeout = 60, stale_if_error = 60, key = n)]
+    async fn lenient(n: u32, waits: Arc<Woken>) -> Result<u32, ()> {
+        Ok(plain(n, waits).await)
+    }
+    #[cached(timeout = 60, key = n, lease = "1h", backend = "memory://")]
+    async fn shared(n: u32, waits: Arc<Woken>) -> u32 {
+        assert!(!HELD.swap(true, SeqCst), "one at a time");
+        let _held = Held(waits);
+        yield_now().await;
+        n
+    }
+    fn check<F: Future>(call: impl Fn(Arc<Woken>) -> F) {
+        let woken = Arc::new(Woken::default());
+        let context = &mut Context::from_waker(Waker::noop());
+        let mut dropped = Box::pin(call(Arc::clone(&woken)));
+        while !HELD.load(SeqCst) {
+            assert!(dropped.as_mut().poll(context).is_pending());
+        }
+        let mut waits = Box::pin(call(Arc::default()));
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(dropped);
+        assert!(woken.0.load(SeqCst));
+        while waits.as_mut().poll(context).is_pending() {}
+    }
+    let _own = testing::isolated();
+    check(|woken| plain(1, woken));
+    check(|woken| lenient(2, woken));
+    check(|woken| shared(3, woken));
 }
