@@ -20,9 +20,19 @@ impl Repo {
                 ::core::result::Result::Err(failed) => return failed,
             }
         };
-        ::cached_runtime::__rt::forget_async(self.load_cache(&argument0_0)).await;
-        ::cached_runtime::__rt::forget_async(Self::names_cache()).await;
-        ::cached_runtime::store().invalidate_tag_async(&tag2).await;
+        let act0 = ::cached_runtime::__rt::begun(
+                ::cached_runtime::__rt::forget_async(self.load_cache(&argument0_0)),
+            )
+            .await;
+        let act1 = ::cached_runtime::__rt::begun(
+                ::cached_runtime::__rt::forget_async(Self::names_cache()),
+            )
+            .await;
+        let act2 = ::cached_runtime::__rt::begun(
+                ::cached_runtime::store().invalidate_tag_async(&tag2),
+            )
+            .await;
+        ::cached_runtime::__rt::done([act0, act1, act2]).await;
         ::cached_runtime::__rt::join(kind, success)
     }
 }

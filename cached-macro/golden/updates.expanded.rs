@@ -13,6 +13,10 @@ async fn save(user: User) -> Option<User> {
             ::core::result::Result::Err(failed) => return failed,
         }
     };
-    ::cached_runtime::__rt::Success::of(&success).update_async(entry0).await;
+    let act0 = ::cached_runtime::__rt::begun(
+            ::cached_runtime::__rt::Success::of(&success).update_async(entry0),
+        )
+        .await;
+    ::cached_runtime::__rt::done([act0]).await;
     ::cached_runtime::__rt::join(kind, success)
 }

@@ -6,8 +6,9 @@
 
 use std::future::poll_fn;
 use std::panic::resume_unwind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread;
 
 use crate::call::{Begun, Call, FlightOf, Owned, Step, Turn, caught_if, ended};
@@ -67,6 +68,15 @@ pub async fn get_many_async<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned
         }
     }
     batch.into_values()
+}
+
+/// Awaits all of them at once.
+pub(crate) async fn all<F: Future<Output = ()> + ?Sized>(mut futures: Vec<Pin<Box<F>>>) {
+    poll_fn(|context| {
+        futures.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// One of the keys.

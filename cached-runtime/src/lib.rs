@@ -143,7 +143,8 @@ pub mod __rt {
     pub use crate::saved::{Label, begin_saved, in_file};
     pub use crate::tag::tagged;
     pub use crate::writer::{
-        Place, Returned, Success, cleared, finished, forget, forget_async, join, run, run_async, split,
+        Begun, Place, Returned, Success, begun, cleared, done, finished, forget, forget_async, join, run,
+        run_async, split,
     };
 
     pub mod own {

@@ -3,10 +3,13 @@
 //! `Returned::of(&returned).__kind()` is resolved by method lookup as in the `outcome` module, from `Returned` by
 //! way of `Optional` and `Pending` to `Plain`.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::pin::Pin;
+use std::task::Poll;
 
+use crate::bulk::all;
 use crate::call::Entry;
 use crate::handle::{AsyncHandle, Handle};
 use crate::outcome::{Cloneable, zero_sized};
@@ -251,6 +254,24 @@ pub fn forget<H: AnyHandle<Way: Blocking>>(handle: H) {
 /// The same where it can be awaited, whatever the entry's own function is.
 pub fn forget_async<H: AnyHandle>(handle: H) -> impl Future<Output = bool> + Send {
     handle.entry().invalidate_async()
+}
+
+/// What is done after a body and has been polled once, if it is not done yet.
+pub type Begun<'a> = Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>;
+
+/// Begins to do something, without a point at which the writer could be dropped: what it concerns in this process is
+/// forgotten by then, and what the backend is not told is made up for.
+pub fn begun<'a, T>(act: impl Future<Output = T> + Send + 'a) -> impl Future<Output = Begun<'a>> + Send {
+    let mut act: Begun<'a> = Some(Box::pin(async move { drop(act.await) }));
+    poll_fn(move |context| {
+        let is_done = act.as_mut().is_none_or(|act| act.as_mut().poll(context).is_ready());
+        Poll::Ready(act.take().filter(|_| !is_done))
+    })
+}
+
+/// Waits until all that was begun is done.
+pub async fn done<const N: usize>(acts: [Begun<'_>; N]) {
+    all(acts.into_iter().flatten().collect()).await;
 }
 
 #[diagnostic::on_unimplemented(

@@ -60,9 +60,13 @@ impl Writer {
         let private = self.private();
         let parts: Vec<_> =
             self.targets.iter().enumerate().map(|(number, it)| self.parts(number, it)).collect();
-        let ahead = parts.iter().filter(|_| self.before).map(|part| self.act(&part.at_once, part.span));
+        let wait = self.function.is_async().then(|| quote!(.await));
+        let ahead = parts.iter().filter(|_| self.before).map(|part| {
+            let act = self.act(&part.at_once, part.span);
+            quote!(#act #wait;)
+        });
         let prepared = parts.iter().map(|part| &part.prepared);
-        let after = parts.iter().map(|part| self.act(&part.made, part.span));
+        let after = self.after(&parts);
         let body = self.body();
         // Where one asks about success, a future has none.
         let (first, _) = match &signature.output {
@@ -84,7 +88,7 @@ impl Writer {
                         ::core::result::Result::Err(failed) => return failed,
                     }
                 };
-                #(#after)*
+                #after
                 #private::join(kind, success)
             }
         }
@@ -190,11 +194,26 @@ impl Writer {
         Parts { prepared, made: Made::Handle(call(later)), at_once: Made::Handle(call(at_once)), span }
     }
 
-    /// What is done about a target.
+    /// What is done after the body. Where it is awaited, all of it is begun before anything is waited for: a future
+    /// that is dropped after the success has forgotten what is in this process.
+    fn after(&self, parts: &[Parts]) -> TokenStream {
+        let private = self.private();
+        let acts = parts.iter().map(|part| self.act(&part.made, part.span));
+        if !self.function.is_async() {
+            return acts.map(|act| quote!(#act;)).collect();
+        }
+        let names: Vec<_> =
+            (0..parts.len()).map(|number| format_ident!("act{number}", span = Span::mixed_site())).collect();
+        quote_spanned! {Span::mixed_site()=>
+            #(let #names = #private::begun(#acts).await;)*
+            #private::done([#(#names),*]).await;
+        }
+    }
+
+    /// What is done about a target; a future of it where it is awaited.
     fn act(&self, made: &Made, span: Span) -> TokenStream {
         let private = at(span, self.private());
         let krate = &self.krate;
-        let wait = self.function.is_async().then(|| quote!(.await));
         let does = |name: &str| {
             let name = if self.function.is_async() { format!("{name}_async") } else { name.to_owned() };
             Ident::new(&name, span)
@@ -202,23 +221,23 @@ impl Writer {
         match (made, self.writes) {
             (Made::Handle(handle), Writes::Invalidates) => {
                 let forget = does("forget");
-                quote!(#private::#forget(#handle)#wait;)
+                quote!(#private::#forget(#handle))
             }
             (Made::Handle(handle), Writes::Updates) => {
                 let (update, success) = (does("update"), Ident::new("success", Span::mixed_site()));
-                quote!(#private::Success::of(&#success).#update(#handle)#wait;)
+                quote!(#private::Success::of(&#success).#update(#handle))
             }
             (Made::All(path), _) if self.function.is_async() => {
                 let (function, clear) = (Ident::new("__function", span), Ident::new("clear_async", span));
-                quote!(#path::#function().#clear().await;)
+                quote!(#path::#function().#clear())
             }
             (Made::All(path), _) => {
                 let clear = Ident::new("clear", span);
-                quote!(#private::cleared(#path::#clear());)
+                quote!(#private::cleared(#path::#clear()))
             }
             (Made::Tag(tag), _) => {
                 let invalidate = does("invalidate_tag");
-                quote!(#krate::store().#invalidate(&#tag)#wait;)
+                quote!(#krate::store().#invalidate(&#tag))
             }
         }
     }

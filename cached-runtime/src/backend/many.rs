@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::thread;
 
 use parking_lot::Mutex;
@@ -15,7 +14,7 @@ use super::codec::Coding;
 use super::link::{Way, blocking};
 use super::remote::{Fetched, Kept, Remote, RemoteKey, Ticket};
 use super::shared::{SharedStep, finish, serve};
-use crate::bulk::{Batch, Missing, Round, Wait};
+use crate::bulk::{Batch, Missing, Round, Wait, all};
 use crate::call::{Owned, Step, caught_if, ended};
 use crate::circle;
 use crate::computation::{Computation, ahead};
@@ -189,15 +188,6 @@ impl<O: Outcome> Remotes<O> {
             resume_unwind(panic);
         }
     }
-}
-
-/// Awaits all of them at once.
-async fn all<F: Future<Output = ()>>(mut futures: Vec<Pin<Box<F>>>) {
-    poll_fn(|context| {
-        futures.retain_mut(|future| future.as_mut().poll(context).is_pending());
-        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }
 
 /// [`get_many`](crate::bulk::get_many) of a function with a backend.

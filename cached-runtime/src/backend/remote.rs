@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use claim::Claim;
+use forget::Owing;
 use generation::{Known, combined};
 pub(crate) use renew::Leave;
 
@@ -548,6 +549,11 @@ impl Remote {
         match stored {
             Ok(true) => {
                 self.owed.remove(&key.name);
+                // Under an old generation it is a miss; a copy of it would not be one.
+                if self.has_copies && !self.is_current(by, key, generation).await {
+                    self.counts.overtaken.add(1);
+                    return Written::Overtaken;
+                }
                 Written::Stored
             }
             Ok(false) if ticket.expected == Expected::Anything => Written::NotStored,
@@ -620,14 +626,11 @@ impl Remote {
 
     /// Stores a value, whatever is there.
     pub(crate) async fn put(&'static self, way: Way, key: &RemoteKey, value: Encoded<'_>) {
-        let by = self.by(way);
-        let generation = match self.current(by, key).await {
+        // What is there until then is not what was put.
+        let owing = Owing { remote: self, key };
+        let generation = match self.current(self.by(way), key).await {
             Ok(generation) => generation,
-            Err(trouble) => {
-                self.count(trouble);
-                // What is there is not what was put.
-                return self.owe(key);
-            }
+            Err(trouble) => return self.count(trouble),
         };
         let ticket = Ticket {
             generation,
@@ -640,8 +643,8 @@ impl Remote {
             fence: None,
             begun: self.clock.now(),
         };
-        if self.store(way, key, value, ticket).await != Written::Stored {
-            self.owe(key);
+        if self.store(way, key, value, ticket).await == Written::Stored {
+            owing.is_paid();
         }
     }
 }

@@ -98,12 +98,11 @@ impl Tags {
         }
     }
 
-    async fn tell(&'static self, way: Way, tag: Arc<Generation>) {
-        let owing = Owing { tags: self, tag };
+    async fn tell(&self, way: Way, tag: &Generation) {
         let by = self.by(way);
         if self.all.tell(&self.link, by, None).await.is_ok() {
             // If it fails, it is owed.
-            let _ = owing.tag.tell(&self.link, by, Some(LIFE)).await;
+            let _ = tag.tell(&self.link, by, Some(LIFE)).await;
         }
     }
 
@@ -225,7 +224,8 @@ pub(crate) fn renew(store: &'static Inner, tag: &str) -> Renewed {
 
 impl Renewed {
     pub(crate) async fn tell(self, way: Way) {
-        for (tags, tag) in self.0 {
+        let owing: Vec<_> = self.0.into_iter().map(|(tags, tag)| Owing { tags, tag }).collect();
+        for Owing { tags, tag } in &owing {
             tags.tell(way, tag).await;
         }
     }

@@ -163,6 +163,27 @@ fn an_invalidation_while_the_value_is_being_written_holds_for_the_copy_too() {
 }
 
 #[test]
+fn what_another_process_has_invalidated_while_it_was_computed_is_no_copy_either() {
+    backend!(OWN, DRIVER, Faulty::new());
+    static OTHER: LazyLock<Isolated> = LazyLock::new(process);
+    static RUNS: Runs = Runs::new();
+    #[cached(timeout = 300, local_timeout = 60, tags("group"), backend = OWN)]
+    fn f(clears: bool) -> u32 {
+        let run = RUNS.add();
+        if run % 2 == 1 {
+            within(&OTHER, || if clears { f::clear() } else { store().invalidate_tag("group") });
+            // What was known of the generations is asked for anew.
+            testing::advance(SECOND);
+        }
+        run
+    }
+    within(&OTHER, f::stats);
+    let a = process();
+    assert_eq!(within(&a, || [f(false), f(false), f(false)]), [1, 2, 2]);
+    assert_eq!(within(&a, || [f(true), f(true), f(true)]), [3, 4, 4]);
+}
+
+#[test]
 fn what_is_put_after_an_invalidation_in_another_process_stays() {
     backend!(OWN, DRIVER, Faulty::new());
     #[cached(timeout = 300, tags("group"), backend = OWN)]

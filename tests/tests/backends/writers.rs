@@ -1,11 +1,16 @@
 //! Writers, and what they change in a backend.
 
+use std::pin::pin;
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use cached_runtime::backend::memory::{Config, Memory};
 use cached_runtime::{Backend, cached, invalidates, testing, updates};
 use cached_tests::driver::{Fault, Faulty};
+use cached_tests::eventually;
+
+use super::{process, within};
 
 #[test]
 fn every_process_hears_of_what_a_writer_changes() {
@@ -100,4 +105,54 @@ fn a_backend_that_fails_does_not_fail_the_writer_and_hears_of_it_later() {
     assert_eq!(get::peek(1), None, "what is owed counts before what is found");
     own.advance(Duration::from_secs(60));
     assert_eq!(get(1), "1 computed");
+}
+
+#[test]
+fn a_writer_that_is_dropped_after_its_body_has_forgotten_everything() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    async fn shared(id: u32) -> u32 {
+        id
+    }
+    #[cached(timeout = 300, backend = OWN)]
+    async fn shared_too(id: u32) -> u32 {
+        id
+    }
+    #[cached(timeout = 300)]
+    async fn here(id: u32) -> u32 {
+        id
+    }
+    #[cached(timeout = 300, tags("item:{id}"), backend = OWN)]
+    async fn tagged(id: u32) -> u32 {
+        id
+    }
+    #[invalidates(shared(id), shared_too, here(id), tag("item:{id}"))]
+    async fn save(id: u32) {
+        DRIVER.set_fault(Fault::Hangs);
+    }
+    #[updates(here(id), shared(id))]
+    async fn replace(id: u32) -> u32 {
+        DRIVER.set_fault(Fault::Hangs);
+        id + 100
+    }
+    fn drop_after_one_poll(writer: impl Future) {
+        let polled = pin!(writer).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "the backend does not answer");
+        DRIVER.set_fault(Fault::None);
+    }
+    let other = process();
+    within(&process(), || {
+        smol::block_on(async {
+            assert_eq!((shared(1).await, shared_too(1).await, here(1).await, tagged(1).await), (1, 1, 1, 1));
+            drop_after_one_poll(save(1));
+            assert_eq!((shared::peek(1).await, shared_too::peek(1).await), (None, None));
+            assert_eq!((here::peek(1).await, tagged::peek(1).await), (None, None));
+        });
+        eventually(|| within(&other, || smol::block_on(shared::peek(1))).is_none());
+        smol::block_on(async {
+            assert_eq!((shared(2).await, here(2).await), (2, 2));
+            drop_after_one_poll(replace(2));
+            assert_eq!((shared::peek(2).await, here::peek(2).await), (None, Some(102)));
+        });
+    });
 }

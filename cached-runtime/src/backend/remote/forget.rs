@@ -24,11 +24,14 @@ impl Remote {
     /// Forgets one key; returns whether a fresh value was there. What is being computed elsewhere is not
     /// stored afterwards, if the engine can compare versions.
     pub(crate) async fn invalidate(&'static self, way: Way, key: &RemoteKey, codec: u8) -> bool {
+        let owing = Owing { remote: self, key };
         match self.try_to_invalidate(way, key, codec).await {
-            Ok(was_there) => was_there,
+            Ok(was_there) => {
+                owing.is_paid();
+                was_there
+            }
             Err(trouble) => {
                 self.count(trouble);
-                self.owe(key);
                 false
             }
         }
@@ -112,6 +115,24 @@ impl Remote {
             }
         }
         self.owed.end_to_pay();
+    }
+}
+
+/// A key that the backend is being told of: what it was not told is made up for, also where nobody waits any more.
+pub(super) struct Owing<'a> {
+    pub(super) remote: &'static Remote,
+    pub(super) key: &'a RemoteKey,
+}
+
+impl Owing<'_> {
+    pub(super) fn is_paid(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Owing<'_> {
+    fn drop(&mut self) {
+        self.remote.owe(self.key);
     }
 }
 

@@ -114,6 +114,17 @@ pub(super) fn combined_of(seen: &[Seen], tags: &[u128], key: &RemoteKey) -> u128
     generation::combined(of_all.iter().chain(own).map(|it| it.number))
 }
 
+/// A generation that the backend is being told of.
+struct OwingAll(&'static Remote);
+
+impl Drop for OwingAll {
+    fn drop(&mut self) {
+        if self.0.generation.is_owed() {
+            make_up_later(self.0);
+        }
+    }
+}
+
 impl Remote {
     /// What is known of the generations of keys with these tags, after the backend was told what it is owed.
     pub(super) async fn see(&self, by: By, tags_of_keys: &[u128], now: Moment) -> Result<Vec<Seen>, Trouble> {
@@ -177,13 +188,19 @@ impl Remote {
         Ok(combined(&seen))
     }
 
+    /// Whether entries of a key are still written under this, as far as is believed; not where that cannot be told.
+    pub(super) async fn is_current(&self, by: By, key: &RemoteKey, generation: u128) -> bool {
+        let Ok(mut seen) = self.see(by, &key.tags, self.clock.now()).await else { return false };
+        self.ask(by, &mut seen, Known::Believed, &[]).await.is_ok() && combined(&seen) == generation
+    }
+
     /// Forgets all keys: here at once, in other processes within a second.
     pub(crate) async fn clear(&'static self, way: Way) {
         self.generation.renew();
         self.owed.clear();
+        let _owing = OwingAll(self);
         if let Err(trouble) = self.generation.tell(&self.link, self.telling(self.by(way)), None).await {
             self.count(trouble);
-            make_up_later(self);
         }
     }
 }
