@@ -328,22 +328,49 @@ pub(crate) fn put(skipped: &[Ident], options: &Options, errors: &mut Errors) {
     }
 }
 
-/// Notes tags that need what the companion is not given.
-pub(crate) fn tags(skipped: &[Ident], options: &Options, errors: &mut Errors) {
-    for tag in options.tags.iter().flat_map(|tags| &tags.value) {
+/// Notes tags of what the key says nothing of: a call with another one would hit an entry with a wrong tag.
+pub(crate) fn tags_of_key(arguments: &[Argument], options: &Options, errors: &mut Errors) {
+    let Some(key) = &options.key else { return };
+    let key = key.value.to_token_stream();
+    let names: Vec<_> =
+        arguments.iter().map(|it| it.binding.clone()).filter(|it| !occurs(it, &key)).collect();
+    for (tag, found) in tags_with(&names, options) {
+        let message =
+            format!("`{found}` is not part of the `key`: make the tag of what is, or add it to the key");
+        errors.at(tag, message);
+    }
+}
+
+/// The tags that are made with one of these names.
+fn tags_with<'a>(names: &'a [Ident], options: &'a Options) -> impl Iterator<Item = (&'a Expr, Ident)> {
+    options.tags.iter().flat_map(|tags| &tags.value).filter_map(|tag| {
         let found = match tag {
             Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
-                skipped.iter().find(|name| captures(&text.value(), name)).cloned()
+                names.iter().find(|name| captures(&text.value(), name)).cloned()
             }
-            other => mentioned(skipped, other.to_token_stream()),
+            other => mentioned(names, other.to_token_stream()),
         };
-        if let Some(found) = found {
-            let message = format!(
-                "`{found}` is skipped, so that the companion's `put` does not have it: \
-                 make the tag of arguments that are part of the key, or do not skip it"
-            );
-            errors.at(tag, message);
-        }
+        Some((tag, found?))
+    })
+}
+
+/// Whether a name is anywhere in an expression.
+fn occurs(name: &Ident, expression: &TokenStream) -> bool {
+    expression.clone().into_iter().any(|token| match token {
+        TokenTree::Ident(it) => it == *name,
+        TokenTree::Group(group) => occurs(name, &group.stream()),
+        _ => false,
+    })
+}
+
+/// Notes tags that need what the companion is not given.
+pub(crate) fn tags(skipped: &[Ident], options: &Options, errors: &mut Errors) {
+    for (tag, found) in tags_with(skipped, options) {
+        let message = format!(
+            "`{found}` is skipped, so that the companion's `put` does not have it: \
+             make the tag of arguments that are part of the key, or do not skip it"
+        );
+        errors.at(tag, message);
     }
 }
 

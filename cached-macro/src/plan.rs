@@ -89,6 +89,7 @@ impl Plan {
         checks::mutable(&function, &arguments, &skipped, &options, errors);
         checks::depth_of_key(&arguments, &skipped, &options, errors);
         checks::combinations(&options, errors);
+        checks::tags_of_key(&arguments, &options, errors);
         checks::constants(&function, &arguments, &options, errors);
         let name = options.name.as_ref().map_or_else(
             || {
