@@ -1,6 +1,6 @@
 //! Entries that are saved to a file, and loaded by the process to come. Here each process is a store of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::hash::Hash;
 use std::io;
@@ -66,7 +66,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Item {
     id: u64,
     name: String,
@@ -101,6 +101,11 @@ mod shapes {
     {
         let _ = key;
         size_of::<T>()
+    }
+
+    #[cached(save)]
+    pub(super) fn mapped(keys: BTreeMap<Item, u8>) -> BTreeMap<(u64, Option<u8>), Item> {
+        keys.into_iter().map(|(key, n)| ((key.id, Some(n)), key)).collect()
     }
 
     #[cached(save)]
@@ -142,6 +147,7 @@ mod shapes {
         assert_eq!(smol::block_on(awaited(0)), Err(()));
         assert_eq!((optional(item(0)), optional(item(3))), (None, Some(2)));
         assert_eq!((generic(1_u8), generic(1_u16), generic(String::new())), (1, 2, size_of::<String>()));
+        assert_eq!(mapped([(item(1), 2)].into()), [((1, Some(2)), item(1))].into());
         assert_eq!((nothing(), computed(2, 3), many(1, 2, 3, 4, 5, 6, 7, 8, 9)), (7, 6, 45));
         assert_eq!((Repo(2).load(3), Repo(3).load(3), Repo(1).without_a_handle(5)), (6, 9, 5));
         store().functions().iter().map(|function| function.stats().computations).sum()
@@ -150,7 +156,7 @@ mod shapes {
 
 #[test]
 fn what_was_saved_is_served_by_functions_of_every_shape() {
-    const ENTRIES: u64 = 15;
+    const ENTRIES: u64 = 16;
     let place = Place::new();
     {
         let _own = testing::isolated();

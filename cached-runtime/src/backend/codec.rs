@@ -1,11 +1,14 @@
 //! How values become bytes.
 
+mod whole;
+
 use std::error::Error;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserializer, Serialize};
+use whole::whole;
 
 use super::encode::survey;
 
@@ -101,7 +104,8 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for MessagePack {
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     const ID: u8 = b'j';
 
-    /// Not if there is a `Some(None)`, a `Some(())` or a `Some(NaN)` in it, which would come back as `None`.
+    /// Not if there is a `Some(None)`, a `Some(())` or a `Some(NaN)` in it, which would come back as `None`, nor if
+    /// the keys of a map are none of JSON's, which are texts: tuples, structs and lists are not.
     fn encode(value: &T) -> Result<Vec<u8>, CodecError> {
         let survey = survey(value)?;
         if survey.some_nothing || survey.some_infinite {
@@ -116,22 +120,6 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
         let value = whole(&mut decoder)?;
         decoder.end()?;
         Ok(value)
-    }
-}
-
-/// A value, none of whose encoded fields is unknown to its type. One that has been renamed would otherwise
-/// come back as one that is absent.
-fn whole<'de, T: DeserializeOwned, D: Deserializer<'de>>(decoder: D) -> Result<T, CodecError>
-where
-    D::Error: Send + Sync + 'static,
-{
-    let mut unknown = None;
-    let value = serde_ignored::deserialize(decoder, |path| {
-        unknown.get_or_insert_with(|| path.to_string());
-    })?;
-    match unknown {
-        None => Ok(value),
-        Some(field) => Err(format!("the field `{field}` is unknown").into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a process hears of its backends.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -102,6 +103,28 @@ fn a_value_that_is_not_stored_is_heard_of_by_its_function() {
             Event::Undecodable { backend: backend.clone(), function },
         ]
     );
+}
+
+#[test]
+fn a_map_whose_keys_are_no_texts_is_kept_as_messagepack_and_refused_as_json() {
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    fn packed(n: u32) -> BTreeMap<(u32, u32), String> {
+        [((n, n), "x".into())].into()
+    }
+    #[cached(name = "text", timeout = 300, codec = json, backend = OWN)]
+    fn text(n: u32) -> BTreeMap<(u32, u32), String> {
+        packed(n)
+    }
+    listen();
+    let _own = testing::isolated();
+    assert_eq!(packed(1), packed(1));
+    assert_eq!((packed::stats().backend_hits, packed::stats().backend_undecodable), (1, 0));
+    assert_eq!(text(1), text(1));
+    assert_eq!((text::stats().backend_hits, DRIVER.keys().len()), (0, 2), "an entry, its generation");
+    let backend = OWN.to_string();
+    let event = Event::Unencodable { backend: backend.clone(), function: "text".to_owned() };
+    assert_eq!(heard(&backend), [event.clone(), event]);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! What becomes of an entry when the type of its value has changed: the right value, or a miss.
 
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
 use cached_runtime::backend::codec::{Codec, Json, MessagePack};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The types of the old and of the new release, an old value, and what the new release reads: something, or
@@ -123,4 +127,62 @@ fn a_changed_type_reads_the_right_value_or_nothing() {
             { struct T(pub u8, pub u8); } => { struct T(pub Vec<u8>); },
             T(1, 2) => Some(T(vec![1, 2]));
     }
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Fields {
+    a: u32,
+    b: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Kind {
+    Unit,
+    New(u8),
+    Tuple(u8, String),
+    Fields { a: Vec<u8> },
+}
+
+/// The keys of a map, which come back as they were; in JSON, whose keys are texts, as they were or not at all.
+#[track_caller]
+fn keys<K: Debug + Ord + Serialize + DeserializeOwned>(is_json: bool, make: impl Fn() -> Vec<K>) {
+    let map = || make().into_iter().map(|key| (key, make())).collect::<BTreeMap<K, Vec<K>>>();
+    let packed = MessagePack::encode(&map()).expect("it has an encoding");
+    let read: BTreeMap<K, Vec<K>> = MessagePack::decode(&packed).expect("it is one");
+    assert_eq!(read, map());
+    match Json::encode(&map()) {
+        Ok(text) => {
+            let read: BTreeMap<K, Vec<K>> = Json::decode(&text).expect("it is one");
+            assert_eq!((read, is_json), (map(), true));
+        }
+        Err(error) => assert!(!is_json, "{error}"),
+    }
+}
+
+#[test]
+fn keys_of_maps_are_of_any_type_and_in_json_what_can_be_a_text() {
+    keys(true, || vec!["a".to_owned(), String::new()]);
+    keys(true, || vec![-1, i64::MAX]);
+    keys(true, || vec![true, false]);
+    keys(true, || vec!['a', '7']);
+    keys(true, || vec![Kind::Unit]);
+    keys(true, || vec![Some(1)]);
+    keys(false, || vec![None, Some(1)]);
+    keys(false, || vec![(1, 2), (2, 1)]);
+    keys(false, || vec![vec![1_u8], vec![]]);
+    keys(false, || vec![Fields { a: 1, b: None }, Fields { a: 1, b: Some("b".into()) }]);
+    keys(false, || vec![Kind::Unit, Kind::New(1), Kind::Tuple(1, "b".into()), Kind::Fields { a: vec![1] }]);
+    keys(false, || vec![BTreeMap::from([((1, 'a'), [Some(Kind::New(2))])])]);
+}
+
+#[test]
+fn a_field_that_is_unknown_in_a_key_of_a_map_is_noticed() {
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    struct Fewer {
+        a: u32,
+    }
+    let map = BTreeMap::from([((Fields { a: 1, b: None }, 2), "value".to_owned())]);
+    let packed = MessagePack::encode(&map).expect("it has an encoding");
+    assert!(<MessagePack as Codec<BTreeMap<(Fewer, u8), String>>>::decode(&packed).is_err());
+    assert!(<MessagePack as Codec<BTreeMap<(Fields, u8), String>>>::decode(&packed).is_ok());
 }
