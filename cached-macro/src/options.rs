@@ -357,10 +357,14 @@ const ZERO: &str = "a timeout of 0 means \"never cached\" to some systems and \"
      leave the option out for no timeout, or use `bypass_if` not to cache";
 
 fn zero(name: &Ident) -> String {
-    if name.to_string().ends_with("timeout") || name == "lease" {
-        return ZERO.to_owned();
-    }
-    format!("`{name}` must be longer than zero; leave the option out if there is to be none")
+    let otherwise = match name.to_string().as_str() {
+        "timeout" | "idle_timeout" => return ZERO.to_owned(),
+        "negative_timeout" => "leave `cache_err` or `cache_none` out for none of these to be stored",
+        "local_timeout" => "leave the option out for each call to ask the backend",
+        "lease" => "leave the option out for processes not to wait for one another",
+        _ => "leave the option out if there is to be none",
+    };
+    format!("`{name}` must be longer than zero; {otherwise}")
 }
 
 fn time(name: &Ident, input: ParseStream<'_>) -> syn::Result<Time> {
@@ -648,7 +652,13 @@ mod tests {
             ("tags()", "`tags` lists texts"),
             ("tags(7)", "`tags` lists texts"),
             ("lease = 10s", r#"write `lease = \"10s\"`"#),
-            ("lease = 0", "a timeout of 0"),
+            ("idle_timeout = 0", "a timeout of 0"),
+            ("negative_timeout = 0", "leave `cache_err` or `cache_none` out"),
+            (
+                "local_timeout = \"0s\"",
+                "`local_timeout` must be longer than zero; leave the option out for each call",
+            ),
+            ("lease = 0", "`lease` must be longer than zero; leave the option out for processes not to wait"),
             ("stale_while_revalidate = 0", "must be longer than zero"),
             ("stale_while_revalidate = 5m", r#"write `stale_while_revalidate = \"5m\"`"#),
             ("stale_while_revalidate = |v| v", "is the same for all values"),
