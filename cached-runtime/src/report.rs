@@ -23,7 +23,7 @@ fn row(function: FunctionInfo) -> [String; HEADINGS.len()] {
     // A caller does not care where a value was.
     let (hits, misses) = (stats.hits + stats.backend_hits, stats.misses.saturating_sub(stats.backend_hits));
     [
-        function.name().to_owned(),
+        one_line(function.name()),
         hits.to_string(),
         stats.stale.to_string(),
         misses.to_string(),
@@ -32,6 +32,24 @@ fn row(function: FunctionInfo) -> [String; HEADINGS.len()] {
         stats.evictions.to_string(),
         for_people(stats.time_saved()),
     ]
+}
+
+/// Whether a letter is shown as itself, and not as something else, or as nothing.
+pub(crate) fn is_seen(letter: char) -> bool {
+    letter.escape_debug().len() == 1 || matches!(letter, '\'' | '"' | '\\')
+}
+
+/// The text with control characters, and others that cannot be seen, escaped: nothing in it begins a line.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_seen(letter) {
+            line.push(letter);
+        } else {
+            line.extend(letter.escape_debug());
+        }
+    }
+    line
 }
 
 /// A duration with about three digits.
@@ -67,6 +85,12 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_escaped() {
+        assert_eq!(one_line("größe C:\\x \"y\""), "größe C:\\x \"y\"");
+        assert_eq!(one_line("a\nb\t\u{1b}[2J\u{202e}"), "a\\nb\\t\\u{1b}[2J\\u{202e}");
+    }
 
     #[test]
     fn durations_are_short() {

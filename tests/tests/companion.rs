@@ -151,6 +151,21 @@ fn every_function_is_in_the_store_by_its_name() {
 }
 
 #[test]
+fn a_report_has_a_row_for_each_function_whatever_its_name() {
+    #[cached(name = "a\nb\t\u{1b}[2J\u{202e}c")]
+    fn f(n: u32) -> u32 {
+        n
+    }
+    let _own = testing::isolated();
+    f(1);
+    let report = store().report().to_string();
+    let rows: Vec<_> = report.lines().collect();
+    assert_eq!(rows.len(), 2);
+    assert!(rows[1].starts_with(r"a\nb\t\u{1b}[2J\u{202e}c "), "{report}");
+    assert_eq!(rows[0].chars().count(), rows[1].chars().count());
+}
+
+#[test]
 fn a_disabled_store_is_as_if_it_were_not_there() {
     static RUNS: Runs = Runs::new();
     #[cached]

@@ -18,11 +18,12 @@ use super::breaker::{Admission, Breaker, Change, Kind, State};
 use super::broadcast::Broadcast;
 use super::driver::{Answer, Awaited, Driver, DriverError, Expected, Found};
 use super::engines::Engine;
-use super::event::{Event, emit, one_line};
+use super::event::{Event, emit};
 use super::url::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, Secret, Url};
 use crate::clock::{Clock, Moment};
 use crate::function::State as FunctionState;
 use crate::process::PerProcess;
+use crate::report::one_line;
 use crate::stats::Count;
 #[cfg(feature = "testing")]
 use crate::store::Inner;

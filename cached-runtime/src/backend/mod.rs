@@ -62,10 +62,10 @@ use std::time::Duration;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 
+use crate::report::one_line;
 use crate::store::Inner;
 use driver::Driver;
 use engines::Engine;
-use event::one_line;
 pub use event::{Event, on_event};
 use link::Link;
 pub use link::{BackendInfo, BackendState, Failure};

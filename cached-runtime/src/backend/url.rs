@@ -4,7 +4,7 @@ mod error;
 mod scheme;
 mod syntax;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 pub use error::UrlError;
@@ -12,6 +12,8 @@ pub use scheme::Scheme;
 use scheme::{Parameter, PathIs};
 pub(crate) use syntax::check;
 use syntax::{Parts, before_and_after, bytes, duration, hex, host_and_port, number, split};
+
+use crate::report::is_seen;
 
 /// What is not to be seen: shown as `***`.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -168,11 +170,27 @@ fn decoded(part: &[u8]) -> Result<String, UrlError> {
     String::from_utf8(bytes).map_err(|_| UrlError::PercentEncoding)
 }
 
+/// Of a URL what was decoded, with what would have another meaning, or cannot be seen, encoded.
+struct Encoded<'a>(&'a str);
+
+impl fmt::Display for Encoded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for letter in self.0.chars() {
+            if is_seen(letter) && !" #%?@".contains(letter) {
+                f.write_char(letter)?;
+            } else {
+                letter.encode_utf8(&mut [0; 4]).bytes().try_for_each(|byte| write!(f, "%{byte:02X}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.scheme.name())?;
         if self.user.is_some() || self.password.is_some() {
-            f.write_str(self.user.as_deref().unwrap_or_default())?;
+            Encoded(self.user.as_deref().unwrap_or_default()).fmt(f)?;
             if let Some(password) = &self.password {
                 write!(f, ":{password}")?;
             }
@@ -181,12 +199,12 @@ impl fmt::Display for Url {
         for (number, Host { name, port }) in self.hosts.iter().enumerate() {
             let comma = if number > 0 { "," } else { "" };
             let (open, close) = if name.contains(':') { ("[", "]") } else { ("", "") };
-            write!(f, "{comma}{open}{name}{close}:{port}")?;
+            write!(f, "{comma}{open}{}{close}:{port}", Encoded(name))?;
         }
-        f.write_str(&self.path)?;
+        Encoded(&self.path).fmt(f)?;
         match self.scheme.path() {
             PathIs::Database => write!(f, "/{}", self.database)?,
-            PathIs::Master => write!(f, "/{}/{}", self.master, self.database)?,
+            PathIs::Master => write!(f, "/{}/{}", Encoded(&self.master), self.database)?,
             _ => {}
         }
         let is_file = self.scheme.path() == PathIs::File;
@@ -196,7 +214,7 @@ impl fmt::Display for Url {
             ("connect_timeout", self.connect_timeout.map(|it| format!("{it:?}"))),
             ("max_bytes", self.max_bytes.map(|it| it.to_string())),
             ("database", Some(self.database.to_string()).filter(|_| is_file && self.database > 0)),
-            ("ca", self.ca.clone()),
+            ("ca", self.ca.as_deref().map(|it| Encoded(it).to_string())),
             ("broadcast", (!self.broadcast).then(|| "off".to_owned())),
         ];
         let mut mark = '?';
@@ -278,6 +296,35 @@ mod tests {
     }
 
     #[test]
+    fn what_has_a_meaning_and_is_not_encoded_in_a_password_is_a_fault() {
+        for url in [
+            "redis://u:12/secret@h/0",
+            "redis://u:12?secret@h/0",
+            "redis://u:12@/secret@h/0",
+            "rediss://u:12/secret@h/0",
+            "redis+sentinel://u:12/secret@h/0",
+            "redis+cluster://u:12/secret@h",
+            "redis+unix://u:12/secret@/run/redis",
+            "memcached://u:12/secret@h",
+            "sqlite:///secret@h",
+        ] {
+            assert_eq!((Url::parse(url), check(url)), (Err(UrlError::At), Some(UrlError::At)), "{url}");
+        }
+    }
+
+    #[cfg(all(feature = "redis", feature = "sqlite"))]
+    #[test]
+    fn what_has_a_meaning_or_cannot_be_seen_is_shown_encoded() {
+        for (url, shown) in [
+            ("sqlite:///a%0ab%20c%40d%3Fe%23f%25g", "sqlite:///a%0Ab%20c%40d%3Fe%23f%25g"),
+            ("sqlite:///größe%e2%80%ae%C2%85", "sqlite:///größe%E2%80%AE%C2%85"),
+            ("redis+sentinel://%0a:p@h%0a/m%0a", "redis+sentinel://%0A:***@h%0A:26379/m%0A/0"),
+        ] {
+            assert_eq!((&*parse(url).to_string(), &*parse(shown).to_string()), (shown, shown), "{url}");
+        }
+    }
+
+    #[test]
     fn a_fault_in_the_url_of_a_server_is_named() {
         for (url, expected) in [
             ("redis://", UrlError::NoHost),
@@ -320,6 +367,8 @@ mod tests {
             ("memory://host", UrlError::NeedlessHost),
             ("memory://user@", UrlError::NeedlessUser),
             ("memory:///path", UrlError::NeedlessPath),
+            ("memory:///path@host", UrlError::At),
+            ("memory://?prefix=a@b", UrlError::At),
             ("memory://?a b", UrlError::Letters),
             ("memory://?prefix=a#b", UrlError::Letters),
             ("memory://?prefix=%00", UrlError::Letters),
@@ -336,6 +385,9 @@ mod tests {
             ("memory://?max_bytes=99999999999999gb", UrlError::Bytes),
             ("memory://?timeout=0ms", UrlError::Time),
             ("memory://?timeout=ms", UrlError::Time),
+            ("memory://?timeout=100", UrlError::Time),
+            ("memory://?connect_timeout=2", UrlError::Time),
+            ("memory://?timeout=1.5s", UrlError::Time),
             ("memory://?timeout=1h", UrlError::Time),
             ("memory://?connect_timeout=", UrlError::Time),
         ] {

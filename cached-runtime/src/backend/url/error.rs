@@ -15,6 +15,7 @@ pub enum UrlError {
     NeedsSqlite,
     Letters,
     PercentEncoding,
+    At,
     NoHost,
     ManyHosts,
     NeedlessHost,
@@ -60,6 +61,10 @@ impl UrlError {
                 "a `%` in the URL of a backend is followed by two hexadecimal digits, which make valid UTF-8; \
                  a `%` itself is `%25`"
             }
+            Self::At => {
+                "an `@` in the URL of a backend stands only between the user and the hosts; in a password or a path it is \
+                 written as `%40`, and in a password `/` as `%2F` and `?` as `%3F`"
+            }
             Self::NoHost => {
                 "the URL of this backend names a host, as in `redis://127.0.0.1:6379` or \
                  `memcached://127.0.0.1:11211`"
@@ -88,8 +93,8 @@ impl UrlError {
                 "`prefix` in the URL of a backend is 1 to 40 letters, digits, `_`, `-`, `.`, `/`, `<` or `>`"
             }
             Self::Time => {
-                "a time in the URL of a backend is a number and a unit, as in `timeout=100ms` or \
-                 `connect_timeout=2s`, and longer than zero"
+                "a time in the URL of a backend is a whole number and a unit, `us`, `ms`, `s` or `m`, as in \
+                 `timeout=100ms` or `connect_timeout=2s`, and longer than zero"
             }
             Self::Bytes => "`max_bytes` in the URL of a backend is a number of bytes, as in `max_bytes=64mb`",
             Self::Switch => "`broadcast` in the URL of a backend is `on` or `off`",

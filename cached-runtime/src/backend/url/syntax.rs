@@ -43,6 +43,10 @@ pub(super) const fn split(url: &[u8]) -> Result<Parts<'_>, UrlError> {
         Some(at) => rest.split_at(at),
         None => (rest, &[] as &[u8]),
     };
+    // As where a password has a `/`: what is before that would be taken for hosts, and shown, and what is after it too.
+    if find(path, b'@').is_some() || find(query, b'@').is_some() {
+        return Err(UrlError::At);
+    }
     let (user, hosts) = match find_last(authority, b'@') {
         Some(at) => (Some(authority.split_at(at).0), authority.split_at(at + 1).1),
         None => (None, authority),
@@ -189,7 +193,7 @@ pub(super) const fn duration(text: &[u8]) -> Option<u64> {
     let unit = match unit {
         b"us" => 1000,
         b"ms" => 1_000_000,
-        b"" | b"s" => 1_000_000_000,
+        b"s" => 1_000_000_000,
         b"m" => 60_000_000_000,
         _ => return None,
     };
