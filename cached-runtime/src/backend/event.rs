@@ -54,7 +54,7 @@ pub enum Event {
         message: String,
     },
     /// The engine compares no versions, so that `lease` has no effect and late writes are not fenced between
-    /// processes. Told once.
+    /// processes. Told once; of `null://`, which stores nothing, if a function has a `lease`.
     NoLeases {
         /// Which backend.
         backend: String,

@@ -19,7 +19,7 @@ use super::broadcast::Broadcast;
 use super::driver::{Answer, Awaited, Driver, DriverError, Expected, Found};
 use super::engines::Engine;
 use super::event::{Event, emit};
-use super::url::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, Secret, Url};
+use super::url::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, Scheme, Secret, Url};
 use crate::clock::{Clock, Moment};
 use crate::function::State as FunctionState;
 use crate::process::PerProcess;
@@ -124,6 +124,8 @@ impl Link {
             password: url.password.clone(),
             prefix: url.prefix.clone(),
             timeout: url.timeout,
+            // What stores nothing has nothing to compare, and says that of each claim as if it were too late.
+            conditions: AtomicU8::new(if url.scheme == Scheme::Null { NO } else { UNKNOWN }),
             ..Self::new(url.to_string(), open)
         }
     }
@@ -198,9 +200,24 @@ impl Link {
     fn learn_conditions(&self, there: bool) {
         self.conditions.store(if there { YES } else { NO }, Relaxed);
         // Of several servers, some may and others not.
-        if !there && is_first(&self.is_told_no_leases) {
+        if !there {
+            self.tell_no_leases();
+        }
+    }
+
+    fn tell_no_leases(&self) {
+        if is_first(&self.is_told_no_leases) {
             emit(&Event::NoLeases { backend: self.name.clone() });
         }
+    }
+
+    /// Whether a claim can be made, as far as it is known. Who would make one is told if not.
+    pub(crate) fn has_leases(&self) -> bool {
+        let has_leases = self.conditions() != Some(false);
+        if !has_leases {
+            self.tell_no_leases();
+        }
+        has_leases
     }
 
     pub(crate) async fn get(&self, by: By, keys: &[&str]) -> Result<Vec<Option<Found>>, Trouble> {

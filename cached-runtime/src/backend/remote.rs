@@ -363,7 +363,7 @@ impl Remote {
                     Box::pin(self.mark(way, key, &ticket)).await?;
                     is_marked = true;
                 }
-                (Next::Claim, Some(patience)) if self.link.conditions() != Some(false) => {
+                (Next::Claim, Some(patience)) if self.link.has_leases() => {
                     if ticket.has_gone
                         && let Some(number) = Box::pin(self.renewed_by(way, key)).await?
                         && let Next::Pause(time) = patience.claimed(number, Instant::now())

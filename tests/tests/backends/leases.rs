@@ -5,9 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use cached_runtime::testing::Isolated;
-use cached_runtime::{Backend, backends, cached, testing};
+use cached_runtime::{Backend, Event, backends, cached, testing};
 use cached_tests::driver::{Fault, Faulty};
 use cached_tests::engine::Timed;
+use cached_tests::events::{heard, listen};
 use cached_tests::{Gate, PATIENCE, Runs, eventually};
 
 use super::{process, within};
@@ -61,13 +62,29 @@ fn a_driver_without_versions_works_without_leases_and_is_seen_to() {
 
 #[test]
 fn an_engine_that_stores_nothing_has_no_leases() {
-    #[cached(timeout = "1h", lease = "1h", backend = "null://")]
+    static OWN: Backend = Backend::url("null://?prefix=no-leases");
+    #[cached(timeout = "1h", backend = OWN)]
+    fn plain(n: u32) -> u32 {
+        n
+    }
+    #[cached(timeout = "1h", lease = "1h", backend = OWN)]
     fn f(n: u32) -> u32 {
         n
     }
+    listen();
     let _own = testing::isolated();
-    assert_eq!((f(1), f(1), f::peek(1), f::invalidate(1)), (1, 1, None, false));
-    assert_eq!(f::stats().computations, 2);
+    let backend = OWN.to_string();
+    let shown = || backends().into_iter().rfind(|it| it.name == backend).expect("it was used");
+    plain(1);
+    let without = shown().operations;
+    assert_eq!(heard(&backend), [], "nobody has asked for any");
+    assert_eq!((f(1), shown().operations - without), (1, without));
+    assert_eq!(
+        (shown().leases, heard(&backend)),
+        (Some(false), vec![Event::NoLeases { backend: backend.clone() }])
+    );
+    assert_eq!((f(1), f::peek(1), f::invalidate(1)), (1, None, false));
+    assert_eq!((f::stats().computations, heard(&backend).len()), (2, 1), "it is told once");
 }
 
 #[test]
