@@ -97,4 +97,9 @@ fn a_url_that_is_wrong_hides_it() {
         let printed = printed_with(&format!("redis://app:{WRITTEN}{end}"));
         assert!(printed.contains("cannot be used"), "{printed}");
     }
+    // What is before the `/` could be a host and its port.
+    for scheme in ["redis", "redis+cluster", "redis+sentinel", "memcached"] {
+        let printed = printed_with(&format!("{scheme}://app:12/{SECRET}@127.0.0.1/0"));
+        assert!(printed.contains("cannot be used: an `@`"), "{printed}");
+    }
 }
