@@ -19,11 +19,11 @@ use crate::store::Inner;
 
 /// Two megabytes, by and by, as tags are invalidated. With thirty thousand invalidations in an entry's life, one entry
 /// in twenty-five is lost to others' tags; with a hundred thousand, nearly three of ten.
-const PLACES: usize = 1 << 18;
+const PLACES: u32 = 1 << 18;
 
 /// The number of the last invalidation of any tag, and of those at each place.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
-static LAST: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
+static LAST: [AtomicU64; PLACES as usize] = [const { AtomicU64::new(0) }; PLACES as usize];
 
 /// Where the number of a tag's last invalidation is.
 type Places = [u32; 2];
@@ -44,7 +44,7 @@ fn known_as(tag: &str) -> &str {
 fn places(store: &'static Inner, tag: impl Hash) -> Places {
     static SEED: Lazy<RandomState> = Lazy::new(RandomState::default);
     let hash = SEED.hash_one((std::ptr::from_ref(store) as usize, tag));
-    [hash >> 32, hash].map(|half| half as u32 % PLACES as u32)
+    [hash >> 32, hash].map(|part| u32::try_from(part % u64::from(PLACES)).unwrap_or_default())
 }
 
 /// What has one of these tags and began before is not served any more.

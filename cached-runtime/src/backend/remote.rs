@@ -644,7 +644,7 @@ impl Remote {
             begun: self.clock.now(),
         };
         if self.store(way, key, value, ticket).await == Written::Stored {
-            owing.is_paid();
+            owing.pay();
         }
     }
 }

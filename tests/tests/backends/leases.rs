@@ -170,7 +170,7 @@ fn the_first_to_end_is_stored_though_another_has_claimed_the_key_by_then() {
     #[cached(timeout = "1h", lease = "10s", backend = OWN)]
     fn f(n: u8, invalidated: bool) -> u32 {
         let run = RUNS.add();
-        if run % 2 == 0 {
+        if run.is_multiple_of(2) {
             GATE.pass();
             return run;
         }

@@ -27,7 +27,7 @@ impl Remote {
         let owing = Owing { remote: self, key };
         match self.try_to_invalidate(way, key, codec).await {
             Ok(was_there) => {
-                owing.is_paid();
+                owing.pay();
                 was_there
             }
             Err(trouble) => {
@@ -125,7 +125,8 @@ pub(super) struct Owing<'a> {
 }
 
 impl Owing<'_> {
-    pub(super) fn is_paid(self) {
+    /// The backend was told.
+    pub(super) fn pay(self) {
         std::mem::forget(self);
     }
 }
