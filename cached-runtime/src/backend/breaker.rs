@@ -27,12 +27,18 @@ pub(crate) struct Breaker {
     pub(crate) wait: u64,
     /// How often it has opened.
     openings: u32,
+    /// How many lookups and writes have succeeded.
+    successes: [u32; 2],
 }
 
-/// That an operation was begun, after so many openings. Of one from before the last, nothing is taken: it says
-/// how the engine was, and nothing new.
+/// That an operation was begun, after so many openings and successes. Of one from before the last opening, nothing
+/// is taken: it says how the engine was, and nothing new. Nor does one that fails say anything if others of its kind
+/// have succeeded meanwhile: then it is this process that did not get to ask, or to hear the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Admission(u32);
+pub(crate) struct Admission {
+    openings: u32,
+    successes: [u32; 2],
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -54,7 +60,7 @@ pub(crate) enum Change {
 
 impl Breaker {
     pub(crate) const fn new() -> Self {
-        Self { state: State::Closed, failures: [0; 2], wait: FIRST_WAIT, openings: 0 }
+        Self { state: State::Closed, failures: [0; 2], wait: FIRST_WAIT, openings: 0, successes: [0; 2] }
     }
 
     /// Whether an operation would not be done now.
@@ -73,12 +79,17 @@ impl Breaker {
         if self.state != State::Closed {
             self.state = State::HalfOpen { until: now.saturating_add(self.wait) };
         }
-        Some(Admission(self.openings))
+        Some(Admission { openings: self.openings, successes: self.successes })
     }
 
     /// Whether it was begun since the last opening. While it is not closed, only probes were.
     fn is_recent(&self, admission: Admission) -> bool {
-        admission.0 == self.openings
+        admission.openings == self.openings
+    }
+
+    /// Whether others of this kind have succeeded since the operation was begun.
+    pub(crate) fn has_succeeded_since(&self, admission: Admission, kind: Kind) -> bool {
+        admission.successes[kind as usize] != self.successes[kind as usize]
     }
 
     /// Whether it would be something new if the operation failed.
@@ -97,6 +108,7 @@ impl Breaker {
             return;
         }
         self.failures[kind as usize] = 0;
+        self.successes[kind as usize] = self.successes[kind as usize].wrapping_add(1);
         if self.failures == [0; 2] {
             self.wait = FIRST_WAIT;
         }
@@ -105,7 +117,7 @@ impl Breaker {
 
     /// It did not, or with nonsense.
     pub(crate) fn failed(&mut self, admission: Admission, kind: Kind, now: Moment) {
-        if !self.minds(admission) {
+        if !self.minds(admission) || self.has_succeeded_since(admission, kind) {
             return;
         }
         let failures = &mut self.failures[kind as usize];
@@ -152,12 +164,12 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
     const OPEN: State = State::Open { until: 100 };
     const HALF: State = State::HalfOpen { until: 100 };
-    const BEFORE: Admission = Admission(0);
-    const SINCE: Admission = Admission(1);
+    const BEFORE: Admission = Admission { openings: 0, successes: [0; 2] };
+    const SINCE: Admission = Admission { openings: 1, successes: [0; 2] };
 
     /// One that has opened once.
     fn breaker(state: State, failures: [u32; 2], wait: u64) -> Breaker {
-        Breaker { state, failures, wait: wait * SECOND, openings: 1 }
+        Breaker { state, failures, wait: wait * SECOND, openings: 1, successes: [0; 2] }
     }
 
     #[test]
@@ -203,7 +215,7 @@ mod tests {
         for state in [State::Closed, OPEN, HALF] {
             let mut breaker = breaker(state, [5, 0], 16);
             breaker.succeeded(SINCE, Lookup);
-            assert_eq!(breaker, self::breaker(State::Closed, [0, 0], 1));
+            assert_eq!(breaker, Breaker { successes: [1, 0], ..self::breaker(State::Closed, [0, 0], 1) });
         }
     }
 
@@ -243,6 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn what_fails_while_others_of_its_kind_succeed_says_nothing() {
+        let mut breaker = Breaker::new();
+        for kind in [Lookup, Write] {
+            let begun: Vec<_> = (0..20).map(|_| breaker.admit(7).expect("it is closed")).collect();
+            breaker.succeeded(begun[0], kind);
+            for admission in &begun[1..] {
+                breaker.failed(*admission, kind, 7);
+            }
+            assert_eq!((breaker.state, breaker.failures), (State::Closed, [0; 2]));
+        }
+        // What was begun after all of them does.
+        let begun: Vec<_> = (0..MOST_FAILURES).map(|_| breaker.admit(7).expect("it is closed")).collect();
+        for admission in begun {
+            breaker.failed(admission, Lookup, 7);
+        }
+        assert_eq!(breaker.state, State::Open { until: 7 + SECOND });
+    }
+
+    #[test]
     fn lookups_that_succeed_do_not_hide_writes_that_fail() {
         let mut breaker = Breaker::new();
         for _ in 0..MOST_FAILURES {
@@ -259,7 +290,8 @@ mod tests {
         assert_eq!(breaker.state, State::Open { until: 7 + 2 * SECOND });
         let probe = breaker.admit(7 + 2 * SECOND).expect("the seconds are over");
         breaker.succeeded(probe, Write);
-        assert_eq!(breaker, Breaker { openings: 2, ..Breaker::new() });
+        let successes = [MOST_FAILURES + 1, 1];
+        assert_eq!(breaker, Breaker { openings: 2, successes, ..Breaker::new() });
     }
 
     #[test]

@@ -221,12 +221,12 @@ impl Link {
     }
 
     pub(crate) async fn get(&self, by: By, keys: &[&str]) -> Result<Vec<Option<Found>>, Trouble> {
-        let (driver, operation) = self.admitted(by, Kind::Lookup)?;
+        let (driver, mut operation) = self.admitted(by, Kind::Lookup)?;
         let answer = match by.way {
             Way::Blocking => caught(|| driver.get(keys, by.deadline)),
             Way::Awaited => {
                 let keys = keys.iter().map(|&key| key.to_owned()).collect();
-                bounded(by.deadline, || Arc::clone(driver).get_async(keys, by.deadline)).await
+                operation.awaited(|| Arc::clone(driver).get_async(keys, by.deadline)).await
             }
         };
         let answer = answer.and_then(|found| {
@@ -252,24 +252,24 @@ impl Link {
         ttl: Option<Duration>,
         expected: Expected,
     ) -> Result<bool, Trouble> {
-        let (driver, operation) = self.admitted(by, Kind::Write)?;
+        let (driver, mut operation) = self.admitted(by, Kind::Write)?;
         let answer = match by.way {
             Way::Blocking => caught(|| driver.set(key, &value, ttl, expected, by.deadline)),
             Way::Awaited => {
                 let set = || Arc::clone(driver).set_async(key.to_owned(), value, ttl, expected, by.deadline);
-                bounded(by.deadline, set).await
+                operation.awaited(set).await
             }
         };
         operation.note_one(expected, answer)
     }
 
     pub(crate) async fn delete(&self, by: By, key: &str, expected: Expected) -> Result<bool, Trouble> {
-        let (driver, operation) = self.admitted(by, Kind::Write)?;
+        let (driver, mut operation) = self.admitted(by, Kind::Write)?;
         let answer = match by.way {
             Way::Blocking => caught(|| driver.delete(key, expected, by.deadline)),
             Way::Awaited => {
                 let delete = || Arc::clone(driver).delete_async(key.to_owned(), expected, by.deadline);
-                bounded(by.deadline, delete).await
+                operation.awaited(delete).await
             }
         };
         operation.note_one(expected, answer)
@@ -285,7 +285,7 @@ impl Link {
         };
         let telling = engine.broadcast.as_ref().filter(|_| by.tells).map(Broadcast::driver);
         let driver = telling.unwrap_or(&engine.driver);
-        Ok((driver, Operation { link: self, by, kind, admission, is_noted: false }))
+        Ok((driver, Operation { link: self, by, kind, admission, looked: None, is_noted: false }))
     }
 
     /// Lets the breaker take a step, and tells what that changes.
@@ -312,8 +312,7 @@ impl Link {
     }
 
     /// Takes note of an operation that failed.
-    fn has_failed(&self, clock: &Clock, kind: Kind, admission: Admission, error: &DriverError) {
-        let message = self.text_of(error);
+    fn has_failed(&self, clock: &Clock, kind: Kind, admission: Admission, message: String) {
         self.failures.add(1);
         *self.last_failure.lock() = Some(Failure { at: SystemTime::now(), message: message.clone() });
         // Those that were begun before it opened are many, and say nothing new.
@@ -405,10 +404,34 @@ struct Operation<'a> {
     by: By,
     kind: Kind,
     admission: Admission,
+    /// When it was first and last seen not to be done, if it is awaited.
+    looked: Option<(Instant, Instant)>,
     is_noted: bool,
 }
 
 impl Operation<'_> {
+    /// What is awaited, or [`DriverError::TimedOut`] at its deadline, whatever the driver does.
+    async fn awaited<T>(&mut self, begin: impl FnOnce() -> Awaited<T>) -> Answer<T> {
+        let mut operation = caught(|| Ok(begin()))?;
+        let mut timer = Timer::at(self.by.deadline);
+        poll_fn(|context| {
+            let polled = catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(context)));
+            match polled {
+                Err(_) => Poll::Ready(Err(failed(PANICKED))),
+                Ok(Poll::Ready(answer)) => Poll::Ready(answer),
+                Ok(Poll::Pending) if timer.has_come(context.waker()) => {
+                    Poll::Ready(Err(DriverError::TimedOut))
+                }
+                Ok(Poll::Pending) => {
+                    let now = Instant::now();
+                    self.looked.get_or_insert((now, now)).1 = now;
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
     fn note<T>(mut self, answer: Answer<T>) -> Result<T, Trouble> {
         self.is_noted = true;
         let Self { link, by, kind, admission, .. } = self;
@@ -423,12 +446,12 @@ impl Operation<'_> {
             // An engine that says what it cannot do is well; not one that blocks for long past the deadline.
             Ok(_) | Err(DriverError::TooLarge | DriverError::Unsupported(_)) => {
                 if by.way == Way::Blocking && Instant::now() > by.deadline + link.timeout {
-                    link.has_failed(by.clock, kind, admission, &DriverError::TimedOut);
+                    link.has_failed(by.clock, kind, admission, DriverError::TimedOut.to_string());
                 } else {
                     link.step(|breaker| breaker.succeeded(admission, kind));
                 }
             }
-            Err(error) => link.has_failed(by.clock, kind, admission, error),
+            Err(error) => link.has_failed(by.clock, kind, admission, link.text_of(error)),
         }
         answer.map_err(|error| match error {
             DriverError::TooLarge => Trouble::TooLarge,
@@ -453,18 +476,20 @@ impl Operation<'_> {
     }
 }
 
-/// One that nobody waits for any more says little if that was at once; otherwise it has failed. Without this, a
-/// caller who is always less patient than the backend would find out each time anew that it does not answer.
+/// One that nobody waits for any more has failed if its caller has looked for it in vain for a while, and others have
+/// not succeeded meanwhile; otherwise it says nothing. Without this, a caller who is always less patient than the
+/// backend would find out each time anew that it does not answer. Who has not looked again was busy, and cannot tell.
 impl Drop for Operation<'_> {
     fn drop(&mut self) {
         if self.is_noted {
             return;
         }
-        let Self { link, by: By { deadline, clock, .. }, kind, admission, .. } = *self;
+        let Self { link, by: By { clock, .. }, kind, admission, looked, .. } = *self;
         link.operations.add(1);
-        let left = deadline.saturating_duration_since(Instant::now());
-        if link.timeout.saturating_sub(left) >= link.timeout / SHORTLY {
-            link.has_failed(clock, kind, admission, &DriverError::TimedOut);
+        let waited = looked.map_or(Duration::ZERO, |(first, last)| last - first);
+        let is_long = waited >= link.timeout / SHORTLY;
+        if is_long && !link.breaker.lock().has_succeeded_since(admission, kind) {
+            link.has_failed(clock, kind, admission, GIVEN_UP.to_owned());
         } else {
             link.step(|breaker| breaker.abandoned(admission, clock.now()));
         }
@@ -473,6 +498,8 @@ impl Drop for Operation<'_> {
 
 /// A part of the timeout after which an engine that is well has mostly answered.
 const SHORTLY: u32 = 10;
+
+const GIVEN_UP: &str = "no answer until it was given up by its caller";
 
 fn is_first(is_told: &AtomicBool) -> bool {
     !is_told.load(Relaxed) && !is_told.swap(true, Relaxed)
@@ -494,22 +521,6 @@ const PANICKED: &str = "the driver panicked";
 
 fn caught<T>(operation: impl FnOnce() -> Answer<T>) -> Answer<T> {
     catch_unwind(AssertUnwindSafe(operation)).unwrap_or_else(|_| Err(failed(PANICKED)))
-}
-
-/// What is awaited, or [`DriverError::TimedOut`] at its deadline, whatever the driver does.
-async fn bounded<T>(deadline: Instant, begin: impl FnOnce() -> Awaited<T>) -> Answer<T> {
-    let mut operation = caught(|| Ok(begin()))?;
-    let mut timer = Timer::at(deadline);
-    poll_fn(|context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(context)));
-        match polled {
-            Err(_) => Poll::Ready(Err(failed(PANICKED))),
-            Ok(Poll::Ready(answer)) => Poll::Ready(answer),
-            Ok(Poll::Pending) if timer.has_come(context.waker()) => Poll::Ready(Err(DriverError::TimedOut)),
-            Ok(Poll::Pending) => Poll::Pending,
-        }
-    })
-    .await
 }
 
 /// How a backend is doing, from [`backends`](super::backends): for health checks.
@@ -566,6 +577,9 @@ impl fmt::Display for BackendState {
 
 #[cfg(all(test, feature = "redis"))]
 mod tests {
+    use std::sync::LazyLock;
+
+    use super::super::null::Null;
     use super::*;
 
     #[test]
@@ -575,5 +589,36 @@ mod tests {
         let error = DriverError::Failed("no user 'app' with 'hunter 2'\r\n+OK".into());
         let expected = "the engine did not do what it was asked: no user 'app' with '***'\\r\\n+OK";
         assert_eq!(link.text_of(&error), expected);
+    }
+
+    #[test]
+    fn who_gives_up_has_seen_a_failure_only_if_it_was_looked_for_in_vain() {
+        static CLOCK: LazyLock<Clock> = LazyLock::new(Clock::default);
+        const TENTH: Duration = Duration::from_secs(1);
+        let open = || Ok(Engine { driver: Arc::new(Null), broadcast: None });
+        let link = Link { timeout: TENTH * SHORTLY, ..Link::new("a link".to_owned(), open) };
+        let by = || link.by(Way::Awaited, &CLOCK);
+        let begun = Instant::now();
+        let short = Duration::from_millis(999);
+        for (looked, others_succeed, failures) in [
+            // Polled once, and not again before it was dropped, however late that is.
+            (None, false, 0),
+            (Some(Duration::ZERO), false, 0),
+            (Some(short), false, 0),
+            (Some(TENTH), false, 1),
+            (Some(TENTH), true, 0),
+        ] {
+            let before = link.failures.get();
+            let (_, mut operation) = link.admitted(by(), Kind::Lookup).expect("it is closed");
+            operation.by.deadline = begun;
+            operation.looked = looked.map(|time| (begun, begun + time));
+            if others_succeed {
+                blocking(link.get(By { way: Way::Blocking, ..by() }, &[])).expect("it does");
+            }
+            drop(operation);
+            assert_eq!(link.failures.get() - before, failures, "{looked:?}, {others_succeed}");
+        }
+        let failure = link.info().last_failure.expect("there was one");
+        assert_eq!(failure.message, GIVEN_UP);
     }
 }

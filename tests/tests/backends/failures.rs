@@ -1,12 +1,14 @@
 //! Whatever the backend does, a call returns what its body returns.
 
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cached_runtime::{Backend, BackendInfo, BackendState, backends, cached, testing};
 use cached_tests::driver::{Fault, Faulty};
-use cached_tests::{PATIENCE, Runs};
+use cached_tests::{PATIENCE, Runs, poll_once};
 
 fn info(backend: &Backend) -> BackendInfo {
     let name = backend.to_string();
@@ -210,6 +212,35 @@ async fn callers_less_patient_than_the_backend_find_out_that_it_does_not_answer(
     }
     assert_eq!((info(&OWN).state, DRIVER.operations()), (BackendState::Open, 5));
     assert!(given_up <= 5, "the others have their values: {given_up}");
+}
+
+#[test]
+fn operations_that_fail_while_others_succeed_say_nothing_of_the_engine() {
+    type Call = Pin<Box<dyn Future<Output = u32>>>;
+    backend!(OWN, DRIVER, Faulty::new());
+    #[cached(timeout = 300, backend = OWN)]
+    async fn f(n: u32) -> u32 {
+        n
+    }
+    let own = testing::isolated();
+    let begin = |n| {
+        let mut call: Call = Box::pin(own.store().run(async move { f(n).await }));
+        DRIVER.set_fault(Fault::TakesTime);
+        assert!(poll_once(call.as_mut()).is_pending());
+        call
+    };
+    let fails = |mut call: Call, n| {
+        DRIVER.set_fault(Fault::Refuses);
+        assert_eq!(poll_once(call.as_mut()), Poll::Ready(n));
+    };
+    let early: Vec<_> = (0..20).map(begin).collect();
+    DRIVER.set_fault(Fault::None);
+    assert_eq!(smol::block_on(own.store().run(async { f(20).await })), 20);
+    early.into_iter().zip(0..).for_each(|(call, n)| fails(call, n));
+    assert_eq!((info(&OWN).state, info(&OWN).failures), (BackendState::Closed, 20));
+    let late: Vec<_> = (0..5).map(begin).collect();
+    late.into_iter().zip(0..).for_each(|(call, n)| fails(call, n));
+    assert_eq!((info(&OWN).state, info(&OWN).failures), (BackendState::Open, 25));
 }
 
 #[test]
