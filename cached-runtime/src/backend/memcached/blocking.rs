@@ -2,48 +2,129 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 #[cfg(unix)]
-use std::{os::unix::net::UnixStream, path::Path, sync::Arc, sync::mpsc, thread};
+use std::{os::unix::net::UnixStream, path::Path, sync::mpsc, thread};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::node::{Life, Node};
 use super::protocol::{Body, Inbox, Malformed};
-use super::request::{Failure, Replies, Request, are_sound};
+use super::request::{FULL, Failure, Replies, Request, are_sound, is_full};
 use super::server::Server;
 
 /// So many threads at most wait for a Unix socket at once.
 #[cfg(unix)]
 const MOST_BLOCKED: usize = 64;
 
-/// Connections that nobody uses now. Each has answered all that it was asked.
+/// The connections to a server.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: Mutex<Vec<Connection>>,
+    state: Mutex<State>,
+    /// One was given back, or closed.
+    returned: Condvar,
     /// As many as threads that wait to connect, and one more.
     #[cfg(unix)]
     blocked: Arc<()>,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    /// Those that nobody uses now. Each has answered all that it was asked.
+    idle: Vec<Connection>,
+    /// How many there are, idle ones too, and such as are being made.
+    open: usize,
+    /// The server has refused one. Until then no more are made as long as there are any.
+    full_until: Option<Instant>,
+}
+
+impl State {
+    /// Whether there is none to be had now, for one who may make it.
+    fn is_exhausted(&self, may_make: bool) -> bool {
+        let is_full = || !may_make || self.full_until.is_some_and(|until| Instant::now() < until);
+        self.idle.is_empty() && self.open > 0 && is_full()
+    }
+}
+
 impl Pool {
-    /// The one that was used last.
-    fn take(&self) -> Option<Connection> {
-        self.idle.lock().pop()
+    /// The one that was used last; none if one may be made. Who has to wait for one waits for half of the time:
+    /// the server is to have the other half.
+    fn take(
+        &self,
+        may_make: bool,
+        deadline: Instant,
+        pause: Duration,
+    ) -> Result<Option<Connection>, Failure> {
+        let mut state = self.state.lock();
+        if state.is_exhausted(may_make) {
+            let now = Instant::now();
+            let until = now + deadline.saturating_duration_since(now) / 2;
+            self.returned.wait_while_until(&mut state, |state| state.is_exhausted(may_make), until);
+            if state.is_exhausted(may_make) {
+                return Err(Failure::Busy);
+            }
+        }
+        let idle = state.idle.pop();
+        if idle.is_none() && state.full_until.is_some() {
+            // One tries whether there is room again.
+            state.full_until = later(pause);
+        }
+        Ok(idle)
+    }
+
+    /// Has it that the server takes no more connections. Returns whether there are any.
+    fn is_full(&self, pause: Duration) -> bool {
+        let mut state = self.state.lock();
+        state.full_until = later(pause);
+        state.open > 0
+    }
+
+    fn has_room(&self) {
+        self.state.lock().full_until = None;
     }
 
     fn give_back(&self, connection: Connection, most: usize) {
-        let mut idle = self.idle.lock();
-        if idle.len() < most {
-            idle.push(connection);
+        let mut state = self.state.lock();
+        if state.idle.len() < most {
+            state.idle.push(connection);
+            drop(state);
+            self.returned.notify_one();
+        } else {
+            // It is closed without the lock.
+            drop(state);
+            drop(connection);
         }
     }
 
     pub(super) fn clear(&self) {
-        let idle = std::mem::take(&mut *self.idle.lock());
+        let idle = std::mem::take(&mut self.state.lock().idle);
         // They are closed without the lock.
         drop(idle);
     }
+
+    fn place(self: &Arc<Self>) -> Place {
+        self.state.lock().open += 1;
+        Place(Arc::downgrade(self))
+    }
+}
+
+/// One of the connections that there are. The pool has those that are idle, and they do not keep it.
+#[derive(Debug)]
+struct Place(Weak<Pool>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.state.lock().open -= 1;
+            pool.returned.notify_one();
+        }
+    }
+}
+
+/// Where the pause is longer than the clock can tell, there is none.
+fn later(pause: Duration) -> Option<Instant> {
+    Instant::now().checked_add(pause)
 }
 
 /// A request that was sent.
@@ -74,7 +155,12 @@ impl Node {
     }
 
     pub(super) fn send(&self, request: &Request, deadline: Instant) -> Result<Sent, Failure> {
-        while let Some(mut connection) = self.pool.take() {
+        self.send_on_one(request, deadline, true)
+    }
+
+    /// Whether the connection may be made for it, or only if there are no others.
+    fn send_on_one(&self, request: &Request, deadline: Instant, may_make: bool) -> Result<Sent, Failure> {
+        while let Some(mut connection) = self.pool.take(may_make, deadline, self.settings.retry_after)? {
             // What must not be sent twice is not sent where it is known that nobody reads it.
             if !request.is_repeatable && !connection.is_quiet() {
                 self.may_have_restarted();
@@ -91,7 +177,11 @@ impl Node {
 
     fn send_anew(&self, request: &Request, deadline: Instant) -> Result<Sent, Failure> {
         let mut connection = self.connect(deadline)?;
-        connection.send(&request.bytes, deadline)?;
+        match connection.send(&request.bytes, deadline) {
+            // A server that closes the connection at once may have said why.
+            Ok(()) | Err(Failure::Lost(_)) => {}
+            Err(failure) => return Err(failure),
+        }
         Ok(Sent { connection, replies: request.replies(), is_reused: false })
     }
 
@@ -101,21 +191,35 @@ impl Node {
         mut sent: Sent,
         deadline: Instant,
     ) -> Result<Vec<Body>, Failure> {
-        let mut result = sent.connection.receive(&mut sent.replies, deadline);
-        if matches!(result, Err(Failure::Lost(_))) {
-            self.may_have_restarted();
-            // The server may have closed it long ago.
-            if sent.is_reused && request.is_repeatable && sent.replies.none_so_far() {
-                sent = self.send_anew(request, deadline)?;
-                result = sent.connection.receive(&mut sent.replies, deadline);
+        loop {
+            let result = sent.connection.receive(&mut sent.replies, deadline);
+            if matches!(result, Err(Failure::Lost(_))) {
+                self.may_have_restarted();
+                // The server may have closed it long ago.
+                if sent.is_reused && request.is_repeatable && sent.replies.none_so_far() {
+                    sent = self.send_anew(request, deadline)?;
+                    continue;
+                }
             }
+            result?;
+            let Sent { connection, replies, is_reused } = sent;
+            let bodies = replies.into_bodies();
+            if !is_reused && is_full(&bodies) {
+                drop(connection);
+                if !self.pool.is_full(self.settings.retry_after) {
+                    return Err(Failure::Unreachable(io::Error::other(FULL)));
+                }
+                sent = self.send_on_one(request, deadline, false)?;
+                continue;
+            }
+            if !is_reused {
+                self.pool.has_room();
+            }
+            if connection.inbox.is_empty() && are_sound(&bodies) {
+                self.pool.give_back(connection, self.settings.most_idle);
+            }
+            return Ok(bodies);
         }
-        result?;
-        let bodies = sent.replies.into_bodies();
-        if sent.connection.inbox.is_empty() && are_sound(&bodies) {
-            self.pool.give_back(sent.connection, self.settings.most_idle);
-        }
-        Ok(bodies)
     }
 
     /// Sends a command of the classic protocol on a connection of its own, and returns what is answered until
@@ -144,6 +248,7 @@ impl Node {
         if Instant::now() >= deadline {
             return Err(Failure::TimedOut);
         }
+        let place = self.pool.place();
         let stream = self.connect_stream(self.connect_deadline(deadline)).map_err(|error| {
             if Instant::now() < deadline { Failure::Unreachable(error) } else { Failure::TimedOut }
         })?;
@@ -152,6 +257,7 @@ impl Node {
             inbox: Inbox::new(self.settings.largest_value),
             read_timeout: Duration::ZERO,
             write_timeout: Duration::ZERO,
+            _place: place,
         })
     }
 
@@ -229,6 +335,7 @@ struct Connection {
     /// As they were last set on the stream, to set them only when they change.
     read_timeout: Duration,
     write_timeout: Duration,
+    _place: Place,
 }
 
 impl Connection {
@@ -306,4 +413,50 @@ fn time_left(deadline: Instant) -> Option<Duration> {
     // A year is for ever, and what the system's own clock can count.
     let milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX).min(365 * 24 * 60 * 60 * 1000);
     (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::super::Settings;
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn where_a_server_takes_no_more_connections_those_that_there_are_are_waited_for() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let settings = Settings { connect_timeout: LONG, retry_after: LONG, ..Settings::default() };
+        let [alone, node] = [(); 2].map(|()| Node::new(Server::tcp("127.0.0.1", port), None, settings));
+        let soon = Instant::now() + LONG;
+        let request = || Request::get(["key"].into_iter());
+        let refuse = || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let read = stream.read(&mut [0; 256]).expect("a request");
+            assert!(read > 0);
+            stream.write_all(b"ERROR Too many open connections\r\n").expect("it is read");
+        };
+        thread::scope(|scope| {
+            scope.spawn(refuse);
+            let refused = alone.ask(&request(), soon).map_err(|failure| failure.to_string());
+            assert_eq!(refused, Err(FULL.to_owned()), "there is no other");
+        });
+        let first = request();
+        let sent = node.send(&first, soon).expect("it is taken");
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut answer = || stream.write_all(b"EN\r\n").expect("it is read");
+        thread::scope(|scope| {
+            let second = scope.spawn(|| node.ask(&request(), soon));
+            // While the first has the only connection.
+            refuse();
+            answer();
+            assert_eq!(node.receive(&first, sent, soon).expect("an answer"), [Body::Miss]);
+            answer();
+            assert_eq!(second.join().expect("no panic").expect("an answer"), [Body::Miss]);
+        });
+        assert!(matches!(node.pool.take(true, soon, LONG), Ok(Some(_))));
+    }
 }

@@ -31,7 +31,7 @@ pub(super) struct Node {
     pub(super) settings: Settings,
     pub(super) health: Health,
     pub(super) resolver: Arc<Resolver>,
-    pub(super) pool: Pool,
+    pub(super) pool: Arc<Pool>,
     #[cfg(feature = "tokio")]
     pub(super) lines: Lines,
     /// A server that starts again counts its `cas uniques` from one again, and another server counts its own.
@@ -65,7 +65,7 @@ impl Node {
             settings,
             health: Health::default(),
             resolver: Arc::default(),
-            pool: Pool::default(),
+            pool: Arc::default(),
             #[cfg(feature = "tokio")]
             lines: Lines::default(),
             life: AtomicU16::new(next_life()),
@@ -97,6 +97,7 @@ impl Node {
                 }
                 return false;
             }
+            Err(Failure::Busy) => return false,
             Err(failure @ Failure::Unreachable(_)) => {
                 self.resolver.forget();
                 (self.health.down(begun, Instant::now(), pause), failure)

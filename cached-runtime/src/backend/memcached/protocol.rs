@@ -121,6 +121,8 @@ pub(super) enum Refusal {
     OutOfMemory,
     /// `ERROR`: it does not know the command.
     UnknownCommand,
+    /// It has as many connections as it may have, and closes this one.
+    Full,
     /// Another `SERVER_ERROR`, with its text.
     Server(String),
     /// `CLIENT_ERROR`, with its text.
@@ -224,6 +226,9 @@ fn parse_refusal(line: &[u8]) -> Option<Refusal> {
     let text = |rest: &[u8]| String::from_utf8_lossy(rest.trim_ascii()).escape_debug().take(200).collect();
     if line == b"ERROR" {
         return Some(Refusal::UnknownCommand);
+    }
+    if line.starts_with(b"ERROR Too many open connections") {
+        return Some(Refusal::Full);
     }
     if let Some(rest) = line.strip_prefix(b"CLIENT_ERROR") {
         return Some(Refusal::Client(text(rest)));
@@ -353,6 +358,7 @@ mod tests {
             (b"VA 2 c9 O6\r\n\r\n\r\n", with(Some(6), Body::Value { value: b"\r\n".to_vec(), cas: 9 })),
             (b"VA 0 O7 c1 W X Z\r\n\r\n", with(Some(7), Body::Value { value: Vec::new(), cas: 1 })),
             (b"ERROR\r\n", refused(Refusal::UnknownCommand)),
+            (b"ERROR Too many open connections\r\n", refused(Refusal::Full)),
             (b"SERVER_ERROR object too large for cache\r\n", refused(Refusal::TooLarge)),
             (b"SERVER_ERROR out of memory storing object\r\n", refused(Refusal::OutOfMemory)),
             (b"SERVER_ERROR no\x1B\r\n", refused(Refusal::Server("no\\u{1b}".to_owned()))),
@@ -372,6 +378,7 @@ mod tests {
             b"HD O1\n",
             b"hd O1\r\n",
             b"STORED\r\n",
+            b"ERROR Too few\r\n",
             b"HD O4294967296\r\n",
             b"HD Ox\r\n",
             b"VA\r\n",

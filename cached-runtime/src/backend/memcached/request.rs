@@ -116,6 +116,11 @@ pub(super) fn are_sound(bodies: &[Body]) -> bool {
     !bodies.iter().any(|body| matches!(body, Body::Refused(_)))
 }
 
+/// Whether the server has as many connections as it may have, and closes this one.
+pub(super) fn is_full(bodies: &[Body]) -> bool {
+    bodies.contains(&Body::Refused(Refusal::Full))
+}
+
 /// The value and `cas unique` that a get found.
 pub(super) fn found(body: Body) -> Answer<Option<(Vec<u8>, u64)>> {
     match body {
@@ -149,15 +154,20 @@ fn error(body: Body) -> DriverError {
     match refusal {
         Refusal::TooLarge => DriverError::TooLarge,
         Refusal::OutOfMemory => DriverError::Failed("the server is out of memory".into()),
+        Refusal::Full => DriverError::Unavailable(FULL.into()),
         Refusal::UnknownCommand => DriverError::Unsupported("meta commands: memcached 1.6 is needed"),
         Refusal::Server(text) => DriverError::Unavailable(format!("SERVER_ERROR {text}").into()),
         Refusal::Client(text) => DriverError::Failed(format!("CLIENT_ERROR {text}").into()),
     }
 }
 
+pub(super) const FULL: &str = "the server takes no more connections";
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
+    /// Other operations of this process have all the connections that there may be. Nothing was sent.
+    Busy,
     /// No connection could be had. Nothing was sent.
     Unreachable(io::Error),
     /// The connection was lost.
@@ -171,6 +181,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable(error) | Self::Lost(error) => error.fmt(formatter),
             Self::TimedOut => DriverError::TimedOut.fmt(formatter),
+            Self::Busy => DriverError::Busy.fmt(formatter),
             Self::Malformed(malformed) => malformed.fmt(formatter),
         }
     }
@@ -181,6 +192,7 @@ impl From<Failure> for DriverError {
         match failure {
             Failure::Unreachable(error) | Failure::Lost(error) => Self::Unavailable(error.into()),
             Failure::TimedOut => Self::TimedOut,
+            Failure::Busy => Self::Busy,
             Failure::Malformed(malformed) => Self::Failed(malformed.into()),
         }
     }

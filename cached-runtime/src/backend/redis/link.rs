@@ -1,12 +1,14 @@
 //! One blocking connection.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 use std::time::Instant;
 
-use redis::{Cmd, Value};
+use redis::{Cmd, ServerError, Value};
 
 use super::super::driver::{Answer, DriverError};
 use super::config::Address;
+use super::reply::{is_full, refused};
 use super::setup::Setup;
 use super::socket::Socket;
 use super::wire::{Extent, extent, value};
@@ -24,6 +26,8 @@ pub(super) struct Link {
     come: usize,
     /// Replies that have not come yet.
     owed: usize,
+    /// Nothing has been replied on it.
+    pub(super) is_new: bool,
 }
 
 /// Why there are no replies. The connection is of no use afterwards.
@@ -33,6 +37,8 @@ pub(super) enum Broken {
     Stale(io::Error),
     Lost(io::Error),
     Garbled,
+    /// The server takes no more connections, and has closed this one.
+    Full(ServerError),
 }
 
 impl From<Broken> for DriverError {
@@ -40,6 +46,7 @@ impl From<Broken> for DriverError {
         match broken {
             Broken::TimedOut => Self::TimedOut,
             Broken::Stale(error) | Broken::Lost(error) => Self::Unavailable(error.into()),
+            Broken::Full(error) => refused(&error),
             Broken::Garbled => Self::Failed("what came back is no reply of a Redis server".into()),
         }
     }
@@ -51,7 +58,8 @@ impl Link {
             ErrorKind::TimedOut => DriverError::TimedOut,
             _ => DriverError::Unavailable(error.into()),
         })?;
-        let mut link = Self { socket, output: Vec::new(), input: vec![0; FIRST_READ], come: 0, owed: 0 };
+        let mut link =
+            Self { socket, output: Vec::new(), input: vec![0; FIRST_READ], come: 0, owed: 0, is_new: true };
         let commands = setup.commands();
         if !commands.is_empty() {
             let replies = link.exchange(&commands, deadline)?;
@@ -98,7 +106,14 @@ impl Link {
             match extent(&self.input[at..self.come]).map_err(|_| Broken::Garbled)? {
                 Extent::Whole(length) => {
                     let reply = value(&self.input[at..at + length]);
-                    replies.push(reply.map_err(|_| Broken::Garbled)?);
+                    let reply = reply.map_err(|_| Broken::Garbled)?;
+                    if mem::take(&mut self.is_new)
+                        && let Value::ServerError(error) = &reply
+                        && is_full(error)
+                    {
+                        return Err(Broken::Full(error.clone()));
+                    }
+                    replies.push(reply);
                     at += length;
                     self.owed -= 1;
                 }

@@ -13,6 +13,7 @@ use super::config::Address;
 use super::link::{Broken, Link};
 #[cfg(feature = "tokio")]
 use super::multiplexed::Connections;
+use super::reply::is_refused_as_full;
 use super::setup::Setup;
 
 /// How many blocking connections there are at most to one server. A thread has one while it asks, so that only
@@ -23,6 +24,8 @@ const MOST: usize = 256;
 const MOST_IN_THE_MAKING: usize = 16;
 /// A connection that nobody has needed for so long is closed when another is given back.
 const KEPT: Duration = Duration::from_secs(60);
+/// For how long no more are made once the server has refused one, as long as there are any.
+const FULL: Duration = Duration::from_secs(1);
 
 pub(super) struct Node {
     pub(super) address: Address,
@@ -40,12 +43,18 @@ struct Pool {
     /// Those in use, and those being made.
     borrowed: usize,
     in_the_making: usize,
+    /// The server has refused one. Until then no more are made as long as there are any.
+    full_until: Option<Instant>,
 }
 
 impl Pool {
-    /// Whether there is none to be had now.
-    fn is_exhausted(&self) -> bool {
-        self.idle.is_empty() && (self.borrowed >= MOST || self.in_the_making >= MOST_IN_THE_MAKING)
+    /// Whether there is none to be had now, for one who may have it made.
+    fn is_exhausted(&self, may_be_made: bool) -> bool {
+        let is_full = || !may_be_made || self.full_until.is_some_and(|until| Instant::now() < until);
+        self.idle.is_empty()
+            && (self.borrowed >= MOST
+                || self.in_the_making >= MOST_IN_THE_MAKING
+                || self.borrowed > 0 && is_full())
     }
 
     /// Keeps a connection, and returns one that is not needed.
@@ -78,8 +87,11 @@ impl Node {
             Ok(replies) => return Ok(replies),
             Err(broken) => broken,
         };
+        if matches!(broken, Broken::Full(_)) && self.is_full() {
+            return Ok(self.borrow_one(deadline, false)?.exchange(commands, deadline)?);
+        }
         if was_idle {
-            self.distrust_idle();
+            self.distrust_idle(&broken);
             if matches!(broken, Broken::Stale(_)) {
                 match self.borrow(deadline) {
                     // What was sent may have been done.
@@ -93,26 +105,48 @@ impl Node {
 
     /// Closes what is idle: whatever closed one connection, or dropped its bytes on the way, most likely did
     /// that to the others too, and each would cost an operation to find out.
-    pub(super) fn distrust_idle(&self) {
+    pub(super) fn distrust_idle(&self, broken: &Broken) {
+        if matches!(broken, Broken::Full(_)) {
+            return;
+        }
         let idle = mem::take(&mut self.pool.lock().idle);
         drop(idle);
     }
 
-    /// An idle connection, or a new one. Who has to wait for one waits for half of the time: the server is to
-    /// have the other half, or a reply that is late would say nothing of it.
-    pub(super) fn borrow(self: &Arc<Self>, deadline: Instant) -> Answer<Borrowed> {
+    /// Has it that the server takes no more connections. Returns whether there are any.
+    fn is_full(&self) -> bool {
         let mut pool = self.pool.lock();
-        if pool.is_exhausted() {
+        pool.full_until = Some(Instant::now() + FULL);
+        pool.borrowed > 0 || !pool.idle.is_empty()
+    }
+
+    /// An idle connection, or a new one; where the server refuses that, one of those that there are.
+    pub(super) fn borrow(self: &Arc<Self>, deadline: Instant) -> Answer<Borrowed> {
+        match self.borrow_one(deadline, true) {
+            Err(error) if is_refused_as_full(&error) && self.is_full() => self.borrow_one(deadline, false),
+            borrowed => borrowed,
+        }
+    }
+
+    /// Who has to wait for one waits for half of the time: the server is to have the other half, or a reply that
+    /// is late would say nothing of it.
+    fn borrow_one(self: &Arc<Self>, deadline: Instant, may_be_made: bool) -> Answer<Borrowed> {
+        let mut pool = self.pool.lock();
+        if pool.is_exhausted(may_be_made) {
             let now = Instant::now();
             let until = now + deadline.saturating_duration_since(now) / 2;
-            self.returned.wait_while_until(&mut pool, |pool| pool.is_exhausted(), until);
-            if pool.is_exhausted() {
+            self.returned.wait_while_until(&mut pool, |pool| pool.is_exhausted(may_be_made), until);
+            if pool.is_exhausted(may_be_made) {
                 return Err(DriverError::Busy);
             }
         }
         pool.borrowed += 1;
         let idle = pool.idle.pop_back();
-        pool.in_the_making += usize::from(idle.is_none());
+        if idle.is_none() {
+            pool.in_the_making += 1;
+            // One tries whether there is room again.
+            pool.full_until = pool.full_until.map(|_| Instant::now() + FULL);
+        }
         drop(pool);
         let place = Place { node: Arc::clone(self), is_filled: idle.is_some() };
         match idle {
@@ -139,7 +173,12 @@ impl Borrowed {
     /// For others to use, if it is fit for that.
     pub(super) fn give_back(self) {
         if self.link.is_settled() {
-            let unneeded = self.place.node.pool.lock().keep(self.link, Instant::now());
+            let mut pool = self.place.node.pool.lock();
+            if !self.was_idle && !self.link.is_new {
+                pool.full_until = None;
+            }
+            let unneeded = pool.keep(self.link, Instant::now());
+            drop(pool);
             // It is closed without the lock.
             drop(unneeded);
         }
@@ -193,6 +232,7 @@ fn connect(mut place: Place, deadline: Instant) -> Answer<Borrowed> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener};
 
     use super::super::config::Endpoint;
@@ -238,6 +278,36 @@ mod tests {
         drop(all);
         let pool = node.pool.lock();
         assert_eq!((pool.borrowed, pool.in_the_making, pool.idle.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn where_a_server_takes_no_more_connections_those_that_there_are_are_waited_for() {
+        for password in [None, Some("p")] {
+            let (listener, node) = node(password);
+            let soon = Instant::now() + LONG;
+            let accept = |reply: &str| {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                assert!(stream.read(&mut [0; 256]).expect("a command") > 0);
+                stream.write_all(reply.as_bytes()).expect("it is read");
+                stream
+            };
+            let get = [redis::cmd("GET")];
+            thread::scope(|scope| {
+                let first = scope.spawn(|| node.borrow(soon));
+                let made = password.map(|_| accept("+OK\r\n"));
+                let first = first.join().expect("no panic").unwrap_or_else(|error| panic!("{error}"));
+                let mut stream = made.unwrap_or_else(|| listener.accept().expect("a connection").0);
+                let second = scope.spawn(|| node.exchange(&get, soon));
+                // While the first has the only connection.
+                drop(accept("-ERR max number of clients reached\r\n"));
+                first.give_back();
+                stream.write_all(b"$-1\r\n").expect("it is read");
+                let replies = second.join().expect("no panic").unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(replies, [Value::Nil]);
+            });
+            let pool = node.pool.lock();
+            assert_eq!((pool.borrowed, pool.in_the_making, pool.idle.len()), (0, 0, 1));
+        }
     }
 
     #[test]

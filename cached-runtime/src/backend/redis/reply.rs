@@ -42,11 +42,26 @@ pub(super) fn refused(reply: &ServerError) -> DriverError {
             | "MOVED"
             | "ASK"
     );
-    if passing || detail.contains("max number of clients") {
+    if passing || is_full(reply) {
         DriverError::Unavailable(source.into())
     } else {
         DriverError::Failed(source.into())
     }
+}
+
+/// Whether it says that the server takes no more connections.
+pub(super) fn is_full(reply: &ServerError) -> bool {
+    reply.details().is_some_and(says_full)
+}
+
+/// The same of the error that such a reply stands for.
+pub(super) fn is_refused_as_full(error: &DriverError) -> bool {
+    let DriverError::Unavailable(source) = error else { return false };
+    source.downcast_ref::<Refused>().is_some_and(|refused| says_full(&refused.detail))
+}
+
+fn says_full(detail: &str) -> bool {
+    detail.contains("max number of clients")
 }
 
 pub(super) fn unexpected(reply: &Value) -> DriverError {

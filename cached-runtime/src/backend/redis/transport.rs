@@ -71,7 +71,7 @@ impl Transport for Blocking {
         let sent: Vec<Answer<_>> = sent.collect();
         let received = sent.into_iter().zip(letters).map(|(sent, (node, _))| {
             let mut borrowed = sent?;
-            let replies = borrowed.link.receive(deadline).inspect_err(|_| node.distrust_idle())?;
+            let replies = borrowed.link.receive(deadline).inspect_err(|broken| node.distrust_idle(broken))?;
             borrowed.give_back();
             Ok(replies)
         });

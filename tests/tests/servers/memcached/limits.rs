@@ -108,3 +108,17 @@ fn a_server_without_versions_stores_and_tells_none() {
         assert_eq!((&*found.value, found.version), (&b"value"[..], None));
     });
 }
+
+#[test]
+fn threads_share_the_connections_that_a_server_allows() {
+    watched(|| {
+        let server = Server::memcached(&["-t", "1", "-c", "24"]);
+        let driver = driver(vec![at(&server)]);
+        assert_eq!(value(&driver, "key").unwrap(), None);
+        std::thread::scope(|scope| {
+            for _ in 0..48 {
+                scope.spawn(|| (0..20).all(|_| put(&driver, "key", b"value").unwrap()));
+            }
+        });
+    });
+}

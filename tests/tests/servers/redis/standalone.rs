@@ -208,6 +208,22 @@ fn a_server_that_has_clients_enough_is_unavailable() {
 }
 
 #[test]
+fn threads_share_the_connections_that_a_server_allows() {
+    for arguments in [&["--maxclients", "3"][..], &["--maxclients", "3", "--requirepass", "p"]] {
+        let server = Server::redis(arguments);
+        let who = if arguments.len() > 2 { ":p@" } else { "" };
+        let driver = open(&Config { who: who.into(), ..standalone(server.port()) });
+        let get = || driver.get(&["k"], Instant::now() + LONG);
+        eventually(|| get().is_ok());
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| (0..20).for_each(|_| assert_eq!(get().expect("an answer"), [None])));
+            }
+        });
+    }
+}
+
+#[test]
 fn a_connection_that_takes_longer_than_an_operation_is_there_for_the_next() {
     let server = Server::redis(&[]);
     let config = Config { path: "/1".into(), ..standalone(server.port()) };
