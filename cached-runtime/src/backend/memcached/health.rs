@@ -13,20 +13,25 @@ const STRIKES: u32 = 2;
 /// while tries it again.
 ///
 /// An operation that was begun before the server was last marked down or up says how it was then: what becomes
-/// of it changes nothing.
+/// of it changes nothing. Nor does one that fails while others are answered.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// Failures since the last success. Changed under the lock.
     strikes: AtomicU32,
     /// How often it was marked down or up. Changed under the lock.
     turns: AtomicU32,
+    /// How many operations it has answered.
+    answers: AtomicU32,
     /// When to try again; absent unless the server is down.
     retry: Mutex<Option<Instant>>,
 }
 
-/// That an operation was begun, after so many turns.
+/// That an operation was begun, after so many turns and answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Begun(u32);
+pub(super) struct Begun {
+    turns: u32,
+    answers: u32,
+}
 
 /// Whether a server that did not answer is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +66,17 @@ impl Health {
 
     /// To be known before the server is asked.
     pub(super) fn begin(&self) -> Begun {
-        Begun(self.turns.load(Relaxed))
+        Begun { turns: self.turns.load(Relaxed), answers: self.answers.load(Relaxed) }
     }
 
     /// It has answered. Returns whether it was down.
     pub(super) fn succeeded(&self, begun: Begun) -> bool {
+        self.answers.fetch_add(1, Relaxed);
         if self.strikes.load(Relaxed) == 0 {
             return false;
         }
         let mut retry = self.retry.lock();
-        if self.begin() != begun {
+        if self.begin().turns != begun.turns {
             return false;
         }
         let was_down = self.is_down();
@@ -145,6 +151,19 @@ mod tests {
         assert_eq!(health.down(health.begin(), now, Duration::MAX), Down::Now);
         assert_eq!(health.down(health.begin(), now, Duration::MAX), Down::Still);
         assert!(!health.is_good(|| now + PAUSE, PAUSE), "without a connection it is down at once");
+    }
+
+    #[test]
+    fn what_fails_while_others_are_answered_changes_nothing() {
+        let health = Health::default();
+        let now = Instant::now();
+        let meanwhile = health.begin();
+        assert!(!health.succeeded(health.begin()));
+        for _ in 0..STRIKES {
+            assert_eq!(health.failed(meanwhile, now, PAUSE), Down::Not);
+            assert_eq!(health.down(meanwhile, now, PAUSE), Down::Not);
+        }
+        assert_eq!(health.down(health.begin(), now, PAUSE), Down::Now);
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub(super) struct Lines(Mutex<HashMap<Id, UnboundedSender<Job>>>);
 struct Job {
     request: Request,
     deadline: Instant,
-    answer: oneshot::Sender<Outcome>,
+    /// Absent once that it is late was told.
+    answer: Option<oneshot::Sender<Outcome>>,
     /// It was sent once before, on a connection that was lost.
     is_second: bool,
 }
@@ -56,7 +57,7 @@ impl Node {
         deadline: Instant,
     ) -> Answering {
         let (answer, answering) = oneshot::channel();
-        let job = Job { request, deadline, answer, is_second: false };
+        let job = Job { request, deadline, answer: Some(answer), is_second: false };
         // Where it fails, the channel has, too.
         let _ = self.line(runtime).send(job);
         answering
@@ -80,6 +81,7 @@ impl Node {
             jobs,
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
+            answered: 0,
         };
         runtime.spawn(line.run());
         sender
@@ -117,7 +119,16 @@ struct Line {
     /// To be sent on the next connection.
     waiting: VecDeque<Job>,
     /// Sent and not answered, in this order.
-    sent: VecDeque<(Job, Replies)>,
+    sent: VecDeque<Sent>,
+    /// How many have been answered.
+    answered: u64,
+}
+
+struct Sent {
+    job: Job,
+    replies: Replies,
+    /// How many had been answered before.
+    answered: u64,
 }
 
 /// Why a connection is given up.
@@ -125,7 +136,7 @@ enum End {
     /// Nobody will ask any more.
     Unused,
     Lost(io::Error),
-    /// Something was not answered by its deadline, so that nothing behind it was either.
+    /// Something was not answered by its deadline, nor was anything else since it was sent.
     Late,
     Malformed(Malformed),
     /// An error was answered.
@@ -196,14 +207,29 @@ impl Line {
         }
         while wire.alarm.rings(context) {
             let now = Instant::now();
-            if self.sent.iter().any(|(job, _)| job.deadline <= now) {
-                return Poll::Ready(End::Late);
+            if let Err(end) = self.tell_late(now) {
+                return Poll::Ready(end);
             }
-            if let Some(next) = self.sent.iter().map(|(job, _)| job.deadline).min() {
+            let waiting = self.sent.iter().filter(|sent| sent.job.answer.is_some());
+            if let Some(next) = waiting.map(|sent| sent.job.deadline).min() {
                 wire.alarm.set(next);
             }
         }
         Poll::Pending
+    }
+
+    /// What is late while others are answered leaves the connection to them: it is only that there are many.
+    fn tell_late(&mut self, now: Instant) -> Result<(), End> {
+        for Sent { job, answered, .. } in &mut self.sent {
+            if job.deadline > now || job.answer.is_none() {
+                continue;
+            }
+            if *answered == self.answered {
+                return Err(End::Late);
+            }
+            job.tell(Err(Failure::TimedOut));
+        }
+        Ok(())
     }
 
     /// Returns whether there can be more jobs ever, and how many there were now.
@@ -218,17 +244,18 @@ impl Line {
                     Poll::Pending => return (true, count),
                 },
             };
-            if job.answer.is_closed() {
+            if job.answer.as_ref().is_none_or(oneshot::Sender::is_closed) {
                 continue;
             }
             if job.deadline <= *now.get_or_insert_with(Instant::now) {
-                job.answer(Err(Failure::TimedOut));
+                let is_asked = job.is_second;
+                job.answer(Err(if is_asked { Failure::TimedOut } else { Failure::Busy }));
                 continue;
             }
             wire.alarm.set(job.deadline);
             wire.out.extend_from_slice(&job.request.bytes);
             let replies = job.request.replies();
-            self.sent.push_back((job, replies));
+            self.sent.push_back(Sent { job, replies, answered: self.answered });
             count += 1;
         }
     }
@@ -244,11 +271,12 @@ impl Line {
     }
 
     fn take_reply(&mut self, reply: Reply) -> Result<(), End> {
-        let (_, replies) = self.sent.front_mut().ok_or(End::Malformed(Malformed("an answer to nothing")))?;
-        replies.add(reply).map_err(End::Malformed)?;
-        if replies.is_complete()
-            && let Some((job, replies)) = self.sent.pop_front()
+        let first = self.sent.front_mut().ok_or(End::Malformed(Malformed("an answer to nothing")))?;
+        first.replies.add(reply).map_err(End::Malformed)?;
+        if first.replies.is_complete()
+            && let Some(Sent { job, replies, .. }) = self.sent.pop_front()
         {
+            self.answered += 1;
             let bodies = replies.into_bodies();
             let is_sound = are_sound(&bodies);
             job.answer(Ok(bodies));
@@ -269,14 +297,14 @@ impl Line {
         let error = match end {
             End::Lost(error) => error,
             End::Malformed(malformed) => {
-                if let Some((job, _)) = sent.pop_front() {
+                if let Some(Sent { job, .. }) = sent.pop_front() {
                     job.answer(Err(Failure::Malformed(malformed)));
                 }
                 ErrorKind::ConnectionAborted.into()
             }
             End::Unused | End::Late | End::Unsound => ErrorKind::ConnectionAborted.into(),
         };
-        for (mut job, _) in sent {
+        for Sent { mut job, .. } in sent {
             if job.deadline <= now {
                 job.answer(Err(Failure::TimedOut));
             } else if job.request.is_repeatable && !job.is_second {
@@ -290,9 +318,15 @@ impl Line {
 }
 
 impl Job {
-    fn answer(self, outcome: Outcome) {
-        // Who asked may have gone.
-        let _ = self.answer.send(outcome);
+    fn answer(mut self, outcome: Outcome) {
+        self.tell(outcome);
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        if let Some(answer) = self.answer.take() {
+            // Who asked may have gone.
+            let _ = answer.send(outcome);
+        }
     }
 }
 
@@ -381,5 +415,41 @@ impl Alarm {
             self.moment = None;
         }
         rings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_late_ends_a_connection_only_if_nothing_was_answered_since() {
+        let now = Instant::now();
+        let (_sender, jobs) = mpsc::unbounded_channel();
+        let mut line = Line {
+            node: Weak::new(),
+            server: Server::tcp("127.0.0.1", 1),
+            address: None,
+            largest_value: 1,
+            jobs,
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+            answered: 1,
+        };
+        let send = |line: &mut Line, answered| {
+            let (answer, answering) = oneshot::channel();
+            let request = Request::get(["key"].into_iter());
+            let replies = request.replies();
+            let job = Job { request, deadline: now, answer: Some(answer), is_second: false };
+            line.sent.push_back(Sent { job, replies, answered });
+            answering
+        };
+        let mut before = send(&mut line, 0);
+        assert!(line.tell_late(now).is_ok());
+        assert!(matches!(before.try_recv(), Ok(Err(Failure::TimedOut))));
+        assert_eq!(line.sent.len(), 1, "its answer is still to come");
+        let mut since = send(&mut line, 1);
+        assert!(matches!(line.tell_late(now), Err(End::Late)));
+        assert!(since.try_recv().is_err(), "it is told, or asked again, as the connection ends");
     }
 }
