@@ -90,8 +90,10 @@ impl Growing for Ours {
 }
 
 impl Drop for Ours {
+    // Another thread frees what was cleared, which must not be part of what is timed next.
     fn drop(&mut self) {
         function::clear();
+        scheduler::wait_for_quiet();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
+use std::{fs, io, thread};
 
 /// The processor time of all threads that there are.
 pub(crate) fn used() -> io::Result<Duration> {
@@ -10,6 +10,21 @@ pub(crate) fn used() -> io::Result<Duration> {
     // One that ends meanwhile used nothing.
     let used = threads.filter_map(|thread| Some(stat(&thread.ok()?.path())?.used));
     Ok(used.sum())
+}
+
+/// Waits until the threads of this process have next to nothing to do, if that can be told.
+pub(crate) fn wait_for_quiet() {
+    const LOOK: Duration = Duration::from_millis(100);
+    let mut before = used();
+    loop {
+        thread::sleep(LOOK);
+        let now = used();
+        match (before, &now) {
+            (Ok(before), Ok(now)) if now.saturating_sub(before) > LOOK / 20 => {}
+            _ => return,
+        }
+        before = now;
+    }
 }
 
 /// How long this thread could have run and had no core.
