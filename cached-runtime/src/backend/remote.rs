@@ -467,8 +467,8 @@ impl Remote {
         Record { cost, ..Record::blank(key, self.clock.wall(), ttl) }
     }
 
-    /// Whether a value that takes the place of an invalidation may have been there and gone within this time. Then nothing need be left of an invalidation since, and from now on a body leaves a
-    /// [`mark`](Self::mark).
+    /// Whether a value that takes the place of an invalidation may have been there and gone within this time. Then
+    /// nothing need be left of an invalidation since, and from now on a body leaves a [`mark`](Self::mark).
     fn is_outlived(&self, took: u64) -> bool {
         let is_outlived = self.link.conditions() != Some(false) && took >= self.shortest.load(Relaxed);
         if is_outlived {
@@ -608,7 +608,6 @@ impl Remote {
         self.end_renewal(way, &mut ticket).await;
         if let Some(claim) = &mut ticket.claim {
             claim.end(self.by(way)).await;
-            claim.ending = None;
         } else if ticket.is_foreign && matches!(ticket.expected, Expected::Version(_)) {
             let by = self.by(way);
             let _ = self.link.delete(by, &key.name, ticket.expected).await;

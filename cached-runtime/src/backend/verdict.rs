@@ -74,11 +74,15 @@ impl Sought<'_> {
                 if freshness == Freshness::Expired { Verdict::Nothing } else { Verdict::Value(record) }
             }
             // Nobody waits longer than a lease, and most of these end with the engine's time to live: so clocks that
-            // differ matter little.
-            Kind::Claim if outstays(&record) && record.expires.is_some_and(|expires| expires <= now) => {
-                Verdict::Nothing
-            }
-            Kind::Claim => claimed(&record).map_or(Verdict::Foreign, |(number, _)| Verdict::Claim(number)),
+            // differ matter little. One in the place of an invalidation stays as long as that, which is longer than
+            // it holds.
+            Kind::Claim => match claimed(&record) {
+                None => Verdict::Foreign,
+                Some((_, Some(_))) if record.expires.is_some_and(|expires| expires <= now) => {
+                    Verdict::Nothing
+                }
+                Some((number, _)) => Verdict::Claim(number),
+            },
             Kind::Released => {
                 claimed(&record).map_or(Verdict::Foreign, |(number, _)| Verdict::Released(number))
             }
@@ -124,11 +128,6 @@ pub(crate) fn fence(record: &Record<'_>) -> Option<u128> {
         Kind::Claim | Kind::Released => claimed(record)?.1,
         Kind::Value | Kind::Generation => None,
     }
-}
-
-/// Whether a claim stays longer than it holds, as an invalidation does.
-fn outstays(claim: &Record<'_>) -> bool {
-    fence(claim).is_some()
 }
 
 /// The number that a payload is.

@@ -47,12 +47,14 @@ impl Claim {
 
     /// Ends it as it is to end, if it is there; by itself if this fails.
     pub(super) async fn end(&mut self, by: By) {
-        if self.version.is_none() && self.find(by).await.is_err() {
-            return;
+        if self.version.is_none() {
+            let _ = self.find(by).await;
         }
-        if let (Some(ending), Some(expected)) = (self.ending.take(), self.expected()) {
+        // Not taken ahead of it: who is dropped meanwhile ends it in another thread.
+        if let (Some(ending), Some(expected)) = (&self.ending, self.expected()) {
             ending.write(&self.link, by, &self.name, expected).await;
         }
+        self.ending = None;
     }
 }
 
@@ -66,10 +68,10 @@ pub(super) enum Ending {
 
 impl Ending {
     /// Ends a claim; where its version cannot be compared it is deleted. It ends by itself if this fails.
-    pub(super) async fn write(self, link: &Link, by: By, name: &str, expected: Expected) {
+    async fn write(&self, link: &Link, by: By, name: &str, expected: Expected) {
         let ended = match self {
             Self::Deleted => link.delete(by, name, expected).await,
-            Self::Released(bytes, ttl) => link.set(by, name, bytes, Some(ttl), expected).await,
+            Self::Released(bytes, ttl) => link.set(by, name, bytes.clone(), Some(*ttl), expected).await,
         };
         if ended == Err(Trouble::Unsupported) {
             let _ = link.delete(by, name, Expected::Anything).await;
@@ -86,8 +88,6 @@ impl Drop for Claim {
             let mut claim = Self { link, clock, name, number, version, ending: Some(ending) };
             let by = claim.link.by(Way::Blocking, clock);
             blocking(claim.end(by));
-            // Once is enough.
-            claim.ending = None;
         };
         let _ = offload::submit(Box::new(end));
     }

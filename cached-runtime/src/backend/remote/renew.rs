@@ -82,7 +82,6 @@ impl Remote {
     pub(crate) async fn end_renewal(&self, way: Way, ticket: &mut Ticket) {
         let Some(renewal) = &mut ticket.renewal else { return };
         renewal.end(self.by(way)).await;
-        renewal.ending = None;
     }
 
     /// The body has failed: no process is to try again for a while.
@@ -94,7 +93,6 @@ impl Remote {
             renewal.ending = Some(Ending::Released(bytes, pause));
         }
         renewal.end(self.by(way)).await;
-        renewal.ending = None;
     }
 
     async fn try_to_renew(
