@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
 
-use crate::call::{Begun, Call, FlightOf, Owned, Step, Turn, caught_if, ended};
+use crate::call::{Begun, Call, Step, Turn, caught_if, ended};
 use crate::circle::{self, Course, Waiting};
 use crate::computation::Computation;
-use crate::flight::Together;
+use crate::flight::{Flight, Together};
 use crate::outcome::Outcome;
 
 /// The values of some keys, in their order. `load` is called with those that nobody else computes, usually once: again
 /// only if somebody else has failed, or has nothing to share. What it returns is asked for the value of each of them.
-pub fn get_many<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned>(
+pub fn get_many<K, O: Outcome, A: FnMut(&K) -> O::Returned>(
     keys: Vec<K>,
-    begin: impl FnMut(K) -> (Step<O, W>, K),
+    begin: impl FnMut(K) -> (Step<O>, K),
     mut load: impl FnMut(&[K]) -> A,
 ) -> Vec<O::Returned> {
     let mut batch = Batch::new(keys, begin);
@@ -41,9 +41,9 @@ pub fn get_many<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned>(
 
 /// The same with a loader that is awaited. It gets keys that it can keep, so that its future borrows nothing of what is
 /// here.
-pub async fn get_many_async<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned, F: Future<Output = A>>(
+pub async fn get_many_async<K, O: Outcome, A: FnMut(&K) -> O::Returned, F: Future<Output = A>>(
     keys: Vec<K>,
-    begin: impl FnMut(K) -> (Step<O, W>, K),
+    begin: impl FnMut(K) -> (Step<O>, K),
     mut load: impl FnMut(Arc<[K]>) -> F,
 ) -> Vec<O::Returned> {
     let mut batch = Batch::new(keys, begin);
@@ -80,53 +80,53 @@ pub(crate) async fn all<F: Future<Output = ()> + ?Sized>(mut futures: Vec<Pin<Bo
 }
 
 /// One of the keys.
-pub(crate) struct Asked<K, O: Outcome, W: Owned> {
+pub(crate) struct Asked<K, O: Outcome> {
     /// Until it is loaded.
     key: Option<K>,
     /// There if it was no hit.
-    call: Option<Call<O, W>>,
+    call: Option<Call<O>>,
     value: Option<O::Returned>,
 }
 
-pub(crate) struct Batch<K, O: Outcome, W: Owned>(Vec<Asked<K, O, W>>);
+pub(crate) struct Batch<K, O: Outcome>(Vec<Asked<K, O>>);
 
 /// What there is to do for keys that have no value yet.
-pub(crate) struct Round<'a, K, O: Outcome, W: Owned> {
-    pub(crate) missing: Vec<Missing<'a, O, W>>,
+pub(crate) struct Round<'a, K, O: Outcome> {
+    pub(crate) missing: Vec<Missing<'a, O>>,
     /// Those of what is missing.
     pub(crate) keys: Vec<K>,
     /// That of all computations, if there are any.
     pub(crate) course: Option<Course>,
     /// Those of the computations, where they are needed.
-    pub(crate) flights: Vec<Arc<FlightOf<O>>>,
+    pub(crate) flights: Vec<Arc<Flight>>,
     /// What others compute, or this batch for another position of the same key.
-    pub(crate) waits: Vec<Wait<'a, O, W>>,
+    pub(crate) waits: Vec<Wait<'a, O>>,
 }
 
-pub(crate) struct Missing<'a, O: Outcome, W: Owned> {
+pub(crate) struct Missing<'a, O: Outcome> {
     /// The position of the key.
     #[cfg_attr(not(feature = "backend"), expect(dead_code, reason = "of use to backends"))]
     pub(crate) at: usize,
     pub(crate) value: &'a mut Option<O::Returned>,
     /// Absent if the value is not to be stored. Dropped before it has landed, it is lost.
-    pub(crate) computation: Option<Computation<'a, O, W>>,
+    pub(crate) computation: Option<Computation<'a, O>>,
 }
 
-pub(crate) struct Wait<'a, O: Outcome, W: Owned> {
+pub(crate) struct Wait<'a, O: Outcome> {
     pub(crate) value: &'a mut Option<O::Returned>,
-    pub(crate) call: &'a mut Call<O, W>,
-    pub(crate) flight: Arc<FlightOf<O>>,
+    pub(crate) call: &'a mut Call<O>,
+    pub(crate) flight: Arc<Flight>,
     pub(crate) waiting: Waiting,
 }
 
-impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
-    pub(crate) fn new(keys: Vec<K>, mut begin: impl FnMut(K) -> (Step<O, W>, K)) -> Self {
+impl<K, O: Outcome> Batch<K, O> {
+    pub(crate) fn new(keys: Vec<K>, mut begin: impl FnMut(K) -> (Step<O>, K)) -> Self {
         let ask = |key| {
             let (step, key) = begin(key);
             let (call, value) = match step {
                 Step::Return(value) => (None, Some(value)),
                 Step::Run(mut call) => {
-                    call.is_of_batch = true;
+                    call.query.is_of_batch = true;
                     (Some(call), None)
                 }
             };
@@ -136,7 +136,7 @@ impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
     }
 
     /// Looks up again what has no value, and begins what nobody computes; nothing if all have one.
-    pub(crate) fn round(&mut self, needs_flights: bool) -> Option<Round<'_, K, O, W>> {
+    pub(crate) fn round(&mut self, needs_flights: bool) -> Option<Round<'_, K, O>> {
         if self.0.iter().all(|asked| asked.value.is_some()) {
             return None;
         }
@@ -145,7 +145,7 @@ impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
         let mut course = None;
         for (at, Asked { key, call, value }) in self.0.iter_mut().enumerate() {
             let Some(call) = call.as_mut().filter(|_| value.is_none()) else { continue };
-            call.course = course;
+            call.query.course = course;
             match call.turn(needs_flights) {
                 Turn::Return(found) => *value = Some(found),
                 Turn::Bypass => {
@@ -172,7 +172,7 @@ impl<K, O: Outcome, W: Owned> Batch<K, O, W> {
     }
 }
 
-impl<K, O: Outcome, W: Owned> Round<'_, K, O, W> {
+impl<K, O: Outcome> Round<'_, K, O> {
     /// Whether a panic of the loader is not at once that of the batch.
     fn has_fallback(&self) -> bool {
         self.missing.iter().filter_map(|missing| missing.computation.as_ref()).any(Computation::has_fallback)

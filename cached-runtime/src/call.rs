@@ -28,9 +28,10 @@ use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service, service};
 use crate::revalidate::Answer;
 use crate::stats::Cells;
+use crate::store::any::{AnyKey, KeyRef, ValueRef};
 use crate::store::janitor;
-use crate::store::shard::Locked;
-use crate::store::table::{NewValue, Table, Writer};
+use crate::store::shard::{Locked, Writer};
+use crate::store::table::{AnyTable, NewValue, Stores, Table};
 
 /// What to do with what may be stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,26 +138,18 @@ pub(crate) fn after_drop<T>(gone: impl Sized, value: T) -> T {
 }
 
 /// What a lookup found.
-pub enum Step<O: Outcome, K: Owned> {
+pub enum Step<O: Outcome> {
     Return(O::Returned),
-    Run(Call<O, K>),
+    Run(Call<O>),
 }
 
-/// What an owned key is.
-pub trait Owned: Send + Sync + 'static {}
-impl<K: Send + Sync + 'static> Owned for K {}
+pub(crate) type TableOf<O, P> = Table<<P as Part>::Owned, <O as Outcome>::Stored>;
 
-pub(crate) type DeliveryOf<O> = Delivery<<O as Outcome>::Stored, <O as Outcome>::Shared>;
-pub(crate) type TableOf<O, K> = Table<K, <O as Outcome>::Stored, DeliveryOf<O>>;
-pub(crate) type WriterOf<O, K> = Writer<K, DeliveryOf<O>>;
-type LockedOf<'a, O, K> = Locked<'a, K, <O as Outcome>::Stored, DeliveryOf<O>>;
-pub(crate) type FlightOf<O> = Flight<DeliveryOf<O>>;
-
-impl<O: Outcome, K: Owned> Step<O, K> {
+impl<O: Outcome> Step<O> {
     /// Adds to the call, if there is one.
     #[inline]
     #[must_use]
-    pub fn with(self, rules: impl FnOnce(Call<O, K>) -> Call<O, K>) -> Self {
+    pub fn with(self, rules: impl FnOnce(Call<O>) -> Call<O>) -> Self {
         match self {
             Self::Return(value) => Self::Return(value),
             Self::Run(call) => Self::Run(rules(call)),
@@ -172,7 +165,7 @@ pub fn begin<G: ?Sized, P: Part, O: Outcome>(
     outcome: O,
     identity: PhantomData<G>,
     key: P,
-) -> Step<O, P::Owned> {
+) -> Step<O> {
     begin_if(Lookup::new(), function, outcome, identity, key)
 }
 
@@ -186,7 +179,7 @@ pub fn begin_if<G: ?Sized, P: Part, O: Outcome>(
     outcome: O,
     identity: PhantomData<G>,
     key: P,
-) -> Step<O, P::Owned> {
+) -> Step<O> {
     let is_usual = lookup.0 == Mode::Cached && !function.exceptions.any();
     let found = if is_usual { hit::<G, _, O>(function, &key) } else { None };
     match found {
@@ -205,7 +198,7 @@ fn miss<G: ?Sized, P: Part, O: Outcome>(
     outcome: O,
     identity: PhantomData<G>,
     key: &P,
-) -> Step<O, P::Owned> {
+) -> Step<O> {
     let mut lookup = lookup;
     let state = function.state();
     // It may have become so with the state.
@@ -226,33 +219,42 @@ fn miss<G: ?Sized, P: Part, O: Outcome>(
 pub(crate) fn hit<G: ?Sized, P: Part, O: Outcome>(function: &'static Function, key: &P) -> Option<O::Stored> {
     let cells = Cells::of_this_thread()?;
     cells.count_call();
-    let table: &TableOf<O, P::Owned> = function.state().table::<G, P, _, _>();
-    let hash = table.hash_of(key);
+    let table: &TableOf<O, P> = function.state().table::<G, P, _>();
+    let hash = table.base.hash_of(key);
     // The guard is a barrier: what can be known before it costs less before it.
-    let now = table.now();
+    let now = table.base.now();
     let candidates = table.look(hash);
     if !candidates.are_any() {
         return None;
     }
     let guard = Guard::new();
     let value = table.hit(&candidates, |owned| key.matches(owned), now, &guard)?.clone();
-    table.hits.add_one(cells);
+    table.base.hits.add_one(cells);
     Some(value)
 }
 
 /// A call that was not answered from the store, or one that the companion asks about.
+pub struct Call<O: Outcome> {
+    pub(crate) query: Query,
+    /// The table of what it looks for, if there is any.
+    pub(crate) stores: Option<&'static dyn Stores<O::Stored>>,
+    /// What was found to answer it with.
+    pub(crate) answer: Option<Box<Answer<O>>>,
+    pub(crate) outcome: O,
+    pub(crate) rules: Rules<O::Stored>,
+}
+
+/// A call, whatever its types.
 #[expect(clippy::struct_excessive_bools, reason = "each of them goes with each of the others")]
-pub struct Call<O: Outcome, K: Owned> {
+pub(crate) struct Query {
     pub(crate) function: &'static Function,
     pub(crate) state: &'static State,
     /// Absent if the call is to be no more than its body.
-    pub(crate) target: Option<Target<O, K>>,
+    pub(crate) target: Option<Target>,
     /// Compute, whatever is stored or being computed.
     pub(crate) refresh: bool,
     /// The registered computation that it is to begin.
     pub(crate) resumes: Option<u64>,
-    /// What was found to answer it with.
-    pub(crate) answer: Option<Box<Answer<O>>>,
     /// The number of the course that it computes within, if that is not its own.
     pub(crate) course: Option<u64>,
     /// Whether it is one of several, whose body computes nothing that is fresh.
@@ -263,38 +265,37 @@ pub struct Call<O: Outcome, K: Owned> {
     alone: bool,
     /// Whether its miss has been counted.
     counted: bool,
-    pub(crate) outcome: O,
-    pub(crate) rules: Rules<O::Stored>,
 }
 
 /// What a call looks for, and where.
-pub(crate) struct Target<O: Outcome, K: Owned> {
-    pub(crate) table: &'static TableOf<O, K>,
+pub(crate) struct Target {
+    pub(crate) table: &'static dyn AnyTable,
     pub(crate) hash: u64,
     /// Until the call computes.
-    key: Option<K>,
+    key: Option<AnyKey>,
 }
 
-impl<O: Outcome, K: Owned> Target<O, K> {
-    fn is_key(&self) -> impl Fn(&K) -> bool + Copy {
-        |owned| self.key.as_ref().is_some_and(|key| self.table.same(owned, key))
+impl Target {
+    fn is_key(&self) -> impl Fn(KeyRef<'_>) -> bool + Copy {
+        let keys = self.table.base().keys;
+        move |owned| self.key.as_ref().is_some_and(|key| keys.same(owned, key.view()))
     }
 
     /// The same of one that can be the answer.
-    pub(crate) fn is_live_key(&self) -> impl Fn(&K) -> bool + Copy {
-        let is_key = self.is_key();
-        move |owned| is_key(owned) && self.table.is_live(owned)
+    pub(crate) fn is_live_key(&self) -> impl Fn(KeyRef<'_>) -> bool + Copy {
+        let (is_key, keys) = (self.is_key(), self.table.base().keys);
+        move |owned| is_key(owned) && keys.is_live(owned)
     }
 
     /// The key, for a computation that begins now.
-    pub(crate) fn take_key(&mut self) -> Option<K> {
+    pub(crate) fn take_key(&mut self) -> Option<AnyKey> {
         let mut key = self.key.take()?;
-        self.table.renew(&mut key);
+        self.table.base().keys.renew(&mut key);
         Some(key)
     }
 
     /// What a call does about what it has found.
-    pub(crate) fn service(&self, freshness: Freshness, writer: &mut WriterOf<O, K>, now: Moment) -> Service {
+    pub(crate) fn service(&self, freshness: Freshness, writer: &mut Writer, now: Moment) -> Service {
         let is_running = writer.flights.is_running(self.hash, &self.is_live_key());
         service(freshness, is_running, writer.retries.backs_off(self.hash, now))
     }
@@ -339,31 +340,189 @@ pub(crate) async fn ended<R>(wanted: bool, body: impl Future<Output = R>) -> thr
     polled.await
 }
 
-/// What a call is to do next.
-pub(crate) enum Turn<O: Outcome> {
-    Return(O::Returned),
+/// What a call is to do next; `R` is what it returns, or what was found for that.
+pub(crate) enum Turn<R> {
+    Return(R),
     /// No more than the body.
     Bypass,
     /// The body, and then the store.
-    Compute(Begun<O>),
-    Wait(Arc<FlightOf<O>>, Waiting),
+    Compute(Begun),
+    Wait(Arc<Flight>, Waiting),
 }
 
 /// A computation that is known to others.
-pub(crate) struct Begun<O: Outcome> {
+pub(crate) struct Begun {
     pub(crate) number: u64,
     pub(crate) old: Old,
     pub(crate) start: Reading,
     pub(crate) course: Course,
     /// There if it was asked for.
-    pub(crate) flight: Option<Arc<FlightOf<O>>>,
+    pub(crate) flight: Option<Arc<Flight>>,
     pub(crate) entered: Entered,
 }
 
-impl<O: Outcome, K: Owned> Call<O, K> {
+impl Query {
+    fn new(
+        function: &'static Function,
+        state: &'static State,
+        lookup: Lookup,
+        target: Option<Target>,
+    ) -> Self {
+        Self {
+            function,
+            state,
+            target,
+            refresh: lookup.0 == Mode::Refresh,
+            resumes: if let Mode::Resume(number) = lookup.0 { Some(number) } else { None },
+            course: None,
+            is_of_batch: false,
+            draw: draw(state),
+            alone: !state.policy().single_flight(),
+            counted: false,
+        }
+    }
+
+    /// Finds out what to do next, and takes up the computation if it falls to this call; with a flight if
+    /// it needs one by itself. `ahead` tells how long before its end a value is to be computed anew.
+    fn turn<'g>(
+        &mut self,
+        needs_flight: bool,
+        ahead: &dyn Fn(ValueRef<'_>, u64) -> u64,
+        guard: &'g Guard,
+    ) -> Turn<ValueRef<'g>> {
+        loop {
+            let Some((target, cells)) = self.target.as_mut().zip(Cells::of_this_thread()) else {
+                return self.bypass();
+            };
+            let (table, base, hash) = (target.table, target.table.base(), target.hash);
+            let start = self.state.store.clock.read();
+            let now = start.store;
+            let mut locked = table.lock(hash, guard);
+            if let Some(number) = self.resumes.take()
+                && locked.writer.flights.resume(hash, number, &target.is_key())
+            {
+                let old = Old::Answered;
+                return Turn::Compute(leave(locked, hash, number, number, old, start, needs_flight));
+            }
+            let mut old = Old::Nothing;
+            // Whoever computed it may have stored it since the lookup.
+            let stored = if self.refresh {
+                // What began earlier must not replace what is computed from here on.
+                locked.writer.flights.fence(hash, &target.is_key());
+                None
+            } else if base.serves_ahead() {
+                let ahead = |value: ValueRef<'_>| ahead(value, base.cost());
+                let found = locked.servable(hash, &target.is_live_key(), &ahead, now);
+                old = found.map_or(Old::Nothing, |(_, freshness)| {
+                    if freshness.hides_errors() { Old::Fallback } else { Old::Served }
+                });
+                let is_again = self.course.is_some_and(|course| {
+                    locked.writer.flights.runs_within(course, hash, &target.is_live_key())
+                });
+                let mut service = |freshness| target.service(freshness, &mut locked.writer, now);
+                let is_enough = |freshness| self.is_of_batch && freshness == Freshness::Early;
+                // A key that stands twice in a batch has one value.
+                found.filter(|(_, it)| is_enough(*it) || !is_again && service(*it) == Service::Serve)
+            } else {
+                let value = locked.fresh(hash, &target.is_live_key(), now);
+                value.map(|value| (value, Freshness::Fresh))
+            };
+            let joined = if self.refresh || self.alone || stored.is_some() {
+                None
+            } else {
+                locked.writer.flights.join(hash, &target.is_live_key())
+            };
+            // Counted once, and no earlier than when it has its flight: whoever sees so many misses knows
+            // that so many calls wait or compute.
+            let is_hit = stored.is_some() && base.serves_ahead() && !self.counted;
+            if !self.refresh && !is_hit && !std::mem::replace(&mut self.counted, true) {
+                locked.writer.counts.misses += 1;
+            }
+            if let Some((value, freshness)) = stored {
+                drop(locked);
+                if is_hit {
+                    self.count_hit(table, freshness, cells);
+                } else {
+                    self.state.rare.coalesced.add(1);
+                }
+                return Turn::Return(value);
+            }
+            if let Some((flight, number)) = joined {
+                drop(locked);
+                match Waiting::begin(number) {
+                    Some(waiting) => return Turn::Wait(flight, waiting),
+                    // It would wait for itself.
+                    None => self.alone = true,
+                }
+                continue;
+            }
+            let overtaken =
+                base.serves_ahead().then(|| locked.writer.flights.overtake(hash, &target.is_key()));
+            let Some(key) = target.take_key() else { unreachable!("a call computes once") };
+            let number = cells.number_computation();
+            let course = self.course.unwrap_or(number);
+            locked.writer.flights.begin_within(course, hash, key, number, !self.alone);
+            let begun = leave(locked, hash, number, course, old, start, needs_flight);
+            if old != Old::Nothing {
+                self.state.rare.revalidations.add(1);
+            }
+            if let Some(Finished { flight: Some(flight), .. }) = overtaken.flatten() {
+                flight.end(Ending::Lost);
+            }
+            return Turn::Compute(begun);
+        }
+    }
+
+    fn bypass<R>(&self) -> Turn<R> {
+        self.state.rare.bypassed.add(1);
+        Turn::Bypass
+    }
+
+    pub(crate) fn count_hit(&self, table: &dyn AnyTable, freshness: Freshness, cells: &Cells) {
+        match freshness {
+            Freshness::Fresh | Freshness::Early => table.base().hits.add_one(cells),
+            _ => self.state.rare.stale.add(1),
+        }
+    }
+
+    /// Forgets the entry, and fences what is being computed for it; returns whether a fresh value was there.
+    fn invalidate(&self) -> bool {
+        let Some(target) = &self.target else { return false };
+        let removed = with_guard(|guard| target.table.invalidate(target.hash, &target.is_key(), guard));
+        janitor::free();
+        removed
+    }
+
+    /// The value, if it is fresh now, with no trace left.
+    fn peek<'g>(&self, guard: &'g Guard) -> Option<ValueRef<'g>> {
+        let target = self.target.as_ref().filter(|_| self.state.store.is_enabled())?;
+        let now = target.table.base().now();
+        target.table.lock(target.hash, guard).peek(target.hash, &target.is_live_key(), now)
+    }
+}
+
+/// Leaves the lock to compute.
+fn leave(
+    mut locked: Locked<'_>,
+    hash: u64,
+    number: u64,
+    course: u64,
+    old: Old,
+    start: Reading,
+    needs_flight: bool,
+) -> Begun {
+    let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
+    drop(locked);
+    // What is dropped with the guard may call the function, and must not wait for what has only begun.
+    let course = Course::begin(course);
+    let entered = circle::enter(course.clone());
+    Begun { number, old, start, course, flight, entered }
+}
+
+impl<O: Outcome> Call<O> {
     #[cold]
     #[inline(never)]
-    pub(crate) fn new<G: ?Sized, P: Part<Owned = K>>(
+    pub(crate) fn new<G: ?Sized, P: Part>(
         function: &'static Function,
         lookup: Lookup,
         outcome: O,
@@ -371,32 +530,21 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         key: &P,
     ) -> Self {
         let state = function.state();
+        let mut stores: Option<&'static dyn Stores<O::Stored>> = None;
         let target = (lookup.0 != Mode::Bypass).then(|| {
-            let table: &TableOf<O, K> = state.table::<G, P, _, _>();
-            Target { table, hash: table.hash_of(key), key: Some(key.own()) }
+            let table: &TableOf<O, P> = state.table::<G, P, _>();
+            stores = Some(table);
+            Target { table, hash: table.base.hash_of(key), key: Some(AnyKey::new(key.own())) }
         });
-        Self {
-            function,
-            state,
-            target,
-            refresh: lookup.0 == Mode::Refresh,
-            resumes: if let Mode::Resume(number) = lookup.0 { Some(number) } else { None },
-            answer: None,
-            course: None,
-            is_of_batch: false,
-            draw: draw(state),
-            alone: !state.policy().single_flight(),
-            counted: false,
-            outcome,
-            rules: Rules::NONE,
-        }
+        let query = Query::new(function, state, lookup, target);
+        Self { query, stores, answer: None, outcome, rules: Rules::NONE }
     }
 
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.rules.given().timeout = Some(Timeout::Fixed(timeout));
-        if let Some(target) = &self.target {
-            target.table.learn_timeout(timeout);
+        if let Some(target) = &self.query.target {
+            target.table.base().learn_timeout(timeout);
         }
         self
     }
@@ -493,143 +641,47 @@ impl<O: Outcome, K: Owned> Call<O, K> {
         }
     }
 
-    /// Finds out what to do next, and takes up the computation if it falls to this call; with a flight if
-    /// it needs one by itself.
-    pub(crate) fn turn(&mut self, needs_flight: bool) -> Turn<O> {
-        loop {
-            let Some((target, cells)) = self.target.as_mut().zip(Cells::of_this_thread()) else {
-                self.state.rare.bypassed.add(1);
-                return Turn::Bypass;
-            };
-            let (table, hash) = (target.table, target.hash);
-            let start = self.state.store.clock.read();
-            let now = start.store;
-            let guard = Guard::new();
-            let mut locked = table.lock(hash, &guard);
-            if let Some(number) = self.resumes.take()
-                && locked.writer.flights.resume(hash, number, &target.is_key())
-            {
-                let old = Old::Answered;
-                return Turn::Compute(Self::leave(locked, hash, number, number, old, start, needs_flight));
-            }
-            let mut old = Old::Nothing;
-            // Whoever computed it may have stored it since the lookup.
-            let stored = if self.refresh {
-                // What began earlier must not replace what is computed from here on.
-                locked.writer.flights.fence(hash, &target.is_key());
-                None
-            } else if table.serves_ahead() {
-                let ahead =
-                    |value: &_| ahead(self.state, self.outcome, &self.rules, self.draw, table.cost(), value);
-                let found = table.servable(hash, &target.is_live_key(), &ahead, now, &guard);
-                old = found.map_or(Old::Nothing, |(_, freshness)| {
-                    if freshness.hides_errors() { Old::Fallback } else { Old::Served }
-                });
-                let is_again = self.course.is_some_and(|course| {
-                    locked.writer.flights.runs_within(course, hash, &target.is_live_key())
-                });
-                let mut service = |freshness| target.service(freshness, &mut locked.writer, now);
-                let is_enough = |freshness| self.is_of_batch && freshness == Freshness::Early;
-                // A key that stands twice in a batch has one value.
-                found.filter(|(_, it)| is_enough(*it) || !is_again && service(*it) == Service::Serve)
-            } else {
-                let value = table.fresh(hash, &target.is_live_key(), now, &guard);
-                value.map(|value| (value, Freshness::Fresh))
-            };
-            let joined = if self.refresh || self.alone || stored.is_some() {
-                None
-            } else {
-                locked.writer.flights.join(hash, &target.is_live_key())
-            };
-            // Counted once, and no earlier than when it has its flight: whoever sees so many misses knows
-            // that so many calls wait or compute.
-            let is_hit = stored.is_some() && table.serves_ahead() && !self.counted;
-            if !self.refresh && !is_hit && !std::mem::replace(&mut self.counted, true) {
-                locked.writer.counts.misses += 1;
-            }
-            if let Some((value, freshness)) = stored {
-                drop(locked);
-                if is_hit {
-                    self.count_hit(table, freshness, cells);
-                } else {
-                    self.state.rare.coalesced.add(1);
-                }
-                return Turn::Return(self.outcome.returned(value.clone()));
-            }
-            if let Some((flight, number)) = joined {
-                drop(locked);
-                match Waiting::begin(number) {
-                    Some(waiting) => return Turn::Wait(flight, waiting),
-                    // It would wait for itself.
-                    None => self.alone = true,
-                }
-                continue;
-            }
-            let overtaken =
-                table.serves_ahead().then(|| locked.writer.flights.overtake(hash, &target.is_key()));
-            let Some(key) = target.take_key() else { unreachable!("a call computes once") };
-            let number = cells.number_computation();
-            let course = self.course.unwrap_or(number);
-            locked.writer.flights.begin_within(course, hash, key, number, !self.alone);
-            let begun = Self::leave(locked, hash, number, course, old, start, needs_flight);
-            drop(guard);
-            if old != Old::Nothing {
-                self.state.rare.revalidations.add(1);
-            }
-            if let Some(Finished { flight: Some(flight), .. }) = overtaken.flatten() {
-                flight.end(Ending::Lost);
-            }
-            return Turn::Compute(begun);
-        }
-    }
-
-    /// Leaves the lock to compute.
-    fn leave(
-        mut locked: LockedOf<'_, O, K>,
-        hash: u64,
-        number: u64,
-        course: u64,
-        old: Old,
-        start: Reading,
-        needs_flight: bool,
-    ) -> Begun<O> {
-        let flight = if needs_flight { locked.writer.flights.flight_of(hash, number) } else { None };
-        drop(locked);
-        // What is dropped with the guard may call the function, and must not wait for what has only begun.
-        let course = Course::begin(course);
-        let entered = circle::enter(course.clone());
-        Begun { number, old, start, course, flight, entered }
-    }
-
-    pub(crate) fn count_hit(&self, table: &TableOf<O, K>, freshness: Freshness, cells: &Cells) {
-        match freshness {
-            Freshness::Fresh | Freshness::Early => table.hits.add_one(cells),
-            _ => self.state.rare.stale.add(1),
+    /// What to do next; with a flight if it needs one by itself.
+    pub(crate) fn turn(&mut self, needs_flight: bool) -> Turn<O::Returned> {
+        let Some(guard) = epoch::guard() else { return self.query.bypass() };
+        let Self { query, outcome, rules, .. } = self;
+        let (state, draw) = (query.state, query.draw);
+        let ahead = |value: ValueRef<'_>, cost| ahead(state, *outcome, rules, draw, cost, value.value());
+        match query.turn(needs_flight, &ahead, &guard) {
+            Turn::Return(value) => Turn::Return(outcome.returned(value.value::<O::Stored>().clone())),
+            Turn::Bypass => Turn::Bypass,
+            Turn::Compute(begun) => Turn::Compute(begun),
+            Turn::Wait(flight, waiting) => Turn::Wait(flight, waiting),
         }
     }
 
     /// What is returned after the flight that this call waited for, if anything.
-    pub(crate) fn after(&mut self, ending: &Ending<DeliveryOf<O>>) -> Option<O::Returned> {
-        let returned = match ending {
-            Ending::Landed(Some(Delivery::Stored(value))) => self.outcome.returned(value.clone()),
-            Ending::Landed(Some(Delivery::NotStored(value))) => self.outcome.unshare(value),
-            Ending::Landed(None) => {
-                self.alone = true;
-                return None;
-            }
-            Ending::Lost => return None,
-        };
-        self.state.rare.coalesced.add(1);
-        Some(returned)
+    pub(crate) fn after(&mut self, ending: &Ending) -> Option<O::Returned> {
+        let returned = self.delivered(ending);
+        if returned.is_some() {
+            self.query.state.rare.coalesced.add(1);
+        } else if let Ending::Landed(_) = ending {
+            self.query.alone = true;
+        }
+        returned
+    }
+
+    /// What a flight has brought.
+    pub(crate) fn delivered(&self, ending: &Ending) -> Option<O::Returned> {
+        let Ending::Landed(Some(delivered)) = ending else { return None };
+        match delivered.downcast_ref::<Delivery<O::Stored, O::Shared>>()? {
+            Delivery::Stored(value) => Some(self.outcome.returned(value.clone())),
+            Delivery::NotStored(value) => Some(self.outcome.unshare(value)),
+        }
     }
 }
 
 #[cfg(feature = "backend")]
-impl<O: Outcome, K: Owned> Call<O, K> {
+impl Query {
     /// Another process computes the key anew, or its body has failed there: it is left alone for a while.
     pub(crate) fn stand_back(&self) {
         if let Some(Target { table, hash, .. }) = &self.target {
-            let now = table.now();
+            let now = table.base().now();
             let until = now.saturating_add(nanoseconds(STOOD_BACK));
             with_guard(|guard| table.lock(*hash, guard).writer.retries.note(*hash, now, until));
         }
@@ -662,33 +714,28 @@ pub trait Entry: Sized {
     fn update_async(self, value: Self::Returned) -> impl Future<Output = ()> + Send;
 }
 
-impl<O: Outcome, K: Owned> Entry for Call<O, K> {
+impl<O: Outcome> Entry for Call<O> {
     type Returned = O::Returned;
 
     fn function(&self) -> &'static Function {
-        self.function
+        self.query.function
     }
 
     fn invalidate(&self) -> bool {
-        let Some(target) = &self.target else { return false };
-        let removed = with_guard(|guard| target.table.invalidate(target.hash, target.is_key(), guard));
-        janitor::free();
-        removed
+        self.query.invalidate()
     }
 
     fn peek(&self) -> Option<O::Returned> {
-        let target = self.target.as_ref().filter(|_| self.state.store.is_enabled() && epoch::lives())?;
-        let guard = Guard::new();
-        let now = target.table.now();
-        let value = target.table.peek(target.hash, target.is_live_key(), now, &guard)?;
+        let guard = epoch::guard()?;
+        let value = self.query.peek(&guard)?.value::<O::Stored>();
         Some(self.outcome.returned(value.clone()))
     }
 
     fn put(self, value: O::Returned) {
-        let state = self.state;
+        let state = self.query.state;
         if state.store.is_enabled() {
             let now = state.store.clock.now();
-            let admitted = admit(self.state, self.outcome, &self.rules, &value, now);
+            let admitted = admit(state, self.outcome, &self.rules, &value, now);
             let stored = self.put_copy(admitted);
             after_store(state, stored);
         }
@@ -718,20 +765,20 @@ impl<O: Outcome, K: Owned> Entry for Call<O, K> {
     }
 }
 
-impl<O: Outcome, K: Owned> Call<O, K> {
+impl<O: Outcome> Call<O> {
     /// Stores a value, if there is one, whatever is being computed; returns whether it was stored.
     pub(crate) fn put_copy(self, admitted: Option<NewValue<O::Stored>>) -> bool {
-        let Some(Target { table, hash, mut key }) = self.target else { return false };
-        if let Some(key) = &mut key {
-            table.renew(key);
-        }
-        let (stored, ()) = with_guard(|guard| {
-            table.store(hash, admitted, guard, |writer| {
+        let Some((mut target, table)) = self.query.target.zip(self.stores) else { return false };
+        let keys = target.table.base().keys;
+        let hash = target.hash;
+        let mut key = target.take_key();
+        with_guard(|guard| {
+            table.store(hash, admitted, guard, &mut |locked| {
                 // What is being computed must not replace the value.
-                writer.flights.fence(hash, &|it| key.as_ref().is_some_and(|key| table.same(it, key)));
-                (key, ())
+                let is_key = |it: KeyRef<'_>| key.as_ref().is_some_and(|key| keys.same(it, key.view()));
+                locked.writer.flights.fence(hash, &is_key);
+                key.take()
             })
-        });
-        stored
+        })
     }
 }

@@ -8,21 +8,25 @@ use std::time::Duration;
 
 use sdd::Guard;
 
-#[cfg(feature = "backend")]
-use crate::call::TableOf;
-use crate::call::{Call, FlightOf, Owned, Target, WriterOf, after_drop};
-use crate::circle::{self, Course};
+use crate::call::{Call, Query, Target, after_drop};
+use crate::circle::{self, Course, Entered};
 #[cfg(feature = "backend")]
 use crate::clock;
 use crate::clock::{Moment, Reading, nanoseconds};
 use crate::epoch::with_guard;
-use crate::flight::{Ending, Finished, Flight};
+#[cfg(feature = "backend")]
+use crate::flight::Flights;
+use crate::flight::{Delivered, Ending, Finished, Flight};
 use crate::function::State;
 use crate::outcome::Outcome;
 use crate::policy::{FURTHEST_DRAW, RefreshAhead};
 #[cfg(feature = "backend")]
 use crate::policy::{Freshness, Service, service};
+use crate::store::any::{AnyKey, ValueRef};
+#[cfg(feature = "backend")]
+use crate::store::any::{KeyRef, Keys};
 use crate::store::janitor;
+use crate::store::shard::{Locked, Writer};
 use crate::store::table::NewValue;
 
 /// What waiting callers get.
@@ -99,8 +103,14 @@ impl Old {
 }
 
 /// A body that is running, on behalf of one call and those who wait.
-pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
-    call: &'a Call<O, K>,
+pub(crate) struct Computation<'a, O: Outcome> {
+    call: &'a Call<O>,
+    run: Run<'a>,
+}
+
+/// The same, whatever the body returns. One that ends without having landed is lost.
+struct Run<'a> {
+    query: &'a Query,
     number: u64,
     old: Old,
     /// Whether nobody waits for it but who has an old value.
@@ -116,20 +126,136 @@ pub(crate) struct Computation<'a, O: Outcome, K: Owned> {
     /// How many computations the body is that of.
     parts: u64,
     /// Once it is no longer known to the table: whoever waits must hear of the end, whatever panics.
-    flight: Option<Arc<FlightOf<O>>>,
+    flight: Option<Arc<Flight>>,
     landed: bool,
 }
 
-impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
+impl Run<'_> {
+    /// The body has returned.
+    fn stop(&mut self) {
+        self.ended = Some(self.query.state.store.clock.read());
+    }
+
+    /// For how many nanoseconds the body ran.
+    fn took(&self) -> u64 {
+        self.ended.map_or(0, |ended| ended.system.saturating_sub(self.start.system) / self.parts)
+    }
+
+    /// When the body returned.
+    fn end(&self) -> Moment {
+        self.ended.map_or_else(|| self.query.state.store.clock.now(), |ended| ended.store)
+    }
+
+    /// Where the thread that runs it is not in it, that it is: until it has landed, a call that the rules make, or what
+    /// is dropped, must not wait for it.
+    fn enter(&self) -> Option<Entered> {
+        self.course.clone().map(circle::enter)
+    }
+
+    /// What may be served in place of what has failed.
+    fn fallback<'g>(&self, guard: &'g Guard) -> Option<ValueRef<'g>> {
+        let Target { table, hash, .. } = self.query.target.as_ref()?;
+        let now = table.base().now();
+        // What was invalidated meanwhile is not there, and what was put is newer.
+        let found = table.lock(*hash, guard).servable_of(*hash, self.number, now);
+        found.filter(|(_, freshness)| freshness.hides_errors()).map(|(value, _)| value)
+    }
+
+    /// Ends a computation that has failed, and whose call is answered with another value. Returns the flight of those who
+    /// wait for it.
+    fn fall_back(&mut self, has_panicked: bool) -> Option<&Flight> {
+        let query = self.query;
+        if let Some(Target { table, hash, .. }) = &query.target {
+            let finished = with_guard(|guard| self.finish(&mut table.lock(*hash, guard).writer, true));
+            drop(finished);
+        }
+        if has_panicked {
+            query.state.rare.abandoned.add(1);
+        }
+        query.state.rare.errors_hidden.add(1);
+        self.awaited()
+    }
+
+    /// The flight, if somebody waits for it. Nobody can join any more.
+    fn awaited(&self) -> Option<&Flight> {
+        self.flight.as_deref().filter(|it| it.is_awaited())
+    }
+
+    /// Ends the computation's time in the table, and finds the key to store its value under. Fails if that must not be
+    /// stored, with the key that is left.
+    fn key_to_store(&mut self, locked: &mut Locked<'_>, failed: bool) -> Result<AnyKey, Option<AnyKey>> {
+        let Some((key, fenced)) = self.finish(&mut locked.writer, failed) else { return Err(None) };
+        // A flight that was given up has been overtaken by another.
+        let is_overtaken = self.flight.as_ref().is_some_and(|it| it.has_ended());
+        let is_live = self.query.target.as_ref().is_some_and(|it| it.table.base().keys.is_live(key.view()));
+        let is_wanted = is_live && !fenced && !is_overtaken && self.query.state.store.is_enabled();
+        if is_wanted { Ok(key) } else { Err(Some(key)) }
+    }
+
+    /// A value was stored, or was not. Returns the flight of those who wait for it.
+    fn settle(&self, stored: bool, failed: bool) -> Option<&Flight> {
+        let state = self.query.state;
+        after_store(state, stored);
+        if failed && self.old == Old::Answered {
+            state.rare.errors_hidden.add(1);
+        }
+        self.awaited()
+    }
+
+    /// Returns the key, and whether the computation was fenced.
+    fn finish(&mut self, writer: &mut Writer, failed: bool) -> Option<(AnyKey, bool)> {
+        let Target { table, hash, .. } = self.query.target.as_ref()?;
+        let Finished { key, flight, fenced } = writer.flights.finish(*hash, self.number)?;
+        if let Some(ended) = self.ended {
+            writer.counts.computations += 1;
+            table.base().learn_cost(ended.store.saturating_sub(self.start.store));
+            let nanoseconds = &mut writer.counts.compute_nanoseconds;
+            *nanoseconds = nanoseconds.saturating_add(self.took());
+        }
+        if let Some(flight) = flight {
+            self.flight = Some(flight);
+        }
+        if self.old != Old::Nothing {
+            if failed {
+                let now = self.query.state.store.clock.now();
+                let pause = nanoseconds(self.query.state.policy().error_backoff());
+                writer.retries.note(*hash, now, now.saturating_add(pause));
+            } else {
+                writer.retries.forget(*hash);
+            }
+        }
+        Some((key, fenced))
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        let query = self.query;
+        let Some(Target { table, hash, .. }) = query.target.as_ref().filter(|_| !self.landed) else {
+            return;
+        };
+        query.state.rare.abandoned.add(1);
+        let failed = thread::panicking();
+        if failed && self.old == Old::Answered {
+            query.state.rare.errors_hidden.add(1);
+        }
+        let _entered = self.course.take().map(circle::enter);
+        let key = with_guard(|guard| self.finish(&mut table.lock(*hash, guard).writer, failed));
+        let _lost = self.flight.as_ref().map(|flight| Lost(flight));
+        drop(key);
+    }
+}
+
+impl<'a, O: Outcome> Computation<'a, O> {
     pub(crate) fn begin(
-        call: &'a Call<O, K>,
+        call: &'a Call<O>,
         number: u64,
         old: Old,
         start: Reading,
         course: Option<Course>,
     ) -> Self {
-        Self {
-            call,
+        let run = Run {
+            query: &call.query,
             number,
             old,
             #[cfg(feature = "backend")]
@@ -141,7 +267,8 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
             parts: 1,
             flight: None,
             landed: false,
-        }
+        };
+        Self { call, run }
     }
 
     /// Stores what the body returned, if it is to be stored and nothing has fenced it, and hands it to
@@ -156,7 +283,7 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
     /// may be served, that is the answer.
     pub(crate) fn conclude(mut self, ended: thread::Result<O::Returned>) -> O::Returned {
         let failed = match ended {
-            Ok(returned) if !self.old.may_be_served() || !self.call.outcome.is_error(&returned) => {
+            Ok(returned) if !self.run.old.may_be_served() || !self.call.outcome.is_error(&returned) => {
                 return self.land(returned);
             }
             failed => failed,
@@ -173,16 +300,8 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 
     /// What may be served in place of what has failed.
     fn fallback(&self) -> Option<O::Stored> {
-        let Target { table, hash, .. } = self.call.target.as_ref()?;
         let guard = Guard::new();
-        let mut locked = table.lock(*hash, &guard);
-        let now = table.now();
-        let key = locked.writer.flights.key(*hash, self.number)?;
-        // What was invalidated meanwhile is not there, and what was put is newer.
-        let found = table.servable(*hash, &|it| table.same(it, key), &|_| 0, now, &guard);
-        let (value, _) = found.filter(|(_, freshness)| freshness.hides_errors())?;
-        drop(locked);
-        Some(value.clone())
+        Some(self.run.fallback(&guard)?.value::<O::Stored>().clone())
     }
 
     /// Ends the computation, which has failed, with a value of another one.
@@ -191,25 +310,21 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         value: O::Stored,
         failed: thread::Result<O::Returned>,
     ) -> O::Returned {
-        let call @ Call { state, outcome, .. } = self.call;
-        if let Some(Target { table, hash, .. }) = &call.target {
-            let finished = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer, true));
-            drop(finished);
+        if let Some(flight) = self.run.fall_back(failed.is_err()) {
+            flight.end(Ending::Landed(Some(Self::delivered(Delivery::Stored(value.clone())))));
         }
-        if let Some(flight) = self.flight.as_ref().filter(|it| it.is_awaited()) {
-            flight.end(Ending::Landed(Some(Delivery::Stored(value.clone()))));
-        }
-        self.landed = true;
-        if failed.is_err() {
-            state.rare.abandoned.add(1);
-        }
-        state.rare.errors_hidden.add(1);
+        self.run.landed = true;
+        let outcome = self.call.outcome;
         after_drop((self, failed), outcome.returned(value))
+    }
+
+    fn delivered(delivery: Delivery<O::Stored, O::Shared>) -> Delivered {
+        Box::new(delivery)
     }
 
     /// Whether there may be a value in place of which its body's was to come.
     pub(crate) fn has_fallback(&self) -> bool {
-        self.old == Old::Fallback
+        self.run.old == Old::Fallback
     }
 
     /// The answer after a panic of a body that is also that of others: a value that may be served, if there is one.
@@ -222,26 +337,25 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
 
     /// The body has returned.
     pub(crate) fn stop(&mut self) {
-        self.ended = Some(self.call.state.store.clock.read());
+        self.run.stop();
     }
 
     /// One of so many that share a body.
     pub(crate) fn one_of(mut self, parts: u64) -> Self {
-        self.parts = parts.max(1);
+        self.run.parts = parts.max(1);
         self
     }
 
     /// For how many nanoseconds the body ran.
+    #[cfg(feature = "backend")]
     pub(crate) fn took(&self) -> u64 {
-        self.ended.map_or(0, |ended| ended.system.saturating_sub(self.start.system) / self.parts)
+        self.run.took()
     }
 
     /// What is to be stored of a returned value.
     pub(crate) fn admit(&self, returned: &O::Returned) -> Option<NewValue<O::Stored>> {
-        // Until it has landed, a call that the rules make, or what is dropped, must not wait for it.
-        let _entered = self.course.clone().map(circle::enter);
-        let now = self.ended.map_or_else(|| self.call.state.store.clock.now(), |ended| ended.store);
-        admit(self.call.state, self.call.outcome, &self.call.rules, returned, now)
+        let _entered = self.run.enter();
+        admit(self.call.query.state, self.call.outcome, &self.call.rules, returned, self.run.end())
     }
 
     /// Stores what was admitted, if nothing has fenced it, and hands what was returned to those who wait.
@@ -252,177 +366,171 @@ impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
         admitted: Option<NewValue<O::Stored>>,
         is_shared: bool,
     ) -> Settled<O::Returned> {
-        let Call { state, outcome, .. } = self.call;
-        let entered = self.course.clone().map(circle::enter);
+        let outcome = self.call.outcome;
+        let entered = self.run.enter();
         let failed = outcome.is_error(&returned);
         let (stored, fenced) = self.store(admitted, failed);
         drop(entered);
         let stored = stored || is_shared;
-        after_store(state, stored);
-        if failed && self.old == Old::Answered {
-            state.rare.errors_hidden.add(1);
-        }
-        // Nobody can join any more.
-        if let Some(flight) = self.flight.as_ref().filter(|it| it.is_awaited()) {
+        if let Some(flight) = self.run.settle(stored, failed) {
             let delivery = match outcome.stored(&returned).filter(|_| stored) {
                 Some(value) => Some(Delivery::Stored(value.clone())),
                 None => outcome.share(&returned).map(Delivery::NotStored),
             };
-            flight.end(if self.is_overtaken { Ending::Lost } else { Ending::Landed(delivery) });
+            let landed = Ending::Landed(delivery.map(Self::delivered));
+            flight.end(if self.run.is_overtaken { Ending::Lost } else { landed });
         }
-        self.landed = true;
+        self.run.landed = true;
         after_drop(self, Settled { returned, fenced })
     }
 
     /// Ends the computation's time in the table, and stores a value; returns whether it was stored, and
     /// whether it must not be.
     fn store(&mut self, admitted: Option<NewValue<O::Stored>>, failed: bool) -> (bool, bool) {
-        let call = self.call;
-        let Some(Target { table, hash, .. }) = &call.target else { return (false, true) };
-        let (stored, (_left, fenced)) = with_guard(|guard| {
-            table.store(*hash, admitted, guard, |writer| {
-                let Some((key, fenced)) = self.finish(*hash, writer, failed) else {
-                    return (None, (None, true));
-                };
-                // A flight that was given up has been overtaken by another.
-                let is_overtaken = self.flight.as_ref().is_some_and(|it| it.has_ended());
-                let fenced = fenced || !table.is_live(&key);
-                if fenced || is_overtaken || !self.call.state.store.is_enabled() {
-                    return (None, (Some(key), true));
+        let Some((target, table)) = self.call.query.target.as_ref().zip(self.call.stores) else {
+            return (false, true);
+        };
+        let (run, mut fenced, mut left) = (&mut self.run, false, None);
+        let stored = with_guard(|guard| {
+            table.store(target.hash, admitted, guard, &mut |locked| match run.key_to_store(locked, failed) {
+                Ok(key) => Some(key),
+                Err(key) => {
+                    (fenced, left) = (true, key);
+                    None
                 }
-                (Some(key), (None, false))
             })
         });
-        (stored, fenced)
-    }
-
-    /// Returns the key, and whether the computation was fenced.
-    fn finish(&mut self, hash: u64, writer: &mut WriterOf<O, K>, failed: bool) -> Option<(K, bool)> {
-        let Finished { key, flight, fenced } = writer.flights.finish(hash, self.number)?;
-        if let Some(ended) = self.ended {
-            writer.counts.computations += 1;
-            if let Some(Target { table, .. }) = &self.call.target {
-                table.learn_cost(ended.store.saturating_sub(self.start.store));
-            }
-            let nanoseconds = &mut writer.counts.compute_nanoseconds;
-            *nanoseconds = nanoseconds.saturating_add(self.took());
-        }
-        if let Some(flight) = flight {
-            self.flight = Some(flight);
-        }
-        if self.old != Old::Nothing {
-            if failed {
-                let now = self.call.state.store.clock.now();
-                let pause = nanoseconds(self.call.state.policy().error_backoff());
-                writer.retries.note(hash, now, now.saturating_add(pause));
-            } else {
-                writer.retries.forget(hash);
-            }
-        }
-        Some((key, fenced))
+        after_drop(left, (stored, fenced))
     }
 }
 
 #[cfg(feature = "backend")]
-impl<'a, O: Outcome, K: Owned> Computation<'a, O, K> {
-    pub(crate) fn call(&self) -> &'a Call<O, K> {
+impl<'a, O: Outcome> Computation<'a, O> {
+    pub(crate) fn call(&self) -> &'a Call<O> {
         self.call
     }
 
     /// What it has computed is not what the backend has, or is to have.
     pub(crate) fn is_overtaken(&mut self) {
-        self.is_overtaken = true;
+        self.run.is_overtaken = true;
     }
 
     pub(crate) fn number(&self) -> u64 {
-        self.number
+        self.run.number
     }
 
     pub(crate) fn is_aside(&self) -> bool {
-        self.aside
+        self.run.aside
     }
 
     /// What is to be done about what the backend has.
     pub(crate) fn service(&self, freshness: Freshness) -> Service {
-        let Some(Target { table, hash, .. }) = &self.call.target else { return Service::Compute };
-        if freshness == Freshness::Fresh {
-            return Service::Serve;
-        }
-        with_guard(|guard| {
-            let writer = &mut table.lock(*hash, guard).writer;
-            let renewal = writer.flights.renewal(*hash, self.number, &|one, other| table.same(one, other));
-            service(freshness, renewal.is_some(), writer.retries.backs_off(*hash, table.now()))
-        })
+        self.run.service(freshness)
     }
 
     /// Whether those who wait need not, once a value of this freshness was found. Without a renewer the call itself
     /// computes.
     pub(crate) fn can_be_set_aside(&self, freshness: Freshness, has_renewer: bool) -> bool {
-        let is_awaited_for_a_while = has_renewer && self.call.state.policy().max_wait().is_some();
-        !self.aside && (freshness.is_served_meanwhile() || freshness.is_stale() && is_awaited_for_a_while)
+        let is_awaited_for_a_while = has_renewer && self.call.query.state.policy().max_wait().is_some();
+        !self.run.aside && (freshness.is_served_meanwhile() || freshness.is_stale() && is_awaited_for_a_while)
     }
 
     /// Goes on aside: those who wait get the value that was found.
     pub(crate) fn set_aside(&mut self, value: &O::Stored) {
-        if let Some(flight) = self.move_aside(self.number, false).filter(|it| it.is_awaited()) {
-            flight.end(Ending::Landed(Some(Delivery::Stored(value.clone()))));
+        let flight = self.run.move_aside(self.run.number, false);
+        if let Some(flight) = flight.filter(|it| it.is_awaited()) {
+            flight.end(Ending::Landed(Some(Self::delivered(Delivery::Stored(value.clone())))));
         }
-        self.aside = true;
-    }
-
-    fn move_aside(&self, number: u64, queued: bool) -> Option<Arc<FlightOf<O>>> {
-        let Target { table, hash, .. } = self.call.target.as_ref()?;
-        with_guard(|guard| {
-            table.lock(*hash, guard).writer.flights.set_aside(*hash, self.number, number, queued)
-        })
+        self.run.aside = true;
     }
 
     /// Leaves the computation to somebody else, for whom it has this number from now on. What the call returns is
     /// still its own, and of those who wait for it.
     pub(crate) fn leave_to(&mut self, number: u64) {
-        if let Some(flight) = self.move_aside(number, true) {
-            self.flight = Some(flight);
+        if let Some(flight) = self.run.move_aside(number, true) {
+            self.run.flight = Some(flight);
         }
     }
 
     /// There is a value of this freshness in place of which the body's is to be stored.
     pub(crate) fn replaces(&mut self, freshness: Freshness) {
-        if self.old == Old::Nothing {
-            self.old = if freshness.hides_errors() { Old::Fallback } else { Old::Served };
-            self.call.state.rare.revalidations.add(1);
-        }
+        self.run.replaces(freshness);
     }
 
     /// The body begins only now.
     pub(crate) fn restart(&mut self) {
-        self.start.system = clock::now();
+        self.run.start.system = clock::now();
     }
 
     /// Whether its value must not be stored.
     pub(crate) fn is_fenced(&self) -> bool {
-        let Some(Target { table, hash, .. }) = &self.call.target else { return true };
-        let is_fenced = with_guard(|guard| {
-            let writer = &mut table.lock(*hash, guard).writer;
-            Self::is_fenced_in(writer, table, *hash, self.number)
-        });
-        is_fenced || !self.call.state.store.is_enabled()
-    }
-
-    fn is_fenced_in(writer: &mut WriterOf<O, K>, table: &TableOf<O, K>, hash: u64, number: u64) -> bool {
-        let is_dead = writer.flights.key(hash, number).is_some_and(|key| !table.is_live(key));
-        is_dead || writer.flights.is_fenced(hash, number)
+        self.run.is_fenced()
     }
 
     /// Whether it was fenced since it looked for a value, and begins only now: it is to look again.
     pub(crate) fn begins_again(&self) -> bool {
-        let Some(Target { table, hash, .. }) = &self.call.target else { return false };
+        self.run.begins_again()
+    }
+}
+
+#[cfg(feature = "backend")]
+impl Run<'_> {
+    /// See [`Computation::service`].
+    fn service(&self, freshness: Freshness) -> Service {
+        let Some(Target { table, hash, .. }) = &self.query.target else { return Service::Compute };
+        if freshness == Freshness::Fresh {
+            return Service::Serve;
+        }
         with_guard(|guard| {
-            let writer = &mut table.lock(*hash, guard).writer;
-            let (same, renew) = (|a: &K, b: &K| table.same(a, b), |key: &mut K| table.renew(key));
-            Self::is_fenced_in(writer, table, *hash, self.number)
-                && writer.flights.begin_again(*hash, self.number, &same, &renew)
+            let (base, mut locked) = (table.base(), table.lock(*hash, guard));
+            let Writer { flights, retries, .. } = &mut *locked.writer;
+            let renewal = flights.renewal(*hash, self.number, &|one, other| base.keys.same(one, other));
+            service(freshness, renewal.is_some(), retries.backs_off(*hash, base.now()))
         })
     }
+
+    fn move_aside(&self, number: u64, queued: bool) -> Option<Arc<Flight>> {
+        let Target { table, hash, .. } = self.query.target.as_ref()?;
+        with_guard(|guard| {
+            table.lock(*hash, guard).writer.flights.set_aside(*hash, self.number, number, queued)
+        })
+    }
+
+    /// See [`Computation::replaces`].
+    fn replaces(&mut self, freshness: Freshness) {
+        if self.old == Old::Nothing {
+            self.old = if freshness.hides_errors() { Old::Fallback } else { Old::Served };
+            self.query.state.rare.revalidations.add(1);
+        }
+    }
+
+    /// See [`Computation::is_fenced`].
+    fn is_fenced(&self) -> bool {
+        let Some(Target { table, hash, .. }) = &self.query.target else { return true };
+        let is_fenced = with_guard(|guard| {
+            let flights = &mut table.lock(*hash, guard).writer.flights;
+            is_fenced_in(flights, table.base().keys, *hash, self.number)
+        });
+        is_fenced || !self.query.state.store.is_enabled()
+    }
+
+    /// See [`Computation::begins_again`].
+    fn begins_again(&self) -> bool {
+        let Some(Target { table, hash, .. }) = &self.query.target else { return false };
+        with_guard(|guard| {
+            let flights = &mut table.lock(*hash, guard).writer.flights;
+            let keys = table.base().keys;
+            let same = |one: KeyRef<'_>, other: KeyRef<'_>| keys.same(one, other);
+            is_fenced_in(flights, keys, *hash, self.number)
+                && flights.begin_again(*hash, self.number, &same, &|key| keys.renew(key))
+        })
+    }
+}
+
+#[cfg(feature = "backend")]
+fn is_fenced_in(flights: &mut Flights, keys: Keys, hash: u64, number: u64) -> bool {
+    let is_dead = flights.key(hash, number).is_some_and(|key| !keys.is_live(key));
+    is_dead || flights.is_fenced(hash, number)
 }
 
 /// What a computation has come to.
@@ -433,29 +541,10 @@ pub(crate) struct Settled<R> {
     pub(crate) fenced: bool,
 }
 
-/// A computation that ends without having landed is lost.
-impl<O: Outcome, K: Owned> Drop for Computation<'_, O, K> {
-    fn drop(&mut self) {
-        let call = self.call;
-        let Some(Target { table, hash, .. }) = call.target.as_ref().filter(|_| !self.landed) else {
-            return;
-        };
-        self.call.state.rare.abandoned.add(1);
-        let failed = thread::panicking();
-        if failed && self.old == Old::Answered {
-            self.call.state.rare.errors_hidden.add(1);
-        }
-        let _entered = self.course.take().map(circle::enter);
-        let key = with_guard(|guard| self.finish(*hash, &mut table.lock(*hash, guard).writer, failed));
-        let _lost = self.flight.as_ref().map(|flight| Lost(flight));
-        drop(key);
-    }
-}
-
 /// Those who wait go on, even if what is dropped before panics.
-struct Lost<'a, D>(&'a Flight<D>);
+struct Lost<'a>(&'a Flight);
 
-impl<D> Drop for Lost<'_, D> {
+impl Drop for Lost<'_> {
     fn drop(&mut self) {
         self.0.end(Ending::Lost);
     }

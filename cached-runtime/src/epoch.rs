@@ -16,6 +16,11 @@ pub(crate) fn lives() -> bool {
     Cells::of_this_thread().is_some()
 }
 
+/// A guard, if this thread can have one.
+pub(crate) fn guard() -> Option<Guard> {
+    lives().then(Guard::new)
+}
+
 /// Does something with a guard, here if that is possible.
 pub(crate) fn with_guard<R: Send>(act: impl FnOnce(&Guard) -> R + Send) -> R {
     let (mut act, mut done) = (Some(act), None);

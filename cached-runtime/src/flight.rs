@@ -10,6 +10,7 @@
 //! takes. One that was left to a runtime which may be idle, as nobody is there for its sake, is woken by those who
 //! begin to wait.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 #[cfg(feature = "backend")]
 use std::collections::HashSet;
@@ -25,12 +26,16 @@ use once_cell::sync::OnceCell;
 use crate::circle::{self, Course};
 use crate::clock::{self, Moment, NEVER, nanoseconds};
 use crate::shim::{AtomicBool, AtomicU64, Condvar, Mutex};
+use crate::store::any::{AnyKey, KeyRef};
 use crate::store::janitor;
 
+/// What is delivered to those who wait: the function knows its type.
+pub(crate) type Delivered = Box<dyn Any + Send + Sync>;
+
 /// What became of a flight.
-pub(crate) enum Ending<D> {
+pub(crate) enum Ending {
     /// The body returned; where there is nothing to share, those who waited go on on their own.
-    Landed(Option<D>),
+    Landed(Option<Delivered>),
     /// The body panicked or was dropped; one of those who waited takes its place.
     Lost,
 }
@@ -44,9 +49,9 @@ const AT_WORK: Moment = NEVER;
 const POLLED: Moment = NEVER - 1;
 const POLLED_AND_WOKEN: Moment = NEVER - 2;
 
-/// See the module. `D` is what is delivered to those who wait.
-pub(crate) struct Flight<D> {
-    ending: OnceCell<Ending<D>>,
+/// See the module.
+pub(crate) struct Flight {
+    ending: OnceCell<Ending>,
     /// Whether anybody has waited for it.
     is_awaited: AtomicBool,
     /// Whether its leader may be where nobody polls it.
@@ -68,7 +73,7 @@ struct Tasks {
     next: u64,
 }
 
-impl<D> Flight<D> {
+impl Flight {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             ending: OnceCell::new(),
@@ -82,7 +87,7 @@ impl<D> Flight<D> {
     }
 
     /// Ends the flight, once, for those who wait. Its leader may have more to do, and is still woken through it.
-    pub(crate) fn end(&self, ending: Ending<D>) {
+    pub(crate) fn end(&self, ending: Ending) {
         if self.ending.set(ending).is_ok() {
             let waiting = std::mem::take(&mut self.tasks.lock().waiting);
             self.landed.notify_all();
@@ -99,7 +104,7 @@ impl<D> Flight<D> {
     }
 
     /// Sleeps until the flight has ended.
-    pub(crate) fn wait(&self) -> &Ending<D> {
+    pub(crate) fn wait(&self) -> &Ending {
         let mut tasks = self.tasks.lock();
         loop {
             if let Some(ending) = self.ending.get() {
@@ -110,7 +115,7 @@ impl<D> Flight<D> {
     }
 
     /// The same until a moment.
-    pub(crate) fn wait_until(&self, moment: Instant) -> Option<&Ending<D>> {
+    pub(crate) fn wait_until(&self, moment: Instant) -> Option<&Ending> {
         let mut tasks = self.tasks.lock();
         while self.ending.get().is_none() && Instant::now() < moment {
             let _ = self.landed.wait_until(&mut tasks, moment);
@@ -119,7 +124,7 @@ impl<D> Flight<D> {
     }
 
     /// The same as [`wait`](Self::wait) for a task.
-    pub(crate) fn ended(self: &Arc<Self>) -> Ended<'_, D> {
+    pub(crate) fn ended(self: &Arc<Self>) -> Ended<'_> {
         Ended { flight: self, number: None }
     }
 
@@ -141,9 +146,9 @@ impl<D> Flight<D> {
 }
 
 /// However the poll ends.
-struct EndsPoll<'a, D: Send + Sync + 'static>(&'a Arc<Flight<D>>);
+struct EndsPoll<'a>(&'a Arc<Flight>);
 
-impl<D: Send + Sync + 'static> Drop for EndsPoll<'_, D> {
+impl Drop for EndsPoll<'_> {
     fn drop(&mut self) {
         let woken = &self.0.woken;
         if woken.compare_exchange(POLLED, AT_WORK, AcqRel, Acquire).is_err() {
@@ -153,7 +158,7 @@ impl<D: Send + Sync + 'static> Drop for EndsPoll<'_, D> {
     }
 }
 
-impl<D: Send + Sync + 'static> Flight<D> {
+impl Flight {
     /// Polls the leader's body, which wakes the leader through the flight.
     pub(crate) fn poll<F: Future>(
         self: &Arc<Self>,
@@ -168,7 +173,7 @@ impl<D: Send + Sync + 'static> Flight<D> {
         body.poll(&mut Context::from_waker(waker))
     }
 
-    fn begin_poll(self: &Arc<Self>) -> EndsPoll<'_, D> {
+    fn begin_poll(self: &Arc<Self>) -> EndsPoll<'_> {
         self.woken.store(POLLED, Release);
         EndsPoll(self)
     }
@@ -212,7 +217,7 @@ pub(crate) trait Watched: Send + Sync {
     fn look(&self, now: Moment) -> Option<Moment>;
 }
 
-impl<D: Send + Sync> Watched for Flight<D> {
+impl Watched for Flight {
     fn look(&self, now: Moment) -> Option<Moment> {
         self.is_watched.store(false, Release);
         let stalls = self.stalls().filter(|_| !self.has_ended())?;
@@ -226,7 +231,7 @@ impl<D: Send + Sync> Watched for Flight<D> {
 }
 
 /// The leader is to be polled.
-impl<D: Send + Sync + 'static> Wake for Flight<D> {
+impl Wake for Flight {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -238,13 +243,13 @@ impl<D: Send + Sync + 'static> Wake for Flight<D> {
 }
 
 /// Flights that have one body. They end one after another, so that none of them knows the leader.
-pub(crate) struct Together<D> {
-    flights: Vec<Arc<Flight<D>>>,
+pub(crate) struct Together {
+    flights: Vec<Arc<Flight>>,
     leader: Mutex<Option<Waker>>,
 }
 
-impl<D: Send + Sync + 'static> Together<D> {
-    pub(crate) fn of(flights: Vec<Arc<Flight<D>>>) -> Arc<Self> {
+impl Together {
+    pub(crate) fn of(flights: Vec<Arc<Flight>>) -> Arc<Self> {
         Arc::new(Self { flights, leader: Mutex::default() })
     }
 
@@ -264,7 +269,7 @@ impl<D: Send + Sync + 'static> Together<D> {
     }
 }
 
-impl<D: Send + Sync + 'static> Wake for Together<D> {
+impl Wake for Together {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -277,13 +282,13 @@ impl<D: Send + Sync + 'static> Wake for Together<D> {
 }
 
 /// A future that is ready when the flight has ended, or is given up. Dropping it affects nobody else.
-pub(crate) struct Ended<'a, D> {
-    flight: &'a Arc<Flight<D>>,
+pub(crate) struct Ended<'a> {
+    flight: &'a Arc<Flight>,
     number: Option<u64>,
 }
 
-impl<'a, D: Send + Sync + 'static> Future for Ended<'a, D> {
-    type Output = &'a Ending<D>;
+impl<'a> Future for Ended<'a> {
+    type Output = &'a Ending;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let flight = self.flight;
@@ -309,7 +314,7 @@ impl<'a, D: Send + Sync + 'static> Future for Ended<'a, D> {
     }
 }
 
-impl<D> Drop for Ended<'_, D> {
+impl Drop for Ended<'_> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
         let own = self.flight.tasks.lock().waiting.remove(&number);
@@ -322,11 +327,12 @@ impl<D> Drop for Ended<'_, D> {
 /// A computation is known here from before its body begins until its value is stored. Where that is to
 /// be forgotten, by an invalidation for instance, it is fenced: its value goes to its callers alone, and
 /// whoever calls from then on does not wait for it.
-pub(crate) struct Flights<K, D> {
+#[derive(Default)]
+pub(crate) struct Flights {
     /// All of them, while they are few.
-    few: Vec<Running<K, D>>,
+    few: Vec<Running>,
     /// Else by their hashes, in a power of two of lists.
-    many: Vec<Vec<Running<K, D>>>,
+    many: Vec<Vec<Running>>,
     len: usize,
     /// While entries of whatever key are loaded.
     #[cfg(feature = "backend")]
@@ -347,17 +353,17 @@ struct Loading {
 const FEW: usize = 8;
 
 /// Whether a key is the one that is meant: one type for all who ask, so that they share the code.
-type IsKey<'a, K> = &'a dyn Fn(&K) -> bool;
+pub(crate) type IsKey<'a> = &'a dyn Fn(KeyRef<'_>) -> bool;
 
-struct Running<K, D> {
+struct Running {
     hash: u64,
-    key: K,
+    key: AnyKey,
     /// Of the computation.
     number: u64,
     /// Of the course that it is, or is a part of.
     course: u64,
     /// Not there until somebody needs it.
-    flight: Option<Arc<Flight<D>>>,
+    flight: Option<Arc<Flight>>,
     audience: Audience,
     fenced: bool,
     /// Whether it is yet to begin, in the background.
@@ -374,7 +380,7 @@ enum Audience {
     Holders,
 }
 
-impl<K, D> Running<K, D> {
+impl Running {
     /// Whether it is for others too.
     fn is_shared(&self) -> bool {
         // A flight that was given up is the first caller's alone.
@@ -382,7 +388,7 @@ impl<K, D> Running<K, D> {
         self.audience != Audience::Nobody && !self.fenced && !has_ended
     }
 
-    fn join(&mut self) -> (Arc<Flight<D>>, u64) {
+    fn join(&mut self) -> (Arc<Flight>, u64) {
         let flight = self.flight.get_or_insert_with(Flight::new);
         flight.is_awaited.store(true, Release);
         (Arc::clone(flight), self.course)
@@ -395,87 +401,69 @@ impl<K, D> Running<K, D> {
     }
 }
 
-impl<K, D> Default for Flights<K, D> {
-    fn default() -> Self {
-        Self {
-            few: Vec::new(),
-            many: Vec::new(),
-            len: 0,
-            #[cfg(feature = "backend")]
-            loading: None,
-        }
-    }
-}
-
 /// What is left of a computation that has run.
-pub(crate) struct Finished<K, D> {
-    pub(crate) key: K,
+pub(crate) struct Finished {
+    pub(crate) key: AnyKey,
     /// There if anybody needed it.
-    pub(crate) flight: Option<Arc<Flight<D>>>,
+    pub(crate) flight: Option<Arc<Flight>>,
     pub(crate) fenced: bool,
 }
 
-impl<K, D> Flights<K, D> {
+impl Flights {
     /// The list that those of this hash are in.
-    fn list(&mut self, hash: u64) -> &mut Vec<Running<K, D>> {
+    fn list(&mut self, hash: u64) -> &mut Vec<Running> {
         let lists = self.many.len();
         if lists == 0 { &mut self.few } else { &mut self.many[(hash & 0xffff_ffff) as usize & (lists - 1)] }
     }
 
-    fn find(&mut self, hash: u64, is_it: &dyn Fn(&Running<K, D>) -> bool) -> Option<&mut Running<K, D>> {
+    fn find(&mut self, hash: u64, is_it: &dyn Fn(&Running) -> bool) -> Option<&mut Running> {
         self.list(hash).iter_mut().find(|it| it.hash == hash && is_it(it))
     }
 
-    fn numbered(&mut self, hash: u64, number: u64) -> Option<&mut Running<K, D>> {
+    fn numbered(&mut self, hash: u64, number: u64) -> Option<&mut Running> {
         self.find(hash, &|it| it.number == number)
     }
 
     /// The computation of this key that can be waited for, and the number of its course; it will be waited for.
-    pub(crate) fn join(&mut self, hash: u64, is_key: IsKey<'_, K>) -> Option<(Arc<Flight<D>>, u64)> {
-        Some(self.find(hash, &|it| it.can_be_joined() && is_key(&it.key))?.join())
+    pub(crate) fn join(&mut self, hash: u64, is_key: IsKey<'_>) -> Option<(Arc<Flight>, u64)> {
+        Some(self.find(hash, &|it| it.can_be_joined() && is_key(it.key.view()))?.join())
     }
 
     /// The same for who does not wait for long, also if it has not begun.
-    pub(crate) fn join_for_now(&mut self, hash: u64, is_key: IsKey<'_, K>) -> Option<(Arc<Flight<D>>, u64)> {
-        Some(self.find(hash, &|it| it.is_shared() && is_key(&it.key))?.join())
+    pub(crate) fn join_for_now(&mut self, hash: u64, is_key: IsKey<'_>) -> Option<(Arc<Flight>, u64)> {
+        Some(self.find(hash, &|it| it.is_shared() && is_key(it.key.view()))?.join())
     }
 
     /// The same of the computation of this number.
-    pub(crate) fn join_number(&mut self, hash: u64, number: u64) -> Option<(Arc<Flight<D>>, u64)> {
+    pub(crate) fn join_number(&mut self, hash: u64, number: u64) -> Option<(Arc<Flight>, u64)> {
         Some(self.numbered(hash, number)?.join())
     }
 
     /// Whether somebody computes this key for others too, or is going to.
-    pub(crate) fn is_running(&mut self, hash: u64, is_key: IsKey<'_, K>) -> bool {
-        self.find(hash, &|it| it.is_shared() && is_key(&it.key)).is_some()
+    pub(crate) fn is_running(&mut self, hash: u64, is_key: IsKey<'_>) -> bool {
+        self.find(hash, &|it| it.is_shared() && is_key(it.key.view())).is_some()
     }
 
     /// Whether this key is computed as a part of that course.
-    pub(crate) fn runs_within(&mut self, course: u64, hash: u64, is_key: IsKey<'_, K>) -> bool {
-        self.find(hash, &|it| it.course == course && it.is_shared() && is_key(&it.key)).is_some()
+    pub(crate) fn runs_within(&mut self, course: u64, hash: u64, is_key: IsKey<'_>) -> bool {
+        self.find(hash, &|it| it.course == course && it.is_shared() && is_key(it.key.view())).is_some()
     }
 
-    /// Begins the computation of this number.
-    #[cfg(test)]
-    pub(crate) fn begin(&mut self, hash: u64, key: K, number: u64, shared: bool) {
-        self.begin_within(number, hash, key, number, shared);
-    }
-
-    /// The same of one that may be a part of a course.
-    pub(crate) fn begin_within(&mut self, course: u64, hash: u64, key: K, number: u64, shared: bool) {
+    /// Begins the computation of this number, which may be a part of a course.
+    pub(crate) fn begin_within(&mut self, course: u64, hash: u64, key: AnyKey, number: u64, shared: bool) {
         let audience = if shared { Audience::All } else { Audience::Nobody };
         self.add(Running { hash, key, number, course, flight: None, audience, fenced: false, queued: false });
     }
 
     /// Registers one that somebody else will begin.
-    pub(crate) fn enqueue(&mut self, hash: u64, key: K, number: u64) {
+    pub(crate) fn enqueue(&mut self, hash: u64, key: AnyKey, number: u64) {
         let (course, audience) = (number, Audience::All);
         self.add(Running { hash, key, number, course, flight: None, audience, fenced: false, queued: true });
     }
 
     /// The key of a computation.
-    pub(crate) fn key(&mut self, hash: u64, number: u64) -> Option<&K> {
-        Some(&self.numbered(hash, number)?.key)
+    pub(crate) fn key(&mut self, hash: u64, number: u64) -> Option<KeyRef<'_>> {
+        Some(self.numbered(hash, number)?.key.view())
     }
 
     /// Whether it is still to begin.
@@ -484,18 +472,19 @@ impl<K, D> Flights<K, D> {
     }
 
     /// Begins the one that was registered, unless it is not to begin any more.
-    pub(crate) fn resume(&mut self, hash: u64, number: u64, is_key: IsKey<'_, K>) -> bool {
-        let running = self.numbered(hash, number).filter(|it| it.queued && !it.fenced && is_key(&it.key));
+    pub(crate) fn resume(&mut self, hash: u64, number: u64, is_key: IsKey<'_>) -> bool {
+        let running =
+            self.numbered(hash, number).filter(|it| it.queued && !it.fenced && is_key(it.key.view()));
         running.map(|it| it.queued = false).is_some()
     }
 
     /// Takes away the one that is registered for this key and has not begun.
-    pub(crate) fn overtake(&mut self, hash: u64, is_key: IsKey<'_, K>) -> Option<Finished<K, D>> {
-        let number = self.find(hash, &|it| it.queued && is_key(&it.key))?.number;
+    pub(crate) fn overtake(&mut self, hash: u64, is_key: IsKey<'_>) -> Option<Finished> {
+        let number = self.find(hash, &|it| it.queued && is_key(it.key.view()))?.number;
         self.finish(hash, number)
     }
 
-    fn add(&mut self, running: Running<K, D>) {
+    fn add(&mut self, running: Running) {
         if self.len >= FEW * self.many.len().max(1) {
             self.spread();
         } else if self.few.capacity() == 0 {
@@ -520,13 +509,13 @@ impl<K, D> Flights<K, D> {
     }
 
     /// The flight of a computation that has begun, made if nobody waits for it yet.
-    pub(crate) fn flight_of(&mut self, hash: u64, number: u64) -> Option<Arc<Flight<D>>> {
+    pub(crate) fn flight_of(&mut self, hash: u64, number: u64) -> Option<Arc<Flight>> {
         let running = self.numbered(hash, number)?;
         Some(Arc::clone(running.flight.get_or_insert_with(Flight::new)))
     }
 
     /// Ends a computation's time here.
-    pub(crate) fn finish(&mut self, hash: u64, number: u64) -> Option<Finished<K, D>> {
+    pub(crate) fn finish(&mut self, hash: u64, number: u64) -> Option<Finished> {
         let list = self.list(hash);
         let at = list.iter().position(|it| it.number == number)?;
         let Running { key, flight, fenced, .. } = list.swap_remove(at);
@@ -553,7 +542,7 @@ impl<K, D> Flights<K, D> {
         number: u64,
         renewal: u64,
         queued: bool,
-    ) -> Option<Arc<Flight<D>>> {
+    ) -> Option<Arc<Flight>> {
         let running = self.numbered(hash, number)?;
         (running.number, running.queued) = (renewal, queued);
         if running.audience == Audience::All {
@@ -571,13 +560,14 @@ impl<K, D> Flights<K, D> {
         &mut self,
         hash: u64,
         number: u64,
-        same: &dyn Fn(&K, &K) -> bool,
+        same: &dyn Fn(KeyRef<'_>, KeyRef<'_>) -> bool,
     ) -> Option<(u64, bool)> {
         let list = &*self.list(hash);
         let own = list.iter().find(|it| it.number == number)?;
         let is_it =
-            |it: &&Running<K, D>| it.hash == hash && it.audience == Audience::Holders && it.number != number;
-        let found = list.iter().filter(is_it).find(|it| it.is_shared() && same(&it.key, &own.key));
+            |it: &&Running| it.hash == hash && it.audience == Audience::Holders && it.number != number;
+        let found =
+            list.iter().filter(is_it).find(|it| it.is_shared() && same(it.key.view(), own.key.view()));
         found.map(|it| (it.number, it.queued))
     }
 
@@ -588,13 +578,13 @@ impl<K, D> Flights<K, D> {
         &mut self,
         hash: u64,
         number: u64,
-        same: &dyn Fn(&K, &K) -> bool,
-        renew: &dyn Fn(&mut K),
+        same: &dyn Fn(KeyRef<'_>, KeyRef<'_>) -> bool,
+        renew: &dyn Fn(&mut AnyKey),
     ) -> bool {
         let list = self.list(hash);
         let Some(at) = list.iter().position(|it| it.number == number) else { return false };
-        let is_other = |it: &Running<K, D>| it.number != number && it.hash == hash && it.is_shared();
-        let is_alone = !list.iter().any(|it| is_other(it) && same(&it.key, &list[at].key));
+        let is_other = |it: &Running| it.number != number && it.hash == hash && it.is_shared();
+        let is_alone = !list.iter().any(|it| is_other(it) && same(it.key.view(), list[at].key.view()));
         if is_alone {
             list[at].fenced = false;
             renew(&mut list[at].key);
@@ -603,9 +593,9 @@ impl<K, D> Flights<K, D> {
     }
 
     /// Fences the computations of one key.
-    pub(crate) fn fence(&mut self, hash: u64, is_key: IsKey<'_, K>) {
+    pub(crate) fn fence(&mut self, hash: u64, is_key: IsKey<'_>) {
         for running in self.list(hash) {
-            running.fenced |= running.hash == hash && is_key(&running.key);
+            running.fenced |= running.hash == hash && is_key(running.key.view());
         }
         #[cfg(feature = "backend")]
         if let Some(loading) = &mut self.loading {
@@ -659,16 +649,21 @@ mod tests {
     /// Later than any stall.
     const LATE: Moment = POLLED_AND_WOKEN - 1;
 
-    fn poll<F: Future>(flight: &Arc<Flight<()>>, body: Pin<&mut F>) -> Poll<F::Output> {
+    fn poll<F: Future>(flight: &Arc<Flight>, body: Pin<&mut F>) -> Poll<F::Output> {
         let waker = Waker::from(Arc::clone(flight));
         flight.poll(&Course::begin(0), &waker, body, &Context::from_waker(Waker::noop()))
     }
 
     /// Somebody who waits.
-    fn wait<'a>(flight: &'a Arc<Flight<()>>, waker: &Waker) -> Ended<'a, ()> {
+    fn wait<'a>(flight: &'a Arc<Flight>, waker: &Waker) -> Ended<'a> {
         let mut ended = flight.ended();
         assert!(Pin::new(&mut ended).poll(&mut Context::from_waker(waker)).is_pending());
         ended
+    }
+
+    /// Begins the computation of this number.
+    fn begin(flights: &mut Flights, hash: u64, key: u32, number: u64, shared: bool) {
+        flights.begin_within(number, hash, AnyKey::new(key), number, shared);
     }
 
     #[test]
@@ -751,34 +746,35 @@ mod tests {
 
     #[test]
     fn a_flight_that_was_given_up_or_fenced_is_not_joined_and_the_next_one_is() {
-        let mut flights = Flights::<u32, ()>::default();
-        let join = |flights: &mut Flights<u32, ()>| {
-            flights.join(7, &|key: &u32| *key == 1).map(|(_, number)| number)
-        };
-        flights.begin(7, 1, 10, true);
+        let mut flights = Flights::default();
+        let join =
+            |flights: &mut Flights| flights.join(7, &|key| *key.key::<u32>() == 1).map(|(_, number)| number);
+        begin(&mut flights, 7, 1, 10, true);
         assert_eq!(join(&mut flights), Some(10));
         flights.flight_of(7, 10).expect("it was joined").end(Ending::Lost);
         assert_eq!(join(&mut flights), None);
-        flights.begin(7, 1, 11, true);
+        begin(&mut flights, 7, 1, 11, true);
         assert_eq!(join(&mut flights), Some(11));
-        flights.fence(7, &|key| *key == 1);
+        flights.fence(7, &|key| *key.key::<u32>() == 1);
         assert_eq!(join(&mut flights), None);
-        flights.begin(7, 1, 12, true);
+        begin(&mut flights, 7, 1, 12, true);
         assert_eq!(join(&mut flights), Some(12));
-        let finished = [10, 11, 12, 12].map(|number| flights.finish(7, number).map(|it| (it.key, it.fenced)));
+        let finished = [10, 11, 12, 12]
+            .map(|number| flights.finish(7, number).map(|it| (it.key.into_key::<u32>(), it.fenced)));
         assert_eq!(finished, [Some((1, true)), Some((1, true)), Some((1, false)), None]);
     }
 
     #[cfg(feature = "backend")]
     #[test]
     fn what_was_fenced_before_it_began_begins_again_unless_it_has_been_replaced() {
-        let mut flights = Flights::<u32, ()>::default();
-        let begins_again =
-            |flights: &mut Flights<u32, ()>, number| flights.begin_again(7, number, &u32::eq, &|_| ());
+        let mut flights = Flights::default();
+        let begins_again = |flights: &mut Flights, number| {
+            flights.begin_again(7, number, &|one, other| one.key::<u32>() == other.key::<u32>(), &|_| ())
+        };
         for (number, shared) in [(10, true), (11, true), (12, false)] {
-            flights.begin(7, 1, number, shared);
+            begin(&mut flights, 7, 1, number, shared);
         }
-        flights.fence(7, &|key| *key == 1);
+        flights.fence(7, &|key| *key.key::<u32>() == 1);
         assert!(begins_again(&mut flights, 12), "the others are fenced");
         assert!(begins_again(&mut flights, 11), "it is for nobody else");
         assert!(!begins_again(&mut flights, 10), "another one is under way");
@@ -788,10 +784,10 @@ mod tests {
 
     #[test]
     fn there_is_a_flight_only_if_somebody_waits() {
-        let mut flights = Flights::<u32, ()>::default();
-        flights.begin(7, 1, 10, true);
-        flights.begin(7, 2, 11, true);
-        let (joined, _) = flights.join(7, &|key: &u32| *key == 1).expect("it is there");
+        let mut flights = Flights::default();
+        begin(&mut flights, 7, 1, 10, true);
+        begin(&mut flights, 7, 2, 11, true);
+        let (joined, _) = flights.join(7, &|key| *key.key::<u32>() == 1).expect("it is there");
         let finished = [10, 11].map(|number| flights.finish(7, number).expect("it is there").flight);
         assert!(finished[0].as_ref().is_some_and(|it| Arc::ptr_eq(it, &joined) && it.is_awaited()));
         assert!(finished[1].is_none());
@@ -799,17 +795,21 @@ mod tests {
 
     #[test]
     fn a_crowd_of_flights_is_known_one_by_one() {
-        let mut flights = Flights::<u32, ()>::default();
+        let mut flights = Flights::default();
         let crowd = || (0..100).map(|n| (n, u64::from(n), u64::from(n % 3)));
-        crowd().for_each(|(n, number, hash)| flights.begin(hash, n, number, n % 5 != 0));
+        crowd().for_each(|(n, number, hash)| begin(&mut flights, hash, n, number, n % 5 != 0));
         for (n, number, hash) in crowd() {
-            let joined = flights.join(hash, &|key: &u32| *key == n).map(|(_, number)| number);
+            let joined = flights.join(hash, &|key| *key.key::<u32>() == n).map(|(_, number)| number);
             assert_eq!(joined, (n % 5 != 0).then_some(number), "{n}");
         }
-        flights.fence(1, &|key| key % 2 == 0);
+        flights.fence(1, &|key| key.key::<u32>() % 2 == 0);
         for (n, number, hash) in crowd() {
             let Finished { key, flight, fenced } = flights.finish(hash, number).expect("it is there");
-            assert_eq!((key, flight.is_some(), fenced), (n, n % 5 != 0, hash == 1 && n % 2 == 0), "{n}");
+            assert_eq!(
+                (key.into_key::<u32>(), flight.is_some(), fenced),
+                (n, n % 5 != 0, hash == 1 && n % 2 == 0),
+                "{n}"
+            );
         }
         assert_eq!((flights.len, flights.few.len(), flights.many.len()), (0, 0, 0));
     }

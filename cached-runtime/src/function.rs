@@ -16,7 +16,7 @@ use crate::backend::{
     Shared,
     link::{Way, blocking},
     remote::Remote,
-    shared::{Coded, CopyKey, EncodedKey, SharedCall},
+    shared::{Coded, EncodedKey, SharedCall},
 };
 use crate::call::{self, Call, Lookup};
 use crate::epoch::with_guard;
@@ -26,7 +26,8 @@ use crate::policy::{Policy, PolicyBuilder, Windows};
 #[cfg(feature = "backend")]
 use crate::saved::{self, FileKey, Label};
 use crate::stats::{Counts, Rare, Stats};
-use crate::store::table::{AnyTable, Keys, Table};
+use crate::store::any::Keys;
+use crate::store::table::{AnyTable, Base, Table};
 use crate::store::{Inner, janitor};
 
 /// What the attribute leaves behind for each function: a static of this type.
@@ -199,7 +200,7 @@ impl Function {
         outcome: O,
         identity: PhantomData<G>,
         key: P,
-    ) -> Call<O, P::Owned> {
+    ) -> Call<O> {
         Call::new(self, Lookup::new(), outcome, identity, &key)
     }
 
@@ -210,7 +211,7 @@ impl Function {
         outcome: Coded<O>,
         identity: PhantomData<G>,
         key: P,
-    ) -> SharedCall<O, CopyKey<P::Owned>> {
+    ) -> SharedCall<O> {
         SharedCall::new(self, Lookup::new(), outcome, identity, key, false)
     }
 
@@ -221,7 +222,7 @@ impl Function {
         outcome: Coded<O>,
         identity: PhantomData<G>,
         key: P,
-    ) -> Call<O, P::Owned> {
+    ) -> Call<O> {
         saved::entry_saved(self, outcome, identity, key)
     }
 
@@ -311,13 +312,12 @@ impl State {
 
     /// The table for these types.
     #[inline]
-    pub(crate) fn table<G: ?Sized, P, S, D>(&'static self) -> &'static Table<P::Owned, S, D>
+    pub(crate) fn table<G: ?Sized, P, S>(&'static self) -> &'static Table<P::Owned, S>
     where
         P: Part,
         S: Send + Sync + 'static,
-        D: Send + Sync + 'static,
     {
-        let identity = typeid::of::<(PhantomData<G>, Table<P::Owned, S, D>)>();
+        let identity = typeid::of::<(PhantomData<G>, Table<P::Owned, S>)>();
         // Where there are no generic parameters, the types of key and value say all.
         let is_plain = typeid::of::<G>() == TypeId::of::<()>();
         if let Some(first) = self.tables.0.get()
@@ -331,17 +331,13 @@ impl State {
 
     /// The table of this identity among all, made if it is not there.
     #[inline(never)]
-    fn further_table<K, S, D>(
-        &'static self,
-        identity: TypeId,
-        keys: fn() -> Keys<K>,
-    ) -> &'static Table<K, S, D>
+    fn further_table<K, S>(&'static self, identity: TypeId, keys: fn() -> Keys) -> &'static Table<K, S>
     where
         K: Send + Sync + 'static,
         S: Send + Sync + 'static,
-        D: Send + Sync + 'static,
     {
-        let typed = self.typed(identity, &|| Box::leak(Box::new(Table::<K, S, D>::new(self, keys()))));
+        let table: fn(Base) -> &'static dyn AnyTable = |base| Box::leak(Box::new(Table::<K, S>::new(base)));
+        let typed = self.typed(identity, &|| table(Base::new(self, keys())));
         typed.downcast().expect("the identity names the types of the table")
     }
 

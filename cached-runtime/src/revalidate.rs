@@ -12,32 +12,28 @@ use sdd::Guard;
 
 #[cfg(feature = "backend")]
 use crate::backend::{link::Way, remote::Ticket};
-use crate::call::{Call, DeliveryOf, FlightOf, Lookup, Mode, Owned, Target, force};
+use crate::call::{Call, Lookup, Mode, Query, Target, force};
 use crate::circle::Waiting;
 #[cfg(feature = "backend")]
 use crate::computation::Computation;
-use crate::computation::{Delivery, ahead};
-use crate::epoch::with_guard;
-use crate::flight::Ending;
+use crate::computation::ahead;
+use crate::epoch::{self, with_guard};
 #[cfg(feature = "backend")]
 use crate::flight::Finished;
+use crate::flight::{Ending, Flight};
 use crate::function::Function;
 use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service};
 use crate::spawner::{may_be_left, spawn, spawn_blocking};
 use crate::stats::Cells;
-use crate::store::table::Table;
+use crate::store::any::ValueRef;
+use crate::store::table::AnyTable;
 use crate::timer::Sleep;
 
 /// A computation that is registered, and that nobody has begun. Dropped before that, it is lost.
-pub(crate) struct Claim<K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
+pub(crate) struct Claim {
     function: &'static Function,
-    table: &'static Table<K, S, D>,
+    table: &'static dyn AnyTable,
     hash: u64,
     number: u64,
 }
@@ -46,25 +42,18 @@ where
 pub(crate) struct Answer<O: Outcome> {
     value: O::Stored,
     /// The flight that may bring a newer value, and for how long the call waits for it.
-    awaited: Option<Awaited<O>>,
+    awaited: Option<Awaited>,
 }
 
-type Awaited<O> = (Arc<FlightOf<O>>, Waiting, Duration);
+type Awaited = (Arc<Flight>, Waiting, Duration);
 
-type ClaimOf<O, K> = Claim<K, <O as Outcome>::Stored, DeliveryOf<O>>;
-
-impl<K, S, D> Claim<K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
+impl Claim {
     /// Whether its value would be stored.
     fn is_wanted(&self) -> bool {
         let is_queued = with_guard(|guard| {
             self.table.lock(self.hash, guard).writer.flights.is_queued(self.hash, self.number)
         });
-        is_queued && self.table.state.store.is_enabled()
+        is_queued && self.table.base().state.store.is_enabled()
     }
 
     /// Whoever waits for it, if it is still to end, wakes it.
@@ -130,12 +119,7 @@ where
     }
 }
 
-impl<K, S, D> Drop for Claim<K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
+impl Drop for Claim {
     fn drop(&mut self) {
         let finished = with_guard(|guard| {
             self.table.lock(self.hash, guard).writer.flights.finish(self.hash, self.number)
@@ -146,7 +130,7 @@ where
     }
 }
 
-impl<O: Outcome, K: Owned> Call<O, K> {
+impl<O: Outcome> Call<O> {
     /// Answers the call with what is there, if that is to be computed anew meanwhile; `job` makes copies of the
     /// arguments for that, and a call with them.
     #[must_use]
@@ -181,12 +165,12 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 
     /// What a flight brings in the time that the call waits for it.
-    fn brought_soon(&self, (flight, _waiting, most): Awaited<O>) -> Option<O::Returned> {
+    fn brought_soon(&self, (flight, _waiting, most): Awaited) -> Option<O::Returned> {
         flight.wait_until(Instant::now() + most).and_then(|ending| self.brought(ending))
     }
 
     /// The same for a call that is awaited.
-    async fn brought_soon_async(&self, (flight, _waiting, most): Awaited<O>) -> Option<O::Returned> {
+    async fn brought_soon_async(&self, (flight, _waiting, most): Awaited) -> Option<O::Returned> {
         let (mut ended, mut sleep) = (pin!(flight.ended()), pin!(Sleep::until(Instant::now() + most)));
         let ending = poll_fn(|context| match ended.as_mut().poll(context) {
             Poll::Ready(ending) => Poll::Ready(Some(ending)),
@@ -196,47 +180,76 @@ impl<O: Outcome, K: Owned> Call<O, K> {
     }
 
     /// What a flight has brought, unless it is an error.
-    fn brought(&self, ending: &Ending<DeliveryOf<O>>) -> Option<O::Returned> {
-        let new = match ending {
-            Ending::Landed(Some(Delivery::Stored(value))) => self.outcome.returned(value.clone()),
-            Ending::Landed(Some(Delivery::NotStored(value))) => self.outcome.unshare(value),
-            Ending::Landed(None) | Ending::Lost => return None,
-        };
-        (!self.outcome.is_error(&new)).then_some(new)
+    fn brought(&self, ending: &Ending) -> Option<O::Returned> {
+        self.delivered(ending).filter(|new| !self.outcome.is_error(new))
     }
 
     /// The new value where there is one, else the stale one, counted as such.
     fn newer(&self, new: Option<O::Returned>, stale: O::Stored) -> O::Returned {
         let Some(new) = new else {
-            self.state.rare.stale.add(1);
+            self.query.state.rare.stale.add(1);
             return self.outcome.returned(stale);
         };
-        if let Some(Target { table, hash, .. }) = &self.target {
+        if let Some(Target { table, hash, .. }) = &self.query.target {
             with_guard(|guard| table.lock(*hash, guard).writer.counts.misses += 1);
         }
-        self.state.rare.coalesced.add(1);
+        self.query.state.rare.coalesced.add(1);
         new
     }
 
-    fn serve(mut self, compute: impl FnOnce(ClaimOf<O, K>)) -> Self {
-        let Some((target, cells)) = self.target.as_mut().zip(Cells::of_this_thread()) else { return self };
-        if self.refresh || self.resumes.is_some() {
-            return self;
+    fn serve(mut self, compute: impl FnOnce(Claim)) -> Self {
+        let Some(guard) = epoch::guard() else { return self };
+        let (outcome, rules) = (self.outcome, &self.rules);
+        let (state, draw) = (self.query.state, self.query.draw);
+        let ahead = |value: ValueRef<'_>, cost| ahead(state, outcome, rules, draw, cost, value.value());
+        let Some(served) = self.query.serve(&ahead, &guard) else { return self };
+        let Served { value, freshness, claim, joined } = served;
+        let value = value.value::<O::Stored>().clone();
+        drop(guard);
+        let awaited = joined.and_then(|(flight, number, most)| Some((flight, Waiting::begin(number)?, most)));
+        if awaited.is_none() {
+            self.query.count_served(freshness);
         }
-        let (table, hash) = (target.table, target.hash);
-        let now = table.now();
-        let guard = Guard::new();
-        let mut locked = table.lock(hash, &guard);
-        let ahead = |value: &_| ahead(self.state, self.outcome, &self.rules, self.draw, table.cost(), value);
-        let found = table.servable(hash, &target.is_live_key(), &ahead, now, &guard);
+        self.answer = Some(Box::new(Answer { value, awaited }));
+        if let Some(claim) = claim {
+            state.rare.revalidations.add(1);
+            compute(claim);
+        }
+        self
+    }
+}
+
+/// A value that is there for a call to return, while it may be computed anew.
+struct Served<'g> {
+    value: ValueRef<'g>,
+    freshness: Freshness,
+    /// Where it is to be computed anew, and nobody does.
+    claim: Option<Claim>,
+    /// What may bring a newer value, the number of its course, and for how long the call waits for it.
+    joined: Option<(Arc<Flight>, u64, Duration)>,
+}
+
+impl Query {
+    /// What the call is answered with, if that is not simply fresh, and need not be computed first.
+    fn serve<'g>(
+        &mut self,
+        ahead: &dyn Fn(ValueRef<'_>, u64) -> u64,
+        guard: &'g Guard,
+    ) -> Option<Served<'g>> {
+        let (target, cells) = self.target.as_mut().zip(Cells::of_this_thread())?;
+        if self.refresh || self.resumes.is_some() {
+            return None;
+        }
+        let (table, base, hash) = (target.table, target.table.base(), target.hash);
+        let now = base.now();
+        let mut locked = table.lock(hash, guard);
+        let ahead = |value: ValueRef<'_>| ahead(value, base.cost());
+        let found = locked.servable(hash, &target.is_live_key(), &ahead, now);
         let max_wait = self.state.policy().max_wait();
         let is_for_here = |freshness: Freshness| {
             freshness.is_served_meanwhile() || freshness.is_stale() && max_wait.is_some()
         };
-        let Some((value, freshness)) = found.filter(|(_, freshness)| is_for_here(*freshness)) else {
-            drop(locked);
-            return self;
-        };
+        let (value, freshness) = found.filter(|(_, freshness)| is_for_here(*freshness))?;
         let claim = match target.service(freshness, &mut locked.writer, now) {
             Service::Serve | Service::Wait => None,
             Service::Compute => target.take_key().map(|key| {
@@ -253,28 +266,23 @@ impl<O: Outcome, K: Owned> Call<O, K> {
             }?;
             Some((flight, number, most))
         });
-        drop(locked);
-        let value = value.clone();
-        drop(guard);
-        let awaited = joined.and_then(|(flight, number, most)| Some((flight, Waiting::begin(number)?, most)));
-        if awaited.is_none() {
-            self.count_hit(table, freshness, cells);
+        Some(Served { value, freshness, claim, joined })
+    }
+
+    /// Counts a value that was served.
+    fn count_served(&self, freshness: Freshness) {
+        if let Some((target, cells)) = self.target.as_ref().zip(Cells::of_this_thread()) {
+            self.count_hit(target.table, freshness, cells);
         }
-        self.answer = Some(Box::new(Answer { value, awaited }));
-        if let Some(claim) = claim {
-            self.state.rare.revalidations.add(1);
-            compute(claim);
-        }
-        self
     }
 }
 
 /// Computes anew in the background what a backend has, by a call with copies of the arguments.
 #[cfg(feature = "backend")]
-pub(crate) struct Renewer<O: Outcome, K: Owned>(Box<dyn FnOnce(ClaimOf<O, K>) + Send>);
+pub(crate) struct Renewer(Box<dyn FnOnce(Claim) + Send>);
 
 #[cfg(feature = "backend")]
-impl<O: Outcome, K: Owned> Renewer<O, K> {
+impl Renewer {
     pub(crate) fn new<R>(call: impl FnOnce() -> R + Send + 'static) -> Self {
         Self(Box::new(|claim| claim.spawn(call)))
     }
@@ -285,18 +293,18 @@ impl<O: Outcome, K: Owned> Renewer<O, K> {
 }
 
 #[cfg(feature = "backend")]
-impl<O: Outcome, K: Owned> Computation<'_, O, K> {
+impl<O: Outcome> Computation<'_, O> {
     /// What this process computes aside, where the backend has nothing to serve meanwhile any more. Nobody waits
     /// for what has not begun: that is taken away.
     pub(crate) async fn await_renewal(&self, ticket: &Ticket, way: Way) -> Option<O::Returned> {
         let call = self.call();
-        let Target { table, hash, .. } = call.target.as_ref()?;
-        if !ticket.may_await_renewal() || self.is_aside() || !call.state.policy().serves_ahead() {
+        let Target { table, hash, .. } = call.query.target.as_ref()?;
+        if !ticket.may_await_renewal() || self.is_aside() || !call.query.state.policy().serves_ahead() {
             return None;
         }
         let (joined, overtaken) = with_guard(|guard| {
             let flights = &mut table.lock(*hash, guard).writer.flights;
-            match flights.renewal(*hash, self.number(), &|one, other| table.same(one, other)) {
+            match flights.renewal(*hash, self.number(), &|one, other| table.base().keys.same(one, other)) {
                 Some((number, false)) => (flights.join_number(*hash, number), None),
                 Some((number, true)) => (None, flights.finish(*hash, number)),
                 None => (None, None),
@@ -320,21 +328,23 @@ impl<O: Outcome, K: Owned> Computation<'_, O, K> {
         mut self,
         value: O::Stored,
         freshness: Freshness,
-        renewer: Renewer<O, K>,
+        renewer: Renewer,
         way: Way,
     ) -> O::Returned {
         let call = self.call();
         let mut awaited = None;
-        if let Some((Target { table, hash, .. }, cells)) = call.target.as_ref().zip(Cells::of_this_thread()) {
+        if let Some((Target { table, hash, .. }, cells)) =
+            call.query.target.as_ref().zip(Cells::of_this_thread())
+        {
             let number = cells.number_computation();
             self.leave_to(number);
-            if let Some(most) = call.state.policy().max_wait().filter(|_| freshness.is_stale()) {
+            if let Some(most) = call.query.state.policy().max_wait().filter(|_| freshness.is_stale()) {
                 let joined =
                     with_guard(|guard| table.lock(*hash, guard).writer.flights.join_number(*hash, number));
                 awaited = joined.and_then(|(flight, number)| Some((flight, Waiting::begin(number)?, most)));
             }
-            call.state.rare.revalidations.add(1);
-            renewer.0(Claim { function: call.function, table, hash: *hash, number });
+            call.query.state.rare.revalidations.add(1);
+            renewer.0(Claim { function: call.query.function, table: *table, hash: *hash, number });
         }
         let new = match (awaited, way) {
             (None, _) => None,
@@ -343,7 +353,7 @@ impl<O: Outcome, K: Owned> Computation<'_, O, K> {
         };
         let returned = new.unwrap_or_else(|| {
             if freshness.is_stale() {
-                call.state.rare.stale.add(1);
+                call.query.state.rare.stale.add(1);
             }
             call.outcome.returned(value)
         });

@@ -107,7 +107,7 @@ pub fn begin_saved<G: ?Sized, P: FileKey, O: Outcome>(
     coded: Coded<O>,
     identity: PhantomData<G>,
     key: P,
-) -> Step<O, P::Owned> {
+) -> Step<O> {
     keep::<G, P, O>(function, &coded, &key);
     begin_if(lookup, function, coded.outcome, identity, key)
 }
@@ -119,7 +119,7 @@ pub(crate) fn entry_saved<G: ?Sized, P: FileKey, O: Outcome>(
     coded: Coded<O>,
     identity: PhantomData<G>,
     key: P,
-) -> Call<O, P::Owned> {
+) -> Call<O> {
     keep::<G, P, O>(function, &coded, &key);
     Call::new(function, Lookup::new(), coded.outcome, identity, &key)
 }
@@ -127,7 +127,7 @@ pub(crate) fn entry_saved<G: ?Sized, P: FileKey, O: Outcome>(
 /// Sees to it that the entries of a table are saved, and that it has what was loaded for it.
 #[inline]
 fn keep<G: ?Sized, P: FileKey, O: Outcome>(function: &'static Function, coded: &Coded<O>, key: &P) {
-    let table: &'static TableOf<O, P::Owned> = function.state().table::<G, P, _, _>();
+    let table: &'static TableOf<O, P> = function.state().table::<G, P, _>();
     if !table.is_saved() && epoch::lives() {
         keep_from_now::<G, P, O>(function, table, coded, key);
     }
@@ -137,7 +137,7 @@ fn keep<G: ?Sized, P: FileKey, O: Outcome>(function: &'static Function, coded: &
 #[inline(never)]
 fn keep_from_now<G: ?Sized, P: FileKey, O: Outcome>(
     function: &'static Function,
-    table: &'static TableOf<O, P::Owned>,
+    table: &'static TableOf<O, P>,
     coded: &Coded<O>,
     key: &P,
 ) {

@@ -15,7 +15,7 @@ use super::link::{Way, blocking};
 use super::remote::{Fetched, Kept, Remote, RemoteKey, Ticket};
 use super::shared::{SharedStep, finish, serve};
 use crate::bulk::{Batch, Missing, Round, Wait, all};
-use crate::call::{Owned, Step, caught_if, ended};
+use crate::call::{Step, caught_if, ended};
 use crate::circle;
 use crate::computation::{Computation, ahead};
 use crate::flight::Together;
@@ -25,8 +25,8 @@ use crate::policy::{Freshness, Service};
 type Panic = Box<dyn Any + Send>;
 
 /// What the backend has nothing of, or nothing that is fresh.
-struct Absent<'a, O: Outcome, W: Owned> {
-    missing: Missing<'a, O, W>,
+struct Absent<'a, O: Outcome> {
+    missing: Missing<'a, O>,
     ticket: Option<Ticket>,
     /// What stands in for an error.
     old: Option<Kept<O::Stored>>,
@@ -39,10 +39,7 @@ struct Remotes<O: Outcome> {
 }
 
 impl<O: Outcome> Remotes<O> {
-    fn batch<K, W: Owned>(
-        keys: Vec<K>,
-        mut begin: impl FnMut(K) -> (SharedStep<O, W>, K),
-    ) -> (Batch<K, O, W>, Self) {
+    fn batch<K>(keys: Vec<K>, mut begin: impl FnMut(K) -> (SharedStep<O>, K)) -> (Batch<K, O>, Self) {
         let mut remotes = Self { keys: Vec::new(), coding: None };
         let batch = Batch::new(keys, |key| {
             let (step, key) = begin(key);
@@ -60,17 +57,13 @@ impl<O: Outcome> Remotes<O> {
         (batch, remotes)
     }
 
-    fn of<W: Owned>(&self, missing: &Missing<'_, O, W>) -> Option<&(&'static Remote, RemoteKey)> {
+    fn of(&self, missing: &Missing<'_, O>) -> Option<&(&'static Remote, RemoteKey)> {
         missing.computation.as_ref()?;
         self.keys[missing.at].as_ref()
     }
 
     /// What the backend has of what is missing: in order, nothing where it was not asked.
-    async fn fetch<W: Owned>(
-        &self,
-        way: Way,
-        missing: &[Missing<'_, O, W>],
-    ) -> Vec<Option<Fetched<O::Stored>>> {
+    async fn fetch(&self, way: Way, missing: &[Missing<'_, O>]) -> Vec<Option<Fetched<O::Stored>>> {
         let asked: Vec<_> = missing.iter().map(|missing| self.of(missing)).collect();
         let keys: Vec<&RemoteKey> = asked.iter().flatten().map(|(_, key)| key).collect();
         let (Some((remote, _)), Some(coding)) = (asked.iter().flatten().next(), self.coding) else {
@@ -81,10 +74,10 @@ impl<O: Outcome> Remotes<O> {
     }
 
     /// Answers for what is missing, from the backend or by the loader.
-    async fn fill<K, W: Owned, A: FnMut(&K) -> O::Returned>(
+    async fn fill<K, A: FnMut(&K) -> O::Returned>(
         &self,
         way: Way,
-        round: &mut Round<'_, K, O, W>,
+        round: &mut Round<'_, K, O>,
         load: impl AsyncFnOnce(Arc<[K]>) -> A,
     ) {
         let fetched = self.fetch(way, &round.missing).await;
@@ -95,8 +88,14 @@ impl<O: Outcome> Remotes<O> {
             match (fetched, missing.computation.take(), self.keys[missing.at].as_ref()) {
                 (Some(Fetched::Value(kept, leave)), Some(mut computation), Some((remote, key))) => {
                     let call = computation.call();
-                    let ahead =
-                        ahead(call.state, call.outcome, &call.rules, call.draw, kept.cost, &kept.value);
+                    let ahead = ahead(
+                        call.query.state,
+                        call.outcome,
+                        &call.rules,
+                        call.query.draw,
+                        kept.cost,
+                        &kept.value,
+                    );
                     let freshness = kept.freshness(remote, ahead);
                     if freshness == Freshness::Early || computation.service(freshness) == Service::Serve {
                         let served = serve(computation, (remote, key), kept, freshness, way);
@@ -144,13 +143,13 @@ impl<O: Outcome> Remotes<O> {
     }
 
     /// Answers for what the loader has returned for a key, unless that is a panic that goes on.
-    async fn write<'a, W: Owned>(
+    async fn write<'a>(
         &self,
         way: Way,
-        absent: Absent<'a, O, W>,
+        absent: Absent<'a, O>,
         parts: u64,
         returned: thread::Result<O::Returned>,
-    ) -> Option<(Panic, Option<Computation<'a, O, W>>)> {
+    ) -> Option<(Panic, Option<Computation<'a, O>>)> {
         let Absent { missing: Missing { at, value, computation }, ticket, old } = absent;
         let (Some(computation), Some(coding)) = (computation, self.coding) else {
             return returned.map(|returned| *value = Some(returned)).err().map(|panic| (panic, None));
@@ -179,7 +178,7 @@ impl<O: Outcome> Remotes<O> {
     }
 
     /// Answers after a panic of the loader, which goes on unless there is a value to serve for each key.
-    async fn stand_in<W: Owned>(&self, way: Way, absent: Vec<Absent<'_, O, W>>, panic: Panic) {
+    async fn stand_in(&self, way: Way, absent: Vec<Absent<'_, O>>, panic: Panic) {
         let (parts, mut lost) = (absent.len() as u64, Vec::new());
         for absent in absent {
             lost.extend(self.write(way, absent, parts, Err(Box::new(()))).await);
@@ -191,9 +190,9 @@ impl<O: Outcome> Remotes<O> {
 }
 
 /// [`get_many`](crate::bulk::get_many) of a function with a backend.
-pub fn get_many_shared<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned>(
+pub fn get_many_shared<K, O: Outcome, A: FnMut(&K) -> O::Returned>(
     keys: Vec<K>,
-    begin: impl FnMut(K) -> (SharedStep<O, W>, K),
+    begin: impl FnMut(K) -> (SharedStep<O>, K),
     mut load: impl FnMut(&[K]) -> A,
 ) -> Vec<O::Returned> {
     let (mut batch, remotes) = Remotes::batch(keys, begin);
@@ -211,9 +210,9 @@ pub fn get_many_shared<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned>(
 }
 
 /// The same with a loader that is awaited.
-pub async fn get_many_shared_async<K, O: Outcome, W: Owned, A: FnMut(&K) -> O::Returned, F>(
+pub async fn get_many_shared_async<K, O: Outcome, A: FnMut(&K) -> O::Returned, F>(
     keys: Vec<K>,
-    begin: impl FnMut(K) -> (SharedStep<O, W>, K),
+    begin: impl FnMut(K) -> (SharedStep<O>, K),
     mut load: impl FnMut(Arc<[K]>) -> F,
 ) -> Vec<O::Returned>
 where

@@ -14,7 +14,7 @@ use super::encode::{Encoder, NoEncoding, SharedKey};
 use super::lease::{Next, Patience};
 use super::link::{Way, blocking};
 use super::remote::{Encoded as Encoding, Fetched, Kept, Leave, Remote, RemoteKey, Ticket, Written};
-use crate::call::{Begun, Body, Call, Entry, Lookup, Mode, Once, Owned, Turn, conditions, ended, hit};
+use crate::call::{Begun, Body, Call, Entry, Lookup, Mode, Once, Turn, conditions, ended, hit};
 use crate::clock::{Moment, NEVER, nanoseconds};
 use crate::computation::{Computation, Settled, admit, ahead};
 use crate::function::{Function, State};
@@ -24,10 +24,7 @@ use crate::outcome::Outcome;
 use crate::policy::{FURTHEST_DRAW, Freshness, Service};
 use crate::revalidate::Renewer;
 use crate::store::table::NewValue;
-use crate::tag::{Tagged, TaggedKey, tagged};
-
-/// The key of a copy: the name of its entry is its tag, so that it goes when another process has changed that.
-pub(crate) type CopyKey<K> = TaggedKey<K, 1>;
+use crate::tag::{Tagged, tagged};
 
 /// A part of a key that can be encoded, if its type can.
 pub trait Encoded: Part {
@@ -187,15 +184,16 @@ pub fn coded<C: Codec<O::Stored>, O: Outcome>(_: PhantomData<C>, outcome: O) -> 
 }
 
 /// What a lookup in this process found.
-pub enum SharedStep<O: Outcome, K: Owned> {
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub enum SharedStep<O: Outcome> {
     Return(O::Returned),
-    Run(SharedCall<O, K>),
+    Run(SharedCall<O>),
 }
 
-impl<O: Outcome, K: Owned> SharedStep<O, K> {
+impl<O: Outcome> SharedStep<O> {
     /// Adds to the call, if there is one.
     #[must_use]
-    pub fn with(self, rules: impl FnOnce(SharedCall<O, K>) -> SharedCall<O, K>) -> Self {
+    pub fn with(self, rules: impl FnOnce(SharedCall<O>) -> SharedCall<O>) -> Self {
         match self {
             Self::Return(value) => Self::Return(value),
             Self::Run(call) => Self::Run(rules(call)),
@@ -212,7 +210,8 @@ pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
     coded: Coded<O>,
     identity: PhantomData<G>,
     key: P,
-) -> SharedStep<O, CopyKey<P::Owned>> {
+) -> SharedStep<O> {
+    // The name of a copy's entry is its tag, so that it goes when another process has changed that.
     let key = tagged(key, &|| [String::new()]);
     let state = function.state();
     let lookup = if function.exceptions.any() { conditions(function, state, lookup) } else { lookup };
@@ -225,20 +224,20 @@ pub fn begin_shared<G: ?Sized, P: EncodedKey, O: Outcome>(
 }
 
 /// A call that was not answered from this process, or one that the companion asks about.
-pub struct SharedCall<O: Outcome, K: Owned> {
-    call: Call<O, K>,
+pub struct SharedCall<O: Outcome> {
+    call: Call<O>,
     coding: Coding<O::Stored>,
     /// Absent if the backend has nothing to do with it.
     remote: Option<(&'static Remote, RemoteKey)>,
 }
 
 /// The same, with what computes anew in the background what is served meanwhile.
-pub struct RenewedCall<O: Outcome, K: Owned> {
-    call: SharedCall<O, K>,
-    renewer: Option<Renewer<O, K>>,
+pub struct RenewedCall<O: Outcome> {
+    call: SharedCall<O>,
+    renewer: Option<Renewer>,
 }
 
-impl<O: Outcome, K: Owned> RenewedCall<O, K> {
+impl<O: Outcome> RenewedCall<O> {
     /// Answers the call, with `body` where it must be.
     pub fn run(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
         self.call.run_renewed(self.renewer, body)
@@ -250,10 +249,10 @@ impl<O: Outcome, K: Owned> RenewedCall<O, K> {
     }
 }
 
-impl<O: Outcome, K: Owned> SharedCall<O, CopyKey<K>> {
+impl<O: Outcome> SharedCall<O> {
     #[expect(clippy::needless_pass_by_value, reason = "the expansion hands over what it has made")]
     #[inline(never)]
-    pub(crate) fn new<G: ?Sized, P: EncodedKey<Owned = K>>(
+    pub(crate) fn new<G: ?Sized, P: EncodedKey>(
         function: &'static Function,
         lookup: Lookup,
         coded: Coded<O>,
@@ -284,7 +283,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, CopyKey<K>> {
     }
 }
 
-impl<O: Outcome, K: Owned> SharedCall<O, K> {
+impl<O: Outcome> SharedCall<O> {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.call = self.call.timeout(timeout);
@@ -312,7 +311,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
     /// What is served meanwhile is computed anew in the background; `job` makes copies of the arguments for that,
     /// and a call with them.
     #[must_use]
-    pub fn background<J>(self, job: impl FnOnce() -> J) -> RenewedCall<O, K>
+    pub fn background<J>(self, job: impl FnOnce() -> J) -> RenewedCall<O>
     where
         J: FnOnce() -> O::Returned + Send + 'static,
     {
@@ -322,7 +321,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
 
     /// The same for a call that is awaited.
     #[must_use]
-    pub fn background_async<F>(self, job: impl FnOnce() -> F) -> RenewedCall<O, K>
+    pub fn background_async<F>(self, job: impl FnOnce() -> F) -> RenewedCall<O>
     where
         F: Future<Output = O::Returned> + Send + 'static,
     {
@@ -331,7 +330,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
     }
 
     #[expect(clippy::type_complexity, reason = "they are taken apart at once")]
-    pub(super) fn into_parts(self) -> (Call<O, K>, Coding<O::Stored>, Option<(&'static Remote, RemoteKey)>) {
+    pub(super) fn into_parts(self) -> (Call<O>, Coding<O::Stored>, Option<(&'static Remote, RemoteKey)>) {
         (self.call, self.coding, self.remote)
     }
 
@@ -355,13 +354,13 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         self.run_renewed_async(None, body).await
     }
 
-    fn run_renewed(self, renewer: Option<Renewer<O, K>>, body: impl FnOnce() -> O::Returned) -> O::Returned {
+    fn run_renewed(self, renewer: Option<Renewer>, body: impl FnOnce() -> O::Returned) -> O::Returned {
         self.run_once(renewer, &mut Once(Some(body)))
     }
 
     /// One function for all bodies of functions that have the same types.
     #[inline(never)]
-    fn run_once(self, mut renewer: Option<Renewer<O, K>>, body: &mut dyn Body<O::Returned>) -> O::Returned {
+    fn run_once(self, mut renewer: Option<Renewer>, body: &mut dyn Body<O::Returned>) -> O::Returned {
         let Self { mut call, coding, remote } = self;
         loop {
             match call.turn(false) {
@@ -390,7 +389,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
 
     async fn run_renewed_async(
         self,
-        mut renewer: Option<Renewer<O, K>>,
+        mut renewer: Option<Renewer>,
         body: impl AsyncFnOnce() -> O::Returned,
     ) -> O::Returned {
         let Self { mut call, coding, remote } = self;
@@ -430,23 +429,23 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
 }
 
 /// What a computation is to do after what it has found in the backend.
-enum Found<'a, O: Outcome, K: Owned> {
+enum Found<'a, O: Outcome> {
     Returned(O::Returned),
-    Compute(Box<ToCompute<'a, O, K>>),
+    Compute(Box<ToCompute<'a, O>>),
 }
 
 /// A computation whose body is to run.
-struct ToCompute<'a, O: Outcome, K: Owned> {
-    computation: Computation<'a, O, K>,
+struct ToCompute<'a, O: Outcome> {
+    computation: Computation<'a, O>,
     /// With it the value may be written.
     ticket: Option<Ticket>,
     /// What may stand in for it, if the body fails.
     old: Option<Kept<O::Stored>>,
 }
 
-impl<'a, O: Outcome, K: Owned> Found<'a, O, K> {
+impl<'a, O: Outcome> Found<'a, O> {
     fn compute(
-        computation: Computation<'a, O, K>,
+        computation: Computation<'a, O>,
         ticket: Option<Ticket>,
         old: Option<Kept<O::Stored>>,
     ) -> Self {
@@ -455,20 +454,20 @@ impl<'a, O: Outcome, K: Owned> Found<'a, O, K> {
 }
 
 /// Looks the key of a computation up in its backend, and serves what is there, or lets it be computed anew.
-async fn find<'a, O: Outcome, K: Owned>(
-    mut computation: Computation<'a, O, K>,
+async fn find<'a, O: Outcome>(
+    mut computation: Computation<'a, O>,
     coding: Coding<O::Stored>,
     (remote, key): &(&'static Remote, RemoteKey),
-    renewer: Option<Renewer<O, K>>,
+    renewer: Option<Renewer>,
     way: Way,
-) -> Found<'a, O, K> {
+) -> Found<'a, O> {
     let call = computation.call();
     let mut patience = remote.lease.map(Patience::new);
     // Once: what is fenced again and again is not to be looked up for ever.
     let mut may_begin_again = true;
     loop {
-        let fetched = remote.fetch(way, key, coding, call.wanted()).await;
-        let (kept, mut ticket) = match remote.counted(fetched, call.wanted()) {
+        let fetched = remote.fetch(way, key, coding, call.query.wanted()).await;
+        let (kept, mut ticket) = match remote.counted(fetched, call.query.wanted()) {
             Fetched::Value(kept, ticket) => (kept, ticket),
             Fetched::Nothing(ticket) => {
                 if may_begin_again && computation.begins_again() {
@@ -486,12 +485,14 @@ async fn find<'a, O: Outcome, K: Owned>(
             Fetched::Unknown => return Found::compute(computation, None, None),
         };
         // What is computed aside is to be, by the draw of who has left it to this call.
-        let draw = if computation.is_aside() { FURTHEST_DRAW } else { call.draw };
-        let ahead = ahead(call.state, call.outcome, &call.rules, draw, kept.cost, &kept.value);
+        let draw = if computation.is_aside() { FURTHEST_DRAW } else { call.query.draw };
+        let ahead = ahead(call.query.state, call.outcome, &call.rules, draw, kept.cost, &kept.value);
         let freshness = kept.freshness(remote, ahead);
         let service = computation.service(freshness);
         // Who would wait does so no longer than it must.
-        if service == Service::Serve || service == Service::Wait && call.state.policy().max_wait().is_some() {
+        if service == Service::Serve
+            || service == Service::Wait && call.query.state.policy().max_wait().is_some()
+        {
             return Found::Returned(serve(computation, (remote, key), kept, freshness, way).await);
         }
         if may_begin_again && computation.begins_again() {
@@ -516,7 +517,7 @@ async fn find<'a, O: Outcome, K: Owned>(
             },
             Leave::Taken(_) | Leave::BacksOff => {
                 let returned = serve(computation, (remote, key), kept, freshness, way).await;
-                call.stand_back();
+                call.query.stand_back();
                 return Found::Returned(returned);
             }
         };
@@ -531,8 +532,8 @@ async fn find<'a, O: Outcome, K: Owned>(
 
 /// Answers a computation with what was found. While that is fresh, this process keeps a copy of it, and keeps it from
 /// becoming idle.
-pub(super) async fn serve<O: Outcome, K: Owned>(
-    computation: Computation<'_, O, K>,
+pub(super) async fn serve<O: Outcome>(
+    computation: Computation<'_, O>,
     (remote, key): (&'static Remote, &RemoteKey),
     kept: Kept<O::Stored>,
     freshness: Freshness,
@@ -547,7 +548,7 @@ pub(super) async fn serve<O: Outcome, K: Owned>(
         // Somebody computes it anew.
         (Freshness::Early, left) => copy_of(call, &kept.value, left, 0),
         _ => {
-            call.state.rare.stale.add(1);
+            call.query.state.rare.stale.add(1);
             None
         }
     };
@@ -555,11 +556,11 @@ pub(super) async fn serve<O: Outcome, K: Owned>(
 }
 
 /// The computation of a call: what the backend has, or else the body, whose value goes to both.
-async fn through<O: Outcome, K: Owned>(
-    computation: Computation<'_, O, K>,
+async fn through<O: Outcome>(
+    computation: Computation<'_, O>,
     coding: Coding<O::Stored>,
     remote: Option<&(&'static Remote, RemoteKey)>,
-    renewer: Option<Renewer<O, K>>,
+    renewer: Option<Renewer>,
     way: Way,
     body: impl AsyncFnOnce() -> O::Returned,
 ) -> O::Returned {
@@ -595,8 +596,8 @@ async fn through<O: Outcome, K: Owned>(
 }
 
 /// What becomes of a value that a body has returned; where there is leave for it, it goes to the backend, too.
-pub(super) async fn finish<O: Outcome, K: Owned>(
-    mut computation: Computation<'_, O, K>,
+pub(super) async fn finish<O: Outcome>(
+    mut computation: Computation<'_, O>,
     coding: Coding<O::Stored>,
     leave: Option<(&(&'static Remote, RemoteKey), Ticket)>,
     way: Way,
@@ -614,7 +615,7 @@ pub(super) async fn finish<O: Outcome, K: Owned>(
     match admitted {
         Some(new) if !computation.is_fenced() => {
             if let Ok(payload) = coding.encode(&new.value) {
-                let (ttl, cost) = (time_left(call.state, new.deadline), computation.took());
+                let (ttl, cost) = (time_left(call.query.state, new.deadline), computation.took());
                 let value = Encoding { codec: coding.id, payload: &payload, ttl, cost };
                 written = remote.store(way, key, value, ticket).await;
             } else {
@@ -637,12 +638,8 @@ pub(super) async fn finish<O: Outcome, K: Owned>(
 }
 
 /// The copy of a value that this process keeps, if it does; it took so long to compute.
-fn shortened<O: Outcome, K: Owned>(
-    call: &Call<O, K>,
-    new: NewValue<O::Stored>,
-    cost: u64,
-) -> Option<NewValue<O::Stored>> {
-    let state = call.state;
+fn shortened<O: Outcome>(call: &Call<O>, new: NewValue<O::Stored>, cost: u64) -> Option<NewValue<O::Stored>> {
+    let state = call.query.state;
     let fresh = new.deadline.saturating_sub(state.policy().windows().longest());
     // Past its timeout the backend is asked.
     let left = (new.deadline != NEVER).then(|| fresh.saturating_sub(state.store.clock.now()));
@@ -650,8 +647,8 @@ fn shortened<O: Outcome, K: Owned>(
 }
 
 /// The copy of a value from the backend that is fresh for so many nanoseconds.
-fn copy_of<O: Outcome, K: Owned>(
-    call: &Call<O, K>,
+fn copy_of<O: Outcome>(
+    call: &Call<O>,
     value: &O::Stored,
     left: Option<u64>,
     cost: u64,
@@ -661,17 +658,17 @@ fn copy_of<O: Outcome, K: Owned>(
 }
 
 /// Until when the copy of a value that is fresh for so long answers.
-fn copied_until<O: Outcome, K: Owned>(
-    call: &Call<O, K>,
+fn copied_until<O: Outcome>(
+    call: &Call<O>,
     value: &O::Stored,
     left: Option<u64>,
     cost: u64,
 ) -> Option<Moment> {
-    let local = nanoseconds(call.state.function.local_timeout()?);
+    let local = nanoseconds(call.query.state.function.local_timeout()?);
     // Whichever call asks for it, whatever that will draw.
-    let ahead = ahead(call.state, call.outcome, &call.rules, FURTHEST_DRAW, cost, value);
-    let most = call.state.policy().copy(left, ahead).min(local);
-    Some(call.state.store.clock.now().saturating_add(most))
+    let ahead = ahead(call.query.state, call.outcome, &call.rules, FURTHEST_DRAW, cost, value);
+    let most = call.query.state.policy().copy(left, ahead).min(local);
+    Some(call.query.state.store.clock.now().saturating_add(most))
 }
 
 /// How long until a moment, unless it never comes.
@@ -687,9 +684,9 @@ struct Prepared<S> {
     ttl: Option<Duration>,
 }
 
-impl<O: Outcome, K: Owned> SharedCall<O, K> {
+impl<O: Outcome> SharedCall<O> {
     fn is_enabled(&self) -> bool {
-        self.call.state.store.is_enabled()
+        self.call.query.state.store.is_enabled()
     }
 
     /// In this process first: what is being computed here must be fenced before the backend is asked. And once
@@ -715,10 +712,10 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
         if !self.is_enabled() {
             return None;
         }
-        let now = self.call.state.store.clock.now();
-        let new = admit(self.call.state, self.call.outcome, &self.call.rules, value, now)?;
+        let now = self.call.query.state.store.clock.now();
+        let new = admit(self.call.query.state, self.call.outcome, &self.call.rules, value, now)?;
         let payload = self.coding.encode(&new.value).ok();
-        let ttl = time_left(self.call.state, new.deadline);
+        let ttl = time_left(self.call.query.state, new.deadline);
         Some(Prepared { new, payload, ttl })
     }
 
@@ -744,7 +741,7 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
     }
 }
 
-impl<O: Outcome, K: Owned> SharedCall<O, K> {
+impl<O: Outcome> SharedCall<O> {
     /// What the user wrote may have panicked on the new value, which makes the old one no truer.
     async fn update_in(self, way: Way, prepared: thread::Result<Option<Prepared<O::Stored>>>) {
         match prepared {
@@ -758,11 +755,11 @@ impl<O: Outcome, K: Owned> SharedCall<O, K> {
     }
 }
 
-impl<O: Outcome, K: Owned> Entry for SharedCall<O, K> {
+impl<O: Outcome> Entry for SharedCall<O> {
     type Returned = O::Returned;
 
     fn function(&self) -> &'static Function {
-        self.call.function()
+        self.call.query.function
     }
 
     fn invalidate(&self) -> bool {

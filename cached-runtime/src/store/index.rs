@@ -107,6 +107,12 @@ fn free_way(word: u64) -> Option<usize> {
     (free != 0).then(|| free.trailing_zeros() as usize / 8)
 }
 
+/// Notes that a place is taken by an entry of this hash.
+fn set_tag(slots: &dyn Slots, place: Place, hash: u64) {
+    let tags = slots.make(place.bucket());
+    tags.store(tags.load(Relaxed) | tag(hash) << (place.way() * 8), Release);
+}
+
 /// Notes that a place is free.
 #[inline]
 fn clear_tag(tags: &AtomicU64, place: Place) {
@@ -240,12 +246,42 @@ impl Iterator for Probe {
 
 type Buckets<T> = [Bucket<T>; CHUNK];
 
-/// The index. What takes `&mut Writing` is for the holder of the writers' lock, the rest for everybody.
+/// The index as everybody sees it; as its writers do, it is [`Writing`] and [`Slots`].
 pub(super) struct Index<T> {
+    outline: Outline,
+    buckets: Chunks<Buckets<T>>,
+}
+
+/// What does not depend on the type of an index' entries.
+pub(crate) struct Outline {
     first: usize,
     shape: AtomicU64,
-    buckets: Chunks<Buckets<T>>,
     marks: Option<Marks>,
+}
+
+impl Outline {
+    #[inline]
+    fn shape(&self) -> Shape {
+        Shape::unpack(self.first, self.shape.load(Acquire))
+    }
+
+    /// The number that belongs to a place, in an index that has them.
+    pub(super) fn mark(&self, place: Place) -> Option<&AtomicU64> {
+        self.marks.as_ref().map(|marks| marks.at(place))
+    }
+}
+
+/// An index whose entries are of whatever type. All that need not know that type goes by this, so that it is
+/// compiled once.
+pub(crate) trait Slots {
+    fn outline(&self) -> &Outline;
+    /// The word of a bucket, if it was made.
+    fn word(&self, bucket: usize) -> Option<&AtomicU64>;
+    fn make(&self, bucket: usize) -> &AtomicU64;
+    /// Moves the entry of one slot to another one, which is empty.
+    fn relocate(&self, from: Place, to: Place);
+    /// Takes the entry out of a slot; returns whether there was one.
+    fn empty(&self, place: Place) -> bool;
 }
 
 /// What only a writer knows of an index.
@@ -267,27 +303,80 @@ impl Writing {
     }
 }
 
-/// The words of an index' buckets. What does not depend on the type of its entries goes by these, so that it
-/// is compiled once.
-trait Words {
-    /// That of a bucket, if it was made.
-    fn of(&self, number: usize) -> Option<&AtomicU64>;
-    fn make(&self, number: usize) -> &AtomicU64;
-}
-
-/// The same with the entries that are in them.
-trait Entries: Words {
-    /// The hash of an entry, if there is one; the place of one whose hash cannot be told.
-    fn hash_at(&self, place: Place) -> Result<Option<u64>, Place>;
-    /// Moves what is at a place, with its mark, to one that is free.
-    fn relocate(&self, from: Place, to: Place, hash: u64);
-}
-
 impl Writing {
-    /// A free place for an entry of this hash. It is counted in all the buckets that it spills past.
-    fn find_room(&mut self, words: &dyn Words, hash: u64) -> Place {
+    /// All places that may be taken.
+    #[cfg(feature = "backend")]
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        (0..self.shape.buckets).flat_map(Place::of_bucket)
+    }
+
+    /// Where the entry of a key is; `is_it` tells of places with its tag.
+    pub(super) fn find(&self, slots: &dyn Slots, hash: u64, is_it: &dyn Fn(Place) -> bool) -> Option<Place> {
         for number in self.shape.probe(hash) {
-            let tags = words.make(number);
+            // Where no bucket was made, nothing has spilled past it.
+            let word = slots.word(number)?.load(Relaxed);
+            let mut ways = matching(word, LOW * tag(hash));
+            while ways != 0 {
+                let place = Place::new(number, ways.trailing_zeros() as usize / 8);
+                if is_it(place) {
+                    return Some(place);
+                }
+                ways &= ways - 1;
+            }
+            if word & SPILLED << class(hash) == 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Finds a place for an entry that is not there, and lets `fill` put it into the slot.
+    pub(super) fn insert(&mut self, slots: &dyn Slots, hash: u64, fill: &mut dyn FnMut(Place)) -> Place {
+        self.len += 1;
+        // Most find room where they belong.
+        let home = self.shape.home(hash);
+        let place = match free_way(slots.make(home).load(Relaxed)) {
+            Some(way) => Place::new(home, way),
+            None => self.find_room(slots, hash),
+        };
+        fill(place);
+        set_tag(slots, place, hash);
+        place
+    }
+
+    /// Takes out what is at a place; returns whether there was something. Without its hash, readers will look further
+    /// than they need.
+    pub(super) fn remove(&mut self, slots: &dyn Slots, place: Place, hash: Option<u64>) -> bool {
+        let Some(word) = slots.word(place.bucket()) else { return false };
+        clear_tag(word, place);
+        if let Some(hash) = hash.filter(|hash| self.shape.home(*hash) != place.bucket()) {
+            self.forget_spill(slots, self.shape, place, hash);
+        }
+        let removed = slots.empty(place);
+        self.len -= usize::from(removed);
+        removed
+    }
+
+    /// Forgets everything; the buckets stay.
+    pub(super) fn clear(&mut self, slots: &dyn Slots) {
+        let Shape { first, buckets, .. } = self.shape;
+        let shape = Shape { first, mask: 0, buckets: first };
+        *self = Self { shape, len: 0, spills: ByNumber::new() };
+        slots.outline().shape.store(shape.pack(), Release);
+        for bucket in 0..buckets {
+            if let Some(word) = slots.word(bucket).filter(|word| word.load(Relaxed) != 0) {
+                word.store(0, Release);
+                for place in Place::of_bucket(bucket) {
+                    slots.empty(place);
+                }
+            }
+        }
+    }
+
+    /// A free place for an entry of this hash. It is counted in all the buckets that it spills past.
+    fn find_room(&mut self, slots: &dyn Slots, hash: u64) -> Place {
+        for number in self.shape.probe(hash) {
+            let tags = slots.make(number);
             let word = tags.load(Relaxed);
             if let Some(way) = free_way(word) {
                 return Place::new(number, way);
@@ -299,27 +388,29 @@ impl Writing {
     }
 
     /// An entry is no longer at a place that it found when the index had a certain shape.
-    fn forget_spill(&mut self, words: &dyn Words, shape: Shape, place: Place, hash: u64) {
+    fn forget_spill(&mut self, slots: &dyn Slots, shape: Shape, place: Place, hash: u64) {
         for passed in shape.probe(hash).take_while(|it| *it != place.bucket()) {
             let is_last = self.spills.entry(passed).take(class(hash));
-            if let Some(tags) = words.of(passed).filter(|_| is_last) {
+            if let Some(tags) = slots.word(passed).filter(|_| is_last) {
                 tags.store(tags.load(Relaxed) & !(SPILLED << class(hash)), Release);
             }
         }
     }
 
-    /// See [`Index::split`].
-    fn split(
+    /// Splits one bucket into two. `hash_at` tells the hash of the entry at a place, if there is one, and `moved` is
+    /// told from where to where it has moved; fails with a place whose hash cannot be told, if its entry may have to
+    /// move.
+    pub(super) fn split(
         &mut self,
-        entries: &dyn Entries,
-        shape: &AtomicU64,
+        slots: &dyn Slots,
+        hash_at: HashAt<'_>,
         moved: &mut dyn FnMut(Place, Place),
     ) -> Result<(), Place> {
         let old = self.shape;
         let (split, new) = old.split();
         let mut moving = Vec::new();
         for place in Place::of_bucket(split) {
-            let Some(hash) = entries.hash_at(place)? else { continue };
+            let Some(hash) = hash_at(place)? else { continue };
             // The way by which it came leads here, or to the new bucket.
             if new.probe(hash).find(|it| *it == split || *it == old.buckets) != Some(split) {
                 moving.push((place, hash));
@@ -328,37 +419,42 @@ impl Writing {
         let in_split = moving.len();
         if self.spills.get(split).are_counted() {
             // They may find room now, and are counted anew below.
-            self.collect_spilled(entries, split, &mut moving)?;
-            self.set_spilled(entries, split, Spills::default());
+            self.collect_spilled(slots, hash_at, split, &mut moving)?;
+            self.set_spilled(slots, split, Spills::default());
         } else {
             // They stay where they are, and are looked for from both buckets.
-            entries.make(old.buckets);
-            self.set_spilled(entries, split, Spills::COUNTLESS);
-            self.set_spilled(entries, old.buckets, Spills::COUNTLESS);
+            slots.make(old.buckets);
+            self.set_spilled(slots, split, Spills::COUNTLESS);
+            self.set_spilled(slots, old.buckets, Spills::COUNTLESS);
         }
         self.shape = new;
-        shape.store(new.pack(), Release);
+        slots.outline().shape.store(new.pack(), Release);
         for (number, (from, hash)) in moving.into_iter().enumerate() {
             let is_spilled = number >= in_split;
             let before = self.spills.get(split);
-            let Some(tags) = entries.of(from.bucket()) else { continue };
+            let Some(tags) = slots.word(from.bucket()) else { continue };
             clear_tag(tags, from);
-            self.forget_spill(entries, old, from, hash);
+            self.forget_spill(slots, old, from, hash);
             // It was not counted any more where it passed the bucket that is split.
             if is_spilled {
-                self.set_spilled(entries, split, before);
+                self.set_spilled(slots, split, before);
             }
-            let to = self.find_room(entries, hash);
-            entries.relocate(from, to, hash);
+            let to = self.find_room(slots, hash);
+            let outline = slots.outline();
+            if let Some((old, new)) = outline.mark(from).zip(outline.mark(to)) {
+                new.store(old.load(Relaxed), Relaxed);
+            }
+            slots.relocate(from, to);
+            set_tag(slots, to, hash);
             moved(from, to);
         }
         Ok(())
     }
 
     /// Notes what has spilled past a bucket.
-    fn set_spilled(&mut self, words: &dyn Words, number: usize, spills: Spills) {
+    fn set_spilled(&mut self, slots: &dyn Slots, number: usize, spills: Spills) {
         if self.spills.get(number) != spills
-            && let Some(tags) = words.of(number)
+            && let Some(tags) = slots.word(number)
         {
             *self.spills.entry(number) = spills;
             tags.store(tags.load(Relaxed) % SPILLED + spills.classes() * SPILLED, Release);
@@ -368,7 +464,8 @@ impl Writing {
     /// Adds the entries that have spilled past a bucket.
     fn collect_spilled(
         &self,
-        entries: &dyn Entries,
+        slots: &dyn Slots,
+        hash_at: HashAt<'_>,
         bucket: usize,
         moving: &mut Vec<(Place, u64)>,
     ) -> Result<(), Place> {
@@ -384,12 +481,12 @@ impl Writing {
                     if left == 0 {
                         break;
                     }
-                    let Some(tags) = entries.of(follows) else { break };
+                    let Some(tags) = slots.word(follows) else { break };
                     let tags = tags.load(Relaxed);
                     if !seen.contains(&follows) {
                         seen.push(follows);
                         for place in Place::of_bucket(follows).filter(|it| class_at(tags, *it) == class) {
-                            let Some(hash) = entries.hash_at(place)? else { continue };
+                            let Some(hash) = hash_at(place)? else { continue };
                             let mut passed = shape.probe(hash).take_while(|it| *it != follows);
                             if passed.any(|it| it == bucket) {
                                 moving.push((place, hash));
@@ -407,43 +504,25 @@ impl Writing {
     }
 }
 
-/// An index and what its entries are asked.
-struct Slots<'a, T> {
-    index: &'a Index<T>,
-    hash_of: &'a dyn Fn(&T) -> Option<u64>,
-    guard: &'a Guard,
-}
+/// Tells the hash of the entry at a place, if there is one; fails with the place if that cannot be told.
+pub(super) type HashAt<'a> = &'a dyn Fn(Place) -> Result<Option<u64>, Place>;
 
-impl<T: Send + Sync + 'static> Words for Index<T> {
-    fn of(&self, number: usize) -> Option<&AtomicU64> {
-        Some(&self.bucket(number)?.tags)
+impl<T: Send + Sync + 'static> Slots for Index<T> {
+    fn outline(&self) -> &Outline {
+        &self.outline
     }
-    fn make(&self, number: usize) -> &AtomicU64 {
-        &self.make_bucket(number).tags
+    fn word(&self, bucket: usize) -> Option<&AtomicU64> {
+        Some(&self.bucket(bucket)?.tags)
     }
-}
-
-impl<T: Send + Sync + 'static> Words for Slots<'_, T> {
-    fn of(&self, number: usize) -> Option<&AtomicU64> {
-        self.index.of(number)
+    fn make(&self, bucket: usize) -> &AtomicU64 {
+        &self.buckets.make(bucket)[bucket % CHUNK].tags
     }
-    fn make(&self, number: usize) -> &AtomicU64 {
-        self.index.make(number)
+    fn relocate(&self, from: Place, to: Place) {
+        let entry = self.swap(from, None);
+        self.swap(to, entry);
     }
-}
-
-impl<T: Send + Sync + 'static> Entries for Slots<'_, T> {
-    fn hash_at(&self, place: Place) -> Result<Option<u64>, Place> {
-        let Some(entry) = self.index.at(place, self.guard) else { return Ok(None) };
-        (self.hash_of)(entry).ok_or(place).map(Some)
-    }
-    fn relocate(&self, from: Place, to: Place, hash: u64) {
-        let Some(bucket) = self.index.bucket(from.bucket()) else { return };
-        let (entry, _) = bucket.slots[from.way()].swap((None, Tag::None), Release);
-        if let Some((old, new)) = self.index.mark(from).zip(self.index.mark(to)) {
-            new.store(old.load(Relaxed), Relaxed);
-        }
-        self.index.put(to, hash, entry);
+    fn empty(&self, place: Place) -> bool {
+        self.swap(place, None).is_some()
     }
 }
 
@@ -462,7 +541,7 @@ impl<T> Found<'_, T> {
 
 /// Where an entry may be, before anything of it has been looked at.
 pub(crate) struct Candidates<'a, T> {
-    pub(super) index: &'a Index<T>,
+    index: &'a Index<T>,
     hash: u64,
     bucket: Option<&'a Bucket<T>>,
     number: usize,
@@ -513,6 +592,10 @@ impl<'a, T: Send + Sync + 'static> Candidates<'a, T> {
         None
     }
 
+    pub(super) fn outline(&self) -> &'a Outline {
+        &self.index.outline
+    }
+
     /// Whether there is any.
     #[inline]
     pub(crate) fn are_any(&self) -> bool {
@@ -530,12 +613,9 @@ impl<T: Send + Sync + 'static> Index<T> {
     /// with marks or without.
     pub(super) fn new(usual: usize, most: usize, marked: bool) -> (Self, Writing) {
         let (shape, most) = Shape::new(usual, most);
-        let index = Self {
-            first: shape.first,
-            shape: AtomicU64::new(shape.pack()),
-            buckets: Chunks::new(most, || [const { Bucket::new() }; CHUNK]),
-            marks: marked.then(|| Marks::new(most)),
-        };
+        let marks = marked.then(|| Marks::new(most));
+        let outline = Outline { first: shape.first, shape: AtomicU64::new(shape.pack()), marks };
+        let index = Self { outline, buckets: Chunks::new(most, || [const { Bucket::new() }; CHUNK]) };
         (index, Writing { shape, len: 0, spills: ByNumber::new() })
     }
 
@@ -544,33 +624,18 @@ impl<T: Send + Sync + 'static> Index<T> {
         self.buckets.get(number).map(|buckets| &buckets[number % CHUNK])
     }
 
-    fn make_bucket(&self, number: usize) -> &Bucket<T> {
-        &self.buckets.make(number)[number % CHUNK]
-    }
-
-    /// The number that belongs to a place, in an index that has them.
-    pub(super) fn mark(&self, place: Place) -> Option<&AtomicU64> {
-        self.marks.as_ref().map(|marks| marks.at(place))
+    /// Puts an entry into a slot, or takes it out; readers see the one or the other. Nothing comes into a slot whose
+    /// bucket was not made.
+    pub(super) fn swap(&self, place: Place, entry: Option<Owned<T>>) -> Option<Owned<T>> {
+        self.bucket(place.bucket())?.slots[place.way()].swap((entry, Tag::None), Release).0
     }
 
     /// What can be known of a key's entry without a guard.
     #[expect(clippy::inline_always, reason = "a hit is cheaper in one piece")]
     #[inline(always)]
     pub(super) fn look(&self, hash: u64) -> Candidates<'_, T> {
-        let home = Shape::unpack(self.first, self.shape.load(Acquire)).home(hash);
+        let home = self.outline.shape().home(hash);
         Candidates::of(self, home, hash)
-    }
-
-    /// The same as [`look`](Self::look) and [`find`](Candidates::find), in one function for all who need not be
-    /// as fast as a hit.
-    #[inline(never)]
-    pub(super) fn find<'g>(
-        &'g self,
-        hash: u64,
-        is_it: &dyn Fn(&T) -> bool,
-        guard: &'g Guard,
-    ) -> Option<Found<'g, T>> {
-        self.look(hash).find(is_it, guard)
     }
 
     #[cold]
@@ -582,7 +647,7 @@ impl<T: Send + Sync + 'static> Index<T> {
         guard: &'g Guard,
     ) -> Option<Found<'g, T>> {
         // The first of them has been looked at.
-        for number in Shape::unpack(self.first, self.shape.load(Acquire)).probe(hash).skip(1) {
+        for number in self.outline.shape().probe(hash).skip(1) {
             let candidates = Candidates::of(self, number, hash);
             let found = candidates.find_here(is_it, guard);
             if found.is_some() || !candidates.may_have_spilled() {
@@ -596,83 +661,48 @@ impl<T: Send + Sync + 'static> Index<T> {
     pub(super) fn at<'g>(&'g self, place: Place, guard: &'g Guard) -> Option<&'g T> {
         self.bucket(place.bucket())?.slots[place.way()].load(Acquire, guard).as_ref()
     }
+}
 
-    /// All entries; none is left out while the lock is held.
-    #[cfg(feature = "backend")]
-    pub(super) fn entries<'g>(&'g self, guard: &'g Guard) -> impl Iterator<Item = (Place, &'g T)> {
-        let places =
-            (0..Shape::unpack(self.first, self.shape.load(Acquire)).buckets).flat_map(Place::of_bucket);
-        places.filter_map(|place| Some((place, self.at(place, guard)?)))
+/// What tests and models do with an index whose type they know.
+#[cfg(test)]
+impl<T: Send + Sync + 'static> Index<T> {
+    fn insert(&self, writing: &mut Writing, hash: u64, entry: Owned<T>) -> Place {
+        let mut entry = Some(entry);
+        writing.insert(self, hash, &mut |place| assert!(self.swap(place, entry.take()).is_none()))
     }
 
-    /// Puts in an entry that is not there.
-    pub(super) fn insert(&self, writing: &mut Writing, hash: u64, entry: Owned<T>) -> Place {
-        writing.len += 1;
-        // Most find room where they belong.
-        let home = writing.shape.home(hash);
-        let place = match free_way(self.make(home).load(Relaxed)) {
-            Some(way) => Place::new(home, way),
-            None => writing.find_room(self, hash),
-        };
-        self.put(place, hash, Some(entry));
-        place
+    fn remove(&self, writing: &mut Writing, place: Place, hash: Option<u64>) -> bool {
+        writing.remove(self, place, hash)
     }
 
-    /// Fills a place that is free.
-    fn put(&self, place: Place, hash: u64, entry: Option<Owned<T>>) {
-        let Bucket { tags, slots } = self.make_bucket(place.bucket());
-        slots[place.way()].swap((entry, Tag::None), Release);
-        tags.store(tags.load(Relaxed) | tag(hash) << (place.way() * 8), Release);
+    fn replace(&self, place: Place, entry: Owned<T>) {
+        assert!(self.swap(place, Some(entry)).is_some());
     }
 
-    /// Puts `entry` in the place of one with the same hash; readers see the one or the other.
-    pub(super) fn replace(&self, place: Place, entry: Owned<T>) {
-        if let Some(bucket) = self.bucket(place.bucket()) {
-            bucket.slots[place.way()].swap((Some(entry), Tag::None), Release);
-        }
-    }
-
-    /// Takes out what is at a place. Without its hash, readers will look further than they need.
-    pub(super) fn remove(&self, writing: &mut Writing, place: Place, hash: Option<u64>) -> Option<Owned<T>> {
-        let Bucket { tags, slots } = self.bucket(place.bucket())?;
-        clear_tag(tags, place);
-        if let Some(hash) = hash.filter(|hash| writing.shape.home(*hash) != place.bucket()) {
-            writing.forget_spill(self, writing.shape, place, hash);
-        }
-        let (entry, _) = slots[place.way()].swap((None, Tag::None), Release);
-        writing.len -= usize::from(entry.is_some());
-        entry
-    }
-
-    /// Splits one bucket into two. Of each entry `hash_of` tells the hash, and `moved` is told from where to
-    /// where it has moved; fails with an entry whose hash cannot be told, if it may have to move.
-    pub(super) fn split(
+    fn split(
         &self,
         writing: &mut Writing,
         hash_of: impl Fn(&T) -> Option<u64>,
         mut moved: impl FnMut(Place, Place),
         guard: &Guard,
     ) -> Result<(), Place> {
-        let hash_of = &hash_of;
-        writing.split(&Slots { index: self, hash_of, guard }, &self.shape, &mut moved)
+        let hash_at = |place| match self.at(place, guard) {
+            Some(entry) => hash_of(entry).ok_or(place).map(Some),
+            None => Ok(None),
+        };
+        writing.split(self, &hash_at, &mut moved)
     }
 
-    /// Forgets everything; the buckets stay.
-    pub(super) fn clear(&self, writing: &mut Writing) {
-        let first = writing.shape.first;
-        let shape = Shape { first, mask: 0, buckets: first };
-        *writing = Writing { shape, len: 0, spills: ByNumber::new() };
-        self.shape.store(writing.shape.pack(), Release);
-        for buckets in self.buckets.iter() {
-            for Bucket { tags, slots } in buckets {
-                if tags.load(Relaxed) != 0 {
-                    tags.store(0, Release);
-                    for slot in slots {
-                        drop(slot.swap((None, Tag::None), Release));
-                    }
-                }
-            }
-        }
+    /// Where an entry is by the reckoning of a writer, and of a reader.
+    fn find(
+        &self,
+        writing: &Writing,
+        hash: u64,
+        is_it: impl Fn(&T) -> bool,
+        guard: &Guard,
+    ) -> [Option<Place>; 2] {
+        let found = self.look(hash).find(&is_it, guard).map(|found| found.place());
+        [writing.find(self, hash, &|place| self.at(place, guard).is_some_and(&is_it)), found]
     }
 }
 
@@ -700,7 +730,7 @@ mod tests {
             guard: &Guard,
         ) {
             let shape = writing.shape;
-            assert_eq!(Shape::unpack(self.first, self.shape.load(Acquire)), shape, "readers know the shape");
+            assert_eq!(self.outline.shape(), shape, "readers know the shape");
             let (mut len, mut spilled, mut all_hashed) = (0, vec![[0; Spills::CLASSES]; shape.buckets], true);
             for bucket in 0..shape.buckets {
                 let word = self.bucket(bucket).map_or(0, |it| it.tags.load(Relaxed));
@@ -813,7 +843,7 @@ mod tests {
                 *place = to;
             };
             if let Err(place) = self.index.split(&mut self.writing, rehash, moved, guard) {
-                assert!(self.index.remove(&mut self.writing, place, None).is_some());
+                assert!(self.index.remove(&mut self.writing, place, None));
                 self.model.retain(|_, (it, ..)| *it != place);
                 self.exact = false;
             }
@@ -828,13 +858,13 @@ mod tests {
                     let item = self.item(key);
                     let place = self.index.insert(&mut self.writing, hash(key), item);
                     let mark = u64::from(self.version) * 3;
-                    self.index.mark(place).inspect(|it| it.store(mark, Relaxed));
+                    self.index.outline.mark(place).inspect(|it| it.store(mark, Relaxed));
                     self.model.insert(key, (place, self.version, mark));
                 }
                 Step::Remove(key, hashed) => {
                     if let Some((place, ..)) = self.model.remove(&key) {
                         let hash = hashed.then(|| hash(key));
-                        assert!(self.index.remove(&mut self.writing, place, hash).is_some());
+                        assert!(self.index.remove(&mut self.writing, place, hash));
                         self.exact &= hashed;
                     }
                 }
@@ -847,7 +877,7 @@ mod tests {
                 }
                 Step::Split if self.writing.shape.buckets < 100 => self.split(guard),
                 Step::Clear => {
-                    self.index.clear(&mut self.writing);
+                    self.writing.clear(&self.index);
                     self.model.clear();
                     self.exact = true;
                 }
@@ -859,14 +889,12 @@ mod tests {
             self.index.validate(&self.writing, |item| Some(hash(item.key)), self.exact, guard);
             assert_eq!(self.writing.len(), self.model.len());
             for key in 0..150 {
-                let found = self.index.look(hash(key)).find(|item: &Item| item.key == key, guard);
-                let Some((place, version, mark)) = self.model.get(&key) else {
-                    assert!(found.is_none());
-                    continue;
-                };
-                let found = found.expect("it is there");
-                assert_eq!((found.place(), found.entry.version), (*place, *version), "key {key}");
-                let found = self.index.mark(*place).map(|it| it.load(Relaxed));
+                let found = self.index.find(&self.writing, hash(key), |item| item.key == key, guard);
+                let expected = self.model.get(&key);
+                assert_eq!(found, [expected.map(|(place, ..)| *place); 2], "key {key}");
+                let Some((place, version, mark)) = expected else { continue };
+                assert_eq!(self.index.at(*place, guard).map(|item| item.version), Some(*version));
+                let found = self.index.outline.mark(*place).map(|it| it.load(Relaxed));
                 assert_eq!(found, self.marked.then_some(*mark), "the mark moves with its entry");
             }
         }

@@ -1,5 +1,6 @@
 //! The global expiring store: every entry of every function, and the limits over all of them.
 
+pub(crate) mod any;
 mod entry;
 mod eviction;
 mod expiries;
@@ -169,7 +170,7 @@ impl Inner {
     }
 
     pub(crate) fn next_expiry(&self) -> Moment {
-        self.tables().map(AnyTable::next_expiry).min().unwrap_or(Moment::MAX)
+        self.tables().map(<dyn AnyTable>::next_expiry).min().unwrap_or(Moment::MAX)
     }
 
     pub(crate) fn clear(&self) {

@@ -15,7 +15,7 @@ const GROUP: usize = 128;
 
 /// Where an entry is, until the index moves it: the number of its slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place(u32);
+pub(crate) struct Place(u32);
 
 impl Place {
     /// Bits that no place uses.
@@ -139,6 +139,7 @@ impl<C> Chunks<C> {
     }
 
     /// All that were made.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &C> {
         let groups = self.groups.iter().filter_map(OnceBox::get);
         groups.flat_map(|group| group.iter()).filter_map(OnceBox::get).map(|chunk| &**chunk)

@@ -3,14 +3,12 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use sdd::Guard;
-
-use super::entry::Entry;
-use super::shard::{Locked, times};
-use super::table::{NewValue, Table};
+use super::any::{AnyKey, KeyRef};
+use super::shard::AnyEntry;
+use super::table::{AnyTable, NewValue, Stores, Table};
 use crate::backend::codec::{CodecError, Coding, caught};
 use crate::backend::envelope::{Kind, Record};
-use crate::clock::{Date, Moment};
+use crate::clock::Date;
 use crate::epoch::with_guard;
 use crate::policy::{Freshness, Times, expires, restored};
 use crate::saved::KeyCoding;
@@ -53,11 +51,10 @@ impl<K, S> Saving<K, S> {
     }
 }
 
-impl<K, S, D> Table<K, S, D>
+impl<K, S> Table<K, S>
 where
     K: Send + Sync + 'static,
     S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
 {
     #[inline]
     pub(crate) fn is_saved(&self) -> bool {
@@ -67,7 +64,7 @@ where
     /// From now on its entries are saved; takes over what was loaded for it.
     pub(crate) fn save_as(&self, saving: Saving<K, S>) {
         // Ahead of it, so that whoever finds it saved is noticed.
-        let _taking_over = TakingOver::begin(self);
+        let _taking_over = TakingOver::begin(self.any());
         if self.saving.set(Box::new(saving)).is_ok() {
             self.take_over();
         }
@@ -78,16 +75,16 @@ where
     pub(super) fn save_with(&self, write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<(u64, u64)> {
         let (mut count, mut left_out) = (0, 0);
         let Some(saving) = self.saving.get() else { return Ok((0, 0)) };
-        for shard in &self.shards {
+        for number in 0..self.shards.len() {
             let mut records = Vec::new();
             with_guard(|guard| {
-                let entries = Locked::new(self, shard, guard).entries();
-                let at = self.state.store.clock.date();
+                let entries = self.any().lock_shard(number, guard).entries();
+                let at = self.base.state.store.clock.date();
                 for (entry, times, weight) in entries {
-                    if self.freshness(times, at.now) == Freshness::Expired {
+                    if self.base.freshness(times, at.now) == Freshness::Expired {
                         continue;
                     }
-                    match caught(|| self.record(saving, entry, times, weight, at)) {
+                    match caught(|| self.record(saving, &entry, times, weight, at)) {
                         Ok(record) => records.push(record),
                         Err(_) => left_out += 1,
                     }
@@ -104,21 +101,21 @@ where
     fn record(
         &self,
         saving: &Saving<K, S>,
-        entry: &Entry<K, S>,
+        entry: &AnyEntry<'_>,
         times: Times,
         weight: u64,
         at: Date,
     ) -> Result<Vec<u8>, CodecError> {
-        let key = saving.encode_key(&entry.key)?;
-        if !self.same(&saving.decode_key(&key)?, &entry.key) {
+        let key = saving.encode_key(entry.key.key())?;
+        if !self.base.keys.same(KeyRef::new(&saving.decode_key(&key)?), entry.key) {
             return Err("the key would come back as another one".into());
         }
-        let payload = saving.value.encode(&entry.value)?;
+        let payload = saving.value.encode(entry.value.value())?;
         let record = Record {
             kind: Kind::Value,
             codec: saving.value.id,
             written: at.wall,
-            expires: expires(times.deadline, self.windows, at),
+            expires: expires(times.deadline, self.base.windows, at),
             cost: weight,
             generation: saving.function,
             key: &key,
@@ -131,8 +128,8 @@ where
     /// records are none.
     pub(super) fn take_over(&self) -> (u64, u64) {
         let Some(saving) = self.saving.get() else { return (0, 0) };
-        let _taking_over = TakingOver::begin(self);
-        let store = self.state.store;
+        let _taking_over = TakingOver::begin(self.any());
+        let store = self.base.state.store;
         let Some(found) = store.waiting.take(saving.function, |record| saving.is_of_table(record)) else {
             return (0, 0);
         };
@@ -148,67 +145,41 @@ where
         let record = Record::decode(record).filter(|record| record.codec == saving.value.id)?;
         let key = saving.decode_key(record.key).ok()?;
         let value = saving.value.decode(record.payload).ok()?;
-        let timeout = self.state.policy().timeout_of(None, (saving.is_negative)(&value));
-        let now = self.now();
-        let deadline = restored(record.written, record.expires, timeout, self.windows, at)?;
+        let timeout = self.base.state.policy().timeout_of(None, (saving.is_negative)(&value));
+        let now = self.base.now();
+        let deadline = restored(record.written, record.expires, timeout, self.base.windows, at)?;
         if deadline <= now {
             return None;
         }
         let weight = usize::try_from(record.cost).unwrap_or(usize::MAX);
-        let hash = self.hash_of_owned(&key);
-        let (is_stored, ()) = with_guard(|guard| {
-            self.store(hash, Some(NewValue { value, deadline, weight }), guard, |writer| {
-                let is_newer = writer.flights.may_be_loaded(hash) && !self.is_there(hash, &key, now, guard);
-                (is_newer.then_some(key), ())
+        let mut key = Some(AnyKey::new(key));
+        let hash = self.base.hash_of_owned(key.as_ref()?.view());
+        let new = NewValue { value, deadline, weight };
+        let is_stored = with_guard(|guard| {
+            self.store(hash, Some(new), guard, &mut |locked| {
+                let is_key =
+                    |it: KeyRef<'_>| key.as_ref().is_some_and(|key| self.base.keys.same(it, key.view()));
+                let is_newer =
+                    locked.writer.flights.may_be_loaded(hash) && !locked.is_there(hash, &is_key, now);
+                key.take_if(|_| is_newer)
             })
         });
         Some(is_stored)
     }
-
-    /// Whether a key has an entry that has not expired.
-    fn is_there(&self, hash: u64, key: &K, now: Moment, guard: &Guard) -> bool {
-        let index = &self.shard(hash).index;
-        let found = index.look(hash).find(|entry| self.same(&entry.key, key), guard);
-        found.is_some_and(|found| {
-            self.freshness(times(index, found.place(), found.entry), now) != Freshness::Expired
-        })
-    }
 }
 
 /// What is fenced is noted while this is there.
-struct TakingOver<'a, K, S, D>(&'a Table<K, S, D>)
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static;
+struct TakingOver<'a>(&'a dyn AnyTable);
 
-impl<'a, K, S, D> TakingOver<'a, K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
-    fn begin(table: &'a Table<K, S, D>) -> Self {
-        with_guard(|guard| {
-            for shard in &table.shards {
-                Locked::new(table, shard, guard).writer.flights.begin_load();
-            }
-        });
+impl<'a> TakingOver<'a> {
+    fn begin(table: &'a dyn AnyTable) -> Self {
+        with_guard(|guard| table.lock_each(guard).for_each(|mut it| it.writer.flights.begin_load()));
         Self(table)
     }
 }
 
-impl<K, S, D> Drop for TakingOver<'_, K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
+impl Drop for TakingOver<'_> {
     fn drop(&mut self) {
-        with_guard(|guard| {
-            for shard in &self.0.shards {
-                Locked::new(self.0, shard, guard).writer.flights.end_load();
-            }
-        });
+        with_guard(|guard| self.0.lock_each(guard).for_each(|mut it| it.writer.flights.end_load()));
     }
 }

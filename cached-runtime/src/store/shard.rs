@@ -1,27 +1,33 @@
 //! A part of a table: an index that is read without a lock, and behind the writers' lock all that
-//! readers need not know.
+//! readers need not know. What writers do is the same for all types of key and value.
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use sdd::{Guard, Owned};
+use sdd::Guard;
 
-use super::entry::Entry;
+use super::any::{AnyKey, KeyRef, ValueRef};
+use super::entry::{Entry, Life};
 use super::eviction::{Entries, Eviction};
 use super::expiries::Expiries;
-use super::index::{Index, SPLITS, Writing};
+use super::index::{Index, Outline, SPLITS, Slots, Writing};
 use super::places::Place;
 use super::retries::Retries;
-use super::table::{AnyShard, NewValue, Table};
+use super::table::Base;
 use crate::clock::{Moment, NEVER};
-use crate::flight::Flights;
+use crate::flight::{Flights, IsKey};
 use crate::policy::{Freshness, Times};
 use crate::shim::{AtomicUsize, Mutex, MutexGuard};
 use crate::stats::Counts;
 
-/// See the module. `D` is what a flight delivers to those who wait for it.
-pub(super) struct Shard<K, S, D> {
+/// See the module.
+pub(super) struct Shard<K, S> {
     pub(super) index: Index<Entry<K, S>>,
-    writer: Mutex<Writer<K, D>>,
+    books: Books,
+}
+
+/// What a shard is beside its entries.
+pub(crate) struct Books {
+    writer: Mutex<Writer>,
     /// How many entries there are, and what they take, when the lock is free: for the limits over all
     /// functions.
     entries: AtomicUsize,
@@ -32,7 +38,7 @@ pub(super) struct Shard<K, S, D> {
 ///
 /// Invariants: an entry is in the index and in `eviction`, at the same place, or in neither; when the
 /// lock is free, the weight is at most the capacity.
-pub(crate) struct Writer<K, D> {
+pub(crate) struct Writer {
     writing: Writing,
     eviction: Eviction,
     expiries: Expiries,
@@ -40,7 +46,7 @@ pub(crate) struct Writer<K, D> {
     bytes: usize,
     /// The first moment at which an entry may expire; [`NEVER`] if none can.
     next_expiry: Moment,
-    pub(crate) flights: Flights<K, D>,
+    pub(crate) flights: Flights,
     pub(crate) retries: Retries,
     pub(crate) counts: Counts,
 }
@@ -53,171 +59,292 @@ pub(super) enum Cause {
     Invalidated,
 }
 
-impl<K, S, D> Shard<K, S, D>
+/// An entry, whatever its types.
+pub(crate) struct AnyEntry<'g> {
+    pub(super) key: KeyRef<'g>,
+    pub(super) value: ValueRef<'g>,
+    pub(super) life: &'g Life,
+}
+
+/// A shard, whatever the types of key and value.
+pub(crate) trait AnyShard {
+    fn slots(&self) -> &dyn Slots;
+    fn books(&self) -> &Books;
+    fn at<'g>(&'g self, place: Place, guard: &'g Guard) -> Option<AnyEntry<'g>>;
+    /// The size of an entry in bytes.
+    fn size(&self) -> usize;
+}
+
+impl<K, S> Shard<K, S>
 where
     K: Send + Sync + 'static,
     S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
 {
     /// For about `usual` entries when it is full, and never more than `most`.
     pub(super) fn new(usual: usize, most: usize, capacity: usize, weighed: bool, marked: bool) -> Self {
         let (index, writing) = Index::new(usual, most, marked);
-        Self {
-            index,
-            writer: Mutex::new(Writer {
-                writing,
-                eviction: Eviction::new(capacity, weighed),
-                expiries: Expiries::default(),
-                bytes: 0,
-                next_expiry: NEVER,
-                flights: Flights::default(),
-                retries: Retries::default(),
-                counts: Counts::default(),
-            }),
-            entries: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-        }
+        Self { index, books: Books::new(writing, capacity, weighed) }
     }
 }
 
-impl<K, S, D> AnyShard for Shard<K, S, D> {
-    fn counts(&self) -> Counts {
+impl<K, S> AnyShard for Shard<K, S>
+where
+    K: Send + Sync + 'static,
+    S: Send + Sync + 'static,
+{
+    fn slots(&self) -> &dyn Slots {
+        &self.index
+    }
+
+    fn books(&self) -> &Books {
+        &self.books
+    }
+
+    fn at<'g>(&'g self, place: Place, guard: &'g Guard) -> Option<AnyEntry<'g>> {
+        let Entry { key, value, life } = self.index.at(place, guard)?;
+        Some(AnyEntry { key: KeyRef::new(key), value: ValueRef::new(value), life })
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Entry<K, S>>()
+    }
+}
+
+impl Books {
+    fn new(writing: Writing, capacity: usize, weighed: bool) -> Self {
+        let writer = Writer {
+            writing,
+            eviction: Eviction::new(capacity, weighed),
+            expiries: Expiries::default(),
+            bytes: 0,
+            next_expiry: NEVER,
+            flights: Flights::default(),
+            retries: Retries::default(),
+            counts: Counts::default(),
+        };
+        Self { writer: Mutex::new(writer), entries: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
         self.writer.lock().counts
     }
 
-    fn weight(&self) -> u64 {
+    pub(super) fn weight(&self) -> u64 {
         self.writer.lock().eviction.weight()
     }
 
-    fn footprint(&self) -> (usize, usize) {
+    /// Entries and bytes, for the limits over all functions.
+    pub(super) fn footprint(&self) -> (usize, usize) {
         (self.entries.load(Relaxed), self.bytes.load(Relaxed))
     }
 }
 
 /// A shard in the hands of a writer. The guard outlives the lock, so that no value is dropped under it.
-pub(crate) struct Locked<'a, K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
-    table: &'a Table<K, S, D>,
-    shard: &'a Shard<K, S, D>,
-    pub(crate) writer: MutexGuard<'a, Writer<K, D>>,
+pub(crate) struct Locked<'a> {
+    base: &'a Base,
+    shard: &'a dyn AnyShard,
+    pub(crate) writer: MutexGuard<'a, Writer>,
     guard: &'a Guard,
     /// Entries that are gone, whose room nobody has taken.
     freed: usize,
 }
 
-impl<K, S, D> Drop for Locked<'_, K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
+impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        self.shard.entries.store(self.len(), Relaxed);
-        self.shard.bytes.store(self.writer.bytes, Relaxed);
-        self.table.free(self.freed);
+        let books = self.shard.books();
+        books.entries.store(self.len(), Relaxed);
+        books.bytes.store(self.writer.bytes, Relaxed);
+        self.base.free(self.freed);
     }
 }
 
-/// A key and a value that were not stored.
-pub(super) type Left<K, S> = (Option<K>, Option<S>);
+/// What is to be stored, beside key and value.
+#[derive(Clone, Copy)]
+pub(super) struct New {
+    pub(super) deadline: Moment,
+    pub(super) weight: usize,
+}
 
-/// The entries as eviction sees them.
-struct View<'a, K, S, D> {
-    table: &'a Table<K, S, D>,
-    shard: &'a Shard<K, S, D>,
+/// Puts an entry with this key into a slot.
+pub(super) type Fill<'a> = &'a mut dyn FnMut(Place, AnyKey, Life);
+
+/// The entries of a shard that nobody else changes meanwhile.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    base: &'a Base,
+    shard: &'a dyn AnyShard,
     guard: &'a Guard,
 }
 
-impl<K, S, D> Entries for View<'_, K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
-    fn frequency(&self, place: Place) -> u8 {
-        self.shard.index.at(place, self.guard).map_or(0, Entry::frequency)
+impl<'a> View<'a> {
+    fn at(self, place: Place) -> Option<AnyEntry<'a>> {
+        self.shard.at(place, self.guard)
     }
-    fn set_frequency(&self, place: Place, frequency: u8) {
-        if let Some(entry) = self.shard.index.at(place, self.guard) {
-            entry.set_frequency(frequency);
+
+    fn find(self, writing: &Writing, hash: u64, is_key: IsKey<'_>) -> Option<(Place, AnyEntry<'a>)> {
+        let is_it = |place| self.at(place).is_some_and(|entry| is_key(entry.key));
+        let place = writing.find(self.shard.slots(), hash, &is_it)?;
+        Some((place, self.at(place)?))
+    }
+
+    /// Notes that an entry is used now; returns whether it was not idle for too long.
+    fn touch(self, place: Place, entry: &AnyEntry<'_>, now: Moment) -> bool {
+        let outline = self.shard.slots().outline();
+        self.base.idle.is_none_or(|idle| touch(outline, idle, place, entry.life, now))
+    }
+
+    fn times(self, place: Place, entry: &AnyEntry<'_>) -> Times {
+        times(self.shard.slots().outline(), place, entry.life)
+    }
+
+    /// See [`Locked::servable`].
+    fn servable(
+        self,
+        writing: &Writing,
+        hash: u64,
+        is_key: IsKey<'_>,
+        ahead: &dyn Fn(ValueRef<'_>) -> u64,
+        now: Moment,
+    ) -> Option<(ValueRef<'a>, Freshness)> {
+        let (place, entry) = self.find(writing, hash, is_key)?;
+        if !self.touch(place, &entry, now) {
+            return None;
         }
-    }
-    fn hash(&self, place: Place) -> Option<u64> {
-        self.shard.index.at(place, self.guard).and_then(|entry| self.table.rehash(entry))
+        let Base { windows, idle, .. } = self.base;
+        let freshness = self.times(place, &entry).freshness(*windows, *idle, ahead(entry.value), now);
+        entry.life.hit(now).then_some((entry.value, freshness))
     }
 }
 
-impl<'a, K, S, D> Locked<'a, K, S, D>
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-    D: Send + Sync + 'static,
-{
-    pub(super) fn new(table: &'a Table<K, S, D>, shard: &'a Shard<K, S, D>, guard: &'a Guard) -> Self {
-        Self { table, shard, writer: shard.writer.lock(), guard, freed: 0 }
+/// As eviction sees them.
+impl Entries for View<'_> {
+    fn frequency(&self, place: Place) -> u8 {
+        self.at(place).map_or(0, |entry| entry.life.frequency())
+    }
+    fn set_frequency(&self, place: Place, frequency: u8) {
+        if let Some(entry) = self.at(place) {
+            entry.life.set_frequency(frequency);
+        }
+    }
+    fn hash(&self, place: Place) -> Option<u64> {
+        self.at(place).and_then(|entry| self.base.rehash(entry.key))
+    }
+}
+
+impl<'a> Locked<'a> {
+    pub(super) fn new(base: &'a Base, shard: &'a dyn AnyShard, guard: &'a Guard) -> Self {
+        Self { base, shard, writer: shard.books().writer.lock(), guard, freed: 0 }
     }
 
-    fn view(&self) -> View<'a, K, S, D> {
-        View { table: self.table, shard: self.shard, guard: self.guard }
+    fn view(&self) -> View<'a> {
+        View { base: self.base, shard: self.shard, guard: self.guard }
     }
 
     pub(super) fn len(&self) -> usize {
         self.writer.writing.len()
     }
 
-    /// The place and the times of an entry.
-    fn find(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Place, Times, u8)> {
-        let found = self.shard.index.find(hash, &|entry| is_key(&entry.key), self.guard)?;
-        Some((found.place(), self.times(found.place(), found.entry), found.entry.frequency()))
+    fn at(&self, place: Place) -> Option<AnyEntry<'a>> {
+        self.shard.at(place, self.guard)
+    }
+
+    fn find(&self, hash: u64, is_key: IsKey<'_>) -> Option<(Place, AnyEntry<'a>)> {
+        self.view().find(&self.writer.writing, hash, is_key)
+    }
+
+    /// The value of a key, if it is fresh, counted as used.
+    pub(crate) fn fresh(&self, hash: u64, is_key: IsKey<'_>, now: Moment) -> Option<ValueRef<'a>> {
+        let (place, entry) = self.find(hash, is_key)?;
+        let ahead = now.saturating_add(self.base.lead());
+        (self.view().touch(place, &entry, now) && entry.life.hit(ahead)).then_some(entry.value)
+    }
+
+    /// What is there of a key and has not expired, counted as used; `ahead` tells how long before its end a value is
+    /// to be computed anew.
+    pub(crate) fn servable(
+        &self,
+        hash: u64,
+        is_key: IsKey<'_>,
+        ahead: &dyn Fn(ValueRef<'_>) -> u64,
+        now: Moment,
+    ) -> Option<(ValueRef<'a>, Freshness)> {
+        self.view().servable(&self.writer.writing, hash, is_key, ahead, now)
+    }
+
+    /// The same of the key of a computation.
+    pub(crate) fn servable_of(
+        &mut self,
+        hash: u64,
+        number: u64,
+        now: Moment,
+    ) -> Option<(ValueRef<'a>, Freshness)> {
+        let (view, keys) = (self.view(), self.base.keys);
+        let Writer { writing, flights, .. } = &mut *self.writer;
+        let key = flights.key(hash, number)?;
+        view.servable(writing, hash, &|it| keys.same(it, key), &|_| 0, now)
+    }
+
+    /// The value of a key, if it is fresh now, with no trace left.
+    pub(crate) fn peek(&self, hash: u64, is_key: IsKey<'_>, now: Moment) -> Option<ValueRef<'a>> {
+        let (place, entry) = self.find(hash, is_key)?;
+        (self.base.freshness(self.times(place, &entry), now) == Freshness::Fresh).then_some(entry.value)
+    }
+
+    /// Whether a key has an entry that has not expired.
+    #[cfg(feature = "backend")]
+    pub(crate) fn is_there(&self, hash: u64, is_key: IsKey<'_>, now: Moment) -> bool {
+        let found = self.find(hash, is_key);
+        found.is_some_and(|(place, entry)| {
+            self.base.freshness(self.times(place, &entry), now) != Freshness::Expired
+        })
+    }
+
+    fn times(&self, place: Place, entry: &AnyEntry<'_>) -> Times {
+        self.view().times(place, entry)
     }
 
     /// Whether no tag of an entry was invalidated.
     fn is_live(&self, place: Place) -> bool {
-        self.shard.index.at(place, self.guard).is_some_and(|entry| self.table.is_live(&entry.key))
-    }
-
-    fn times(&self, place: Place, entry: &Entry<K, S>) -> Times {
-        times(&self.shard.index, place, entry)
+        self.at(place).is_some_and(|entry| self.base.keys.is_live(entry.key))
     }
 
     /// When what is at a place expires if it is not hit again.
     fn expiry(&self, place: Place) -> Option<Moment> {
-        let entry = self.shard.index.at(place, self.guard)?;
-        Some(self.times(place, entry).expiry(self.table.idle))
+        Some(self.times(place, &self.at(place)?).expiry(self.base.idle))
     }
 
-    /// Stores a value in the place of the one that the key may have had. One that is heavier than the
-    /// capacity is not stored but returned, and the old one goes all the same. A new entry
+    /// Stores what `fill` makes in the place of the entry that the key may have had. One that is heavier than the
+    /// capacity is not stored, its key is returned, and the old one goes all the same. A new entry
     /// takes the room that is reserved; where there is none, another entry has to go.
     pub(super) fn insert(
         &mut self,
         hash: u64,
-        key: K,
-        new: NewValue<S>,
+        key: AnyKey,
+        new: New,
         now: Moment,
         reserved: &mut bool,
-    ) -> Option<Left<K, S>> {
-        let old = self.find(hash, |it| self.table.same(it, &key));
-        let NewValue { value, deadline, weight } = new;
-        if weight > self.table.state.capacity {
-            if let Some((place, ..)) = old {
+        fill: Fill<'_>,
+    ) -> Option<AnyKey> {
+        let old = self.find(hash, &|it| self.base.keys.same(it, key.view()));
+        if new.weight > self.base.state.capacity {
+            if let Some((place, _)) = old {
                 self.remove(place, Some(hash), Cause::Evicted);
             }
-            return Some((Some(key), Some(value)));
+            return Some(key);
         }
-        if let Some((place, _, frequency)) = old {
+        if let Some((place, entry)) = old {
             if !self.is_live(place) {
                 self.count(Cause::Invalidated, 1);
             }
-            self.replace(place, Entry::new(key, value, deadline, frequency), weight, now);
+            // As the entry has it, the deadline is a little earlier.
+            let life = Life::new(new.deadline, entry.life.frequency());
+            let deadline = life.deadline();
+            fill(place, key, life);
+            self.replaced(place, deadline, new.weight, now);
             return None;
         }
-        self.insert_new(hash, Entry::new(key, value, deadline, 0), weight, now);
-        if self.table.is_whole() {
+        self.insert_new(hash, key, new, now, fill);
+        if self.base.is_whole() {
             self.keep_capacity(now);
         } else if !std::mem::take(reserved) {
             let others = self.len() as u64 - 1;
@@ -229,28 +356,33 @@ where
         None
     }
 
-    fn insert_new(&mut self, hash: u64, entry: Entry<K, S>, weight: usize, now: Moment) {
+    fn insert_new(&mut self, hash: u64, key: AnyKey, new: New, now: Moment, fill: Fill<'_>) {
         for _ in 0..SPLITS {
             while self.writer.writing.should_split() && !self.split() {}
         }
-        if self.len() >= self.table.most_of_shard {
+        if self.len() >= self.base.most_of_shard {
             self.make_room(now);
         }
-        let deadline = entry.deadline();
-        let place = self.shard.index.insert(&mut self.writer.writing, hash, Owned::new(entry));
+        let life = Life::new(new.deadline, 0);
+        let deadline = life.deadline();
+        let mut entry = Some((key, life));
+        let mut fill = |place| {
+            if let Some((key, life)) = entry.take() {
+                fill(place, key, life);
+            }
+        };
+        let place = self.writer.writing.insert(self.shard.slots(), hash, &mut fill);
         self.note(place, deadline, now);
-        self.writer.eviction.insert(place, hash, weight);
+        self.writer.eviction.insert(place, hash, new.weight);
         self.writer.bytes += self.bytes_at(place);
     }
 
-    fn replace(&mut self, place: Place, entry: Entry<K, S>, weight: usize, now: Moment) {
+    fn replaced(&mut self, place: Place, deadline: Moment, weight: usize, now: Moment) {
         let old = self.bytes_at(place);
-        let deadline = entry.deadline();
-        self.shard.index.replace(place, Owned::new(entry));
         self.note(place, deadline, now);
         self.writer.eviction.reweigh(place, weight);
         self.writer.bytes = self.writer.bytes - old + self.bytes_at(place);
-        if self.table.is_whole() {
+        if self.base.is_whole() {
             self.keep_capacity(now);
         }
     }
@@ -263,14 +395,19 @@ where
     /// Splits a bucket of the index; returns whether that was done.
     fn split(&mut self) -> bool {
         let Writer { writing, eviction, expiries, .. } = &mut *self.writer;
-        let (table, index, guard) = (self.table, &self.shard.index, self.guard);
-        let moved = |from, to: Place| {
-            if let Some(entry) = index.at(to, guard) {
-                expiries.note(to.bucket(), times(index, to, entry).expiry(table.idle));
+        let (base, shard, guard) = (self.base, self.shard, self.guard);
+        let hash_at = |place| match shard.at(place, guard) {
+            Some(entry) => base.rehash(entry.key).ok_or(place).map(Some),
+            None => Ok(None),
+        };
+        let mut moved = |from, to: Place| {
+            if let Some(entry) = shard.at(to, guard) {
+                let times = times(shard.slots().outline(), to, entry.life);
+                expiries.note(to.bucket(), times.expiry(base.idle));
             }
             eviction.moved(from, to);
         };
-        match index.split(writing, |entry| table.rehash(entry), moved, guard) {
+        match writing.split(shard.slots(), &hash_at, &mut moved) {
             Ok(()) => true,
             // An entry whose key cannot be hashed any more will not be found either.
             Err(place) => {
@@ -282,17 +419,17 @@ where
 
     /// Sees to it that a new entry goes when it expires.
     fn note(&mut self, place: Place, deadline: Moment, now: Moment) {
-        let mark = self.shard.index.mark(place);
+        let mark = self.shard.slots().outline().mark(place);
         if let Some(mark) = mark {
             mark.store(now, Relaxed);
         }
         let touched = if mark.is_some() { now } else { NEVER };
-        let expiry = Times { deadline, touched }.expiry(self.table.idle);
+        let expiry = Times { deadline, touched }.expiry(self.base.idle);
         if expiry != NEVER {
             self.writer.expiries.note(place.bucket(), expiry);
             if expiry < self.writer.next_expiry {
                 self.writer.next_expiry = expiry;
-                self.table.expires_at(expiry);
+                self.base.expires_at(expiry);
             }
         }
     }
@@ -308,7 +445,7 @@ where
         if let Some((place, hash)) = victim {
             self.remove(place, hash, Cause::Evicted);
             // So that few of the evicted values, beside those that are there, are not dropped yet.
-            let often = (self.table.capacity_of_shard as u64 / 64).clamp(1, 32);
+            let often = (self.base.capacity_of_shard as u64 / 64).clamp(1, 32);
             if self.writer.counts.evictions.is_multiple_of(often) {
                 self.guard.accelerate();
             }
@@ -349,7 +486,7 @@ where
             self.reset();
         }
         if self.writer.next_expiry != NEVER {
-            self.table.expires_at(self.writer.next_expiry);
+            self.base.expires_at(self.writer.next_expiry);
         }
         removed
     }
@@ -359,26 +496,29 @@ where
         let hash = hash.or_else(|| self.view().hash(place));
         self.writer.bytes -= self.bytes_at(place);
         self.writer.eviction.remove(place);
-        drop(self.shard.index.remove(&mut self.writer.writing, place, hash));
+        self.writer.writing.remove(self.shard.slots(), place, hash);
         self.freed += 1;
         self.count(cause, 1);
     }
 
     /// All entries, with their times and weights.
     #[cfg(feature = "backend")]
-    pub(super) fn entries(&self) -> Vec<(&'a Entry<K, S>, Times, u64)> {
-        let found = self.shard.index.entries(self.guard);
+    pub(super) fn entries(&self) -> Vec<(AnyEntry<'a>, Times, u64)> {
+        let found = self.writer.writing.places().filter_map(|place| Some((place, self.at(place)?)));
         found
-            .map(|(place, entry)| (entry, self.times(place, entry), self.writer.eviction.weight_of(place)))
+            .map(|(place, entry)| {
+                let times = self.times(place, &entry);
+                (entry, times, self.writer.eviction.weight_of(place))
+            })
             .collect()
     }
 
     /// Forgets all entries; returns how many there were.
     fn reset(&mut self) -> usize {
-        let policy = self.table.state.policy();
+        let policy = self.base.state.policy();
         let count = self.len();
-        self.shard.index.clear(&mut self.writer.writing);
-        self.writer.eviction = Eviction::new(self.table.capacity_of_shard, policy.is_weighed());
+        self.writer.writing.clear(self.shard.slots());
+        self.writer.eviction = Eviction::new(self.base.capacity_of_shard, policy.is_weighed());
         self.writer.expiries = Expiries::default();
         self.writer.next_expiry = NEVER;
         self.writer.bytes = 0;
@@ -395,10 +535,10 @@ where
     }
 
     /// Forgets one key and fences its computations; returns whether a fresh value was there.
-    pub(super) fn invalidate(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
-        self.writer.flights.fence(hash, &is_key);
-        let Some((place, times, _)) = self.find(hash, is_key) else { return false };
-        let fresh = self.table.freshness(times, self.table.now()) == Freshness::Fresh;
+    pub(crate) fn invalidate(&mut self, hash: u64, is_key: IsKey<'_>) -> bool {
+        self.writer.flights.fence(hash, is_key);
+        let Some((place, entry)) = self.find(hash, is_key) else { return false };
+        let fresh = self.base.freshness(self.times(place, &entry), self.base.now()) == Freshness::Fresh;
         let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
         let fresh = fresh && self.is_live(place);
         self.remove(place, Some(hash), cause);
@@ -418,21 +558,31 @@ where
     /// as there can be so many.
     fn bytes_at(&self, place: Place) -> usize {
         const MOST: usize = usize::MAX >> 17;
-        let size = size_of::<Entry<K, S>>();
-        if !self.table.state.policy().is_weighed() {
+        let size = self.shard.size();
+        if !self.base.state.policy().is_weighed() {
             return size;
         }
         size + usize::try_from(self.writer.eviction.weight_of(place)).unwrap_or(MOST).min(MOST)
     }
 }
 
-pub(super) fn times<K, S>(index: &Index<Entry<K, S>>, place: Place, entry: &Entry<K, S>) -> Times
-where
-    K: Send + Sync + 'static,
-    S: Send + Sync + 'static,
-{
-    let touched = index.mark(place).map_or(NEVER, |mark| mark.load(Relaxed));
-    Times { deadline: entry.deadline(), touched }
+/// The times of the entry at a place.
+pub(super) fn times(outline: &Outline, place: Place, life: &Life) -> Times {
+    let touched = outline.mark(place).map_or(NEVER, |mark| mark.load(Relaxed));
+    Times { deadline: life.deadline(), touched }
+}
+
+/// Notes that an entry is not idle, unless it has been for too long; returns whether it is there.
+#[inline(never)]
+pub(super) fn touch(outline: &Outline, idle: u64, place: Place, life: &Life, now: Moment) -> bool {
+    let times = times(outline, place, life);
+    if now >= times.expiry(Some(idle)) {
+        return false;
+    }
+    if let Some(mark) = outline.mark(place).filter(|_| times.touched < now) {
+        mark.store(now, Relaxed);
+    }
+    true
 }
 
 #[cfg(all(test, feature = "testing"))]
@@ -441,12 +591,14 @@ mod tests {
 
     use super::*;
 
-    impl<S: Send + Sync + 'static, D: Send + Sync + 'static> Locked<'_, u64, S, D> {
+    impl Locked<'_> {
         /// Checks that all parts of the shard agree; returns the keys with their weights.
-        pub(in crate::store) fn validate(&self) -> Vec<(u64, u64)> {
+        pub(in crate::store) fn validate<S: Send + Sync + 'static>(
+            &self,
+            index: &Index<Entry<u64, S>>,
+        ) -> Vec<(u64, u64)> {
             let Writer { writing, eviction, expiries, .. } = &*self.writer;
-            let index = &self.shard.index;
-            index.validate(writing, |entry| self.table.rehash(entry), true, self.guard);
+            index.validate(writing, |entry| self.base.rehash(KeyRef::new(&entry.key)), true, self.guard);
             let queued = eviction.validate();
             assert_eq!(queued.len(), self.len(), "as many in the queues as in the index");
             let key = |place| index.at(place, self.guard).expect("it is in the index").key;
@@ -455,7 +607,7 @@ mod tests {
             assert_eq!(keys.len(), queued.len(), "no key is there twice");
             let bytes = queued.iter().map(|(place, _)| self.bytes_at(*place)).sum();
             assert_eq!(self.writer.bytes, bytes);
-            assert_eq!(self.shard.footprint(), (weights.len(), bytes));
+            assert_eq!(self.shard.books().footprint(), (weights.len(), bytes));
             let soonest = queued.iter().filter_map(|(place, _)| self.expiry(*place)).min().unwrap_or(NEVER);
             assert!(self.writer.next_expiry <= soonest, "it is removed in time");
             assert!(expiries.soonest() <= soonest);

@@ -17,7 +17,7 @@ const CAPACITY: usize = 2;
 const SECOND: u64 = 1_000_000_000;
 
 struct Modelled {
-    table: Table<u64, u64, ()>,
+    table: Table<u64, u64>,
 }
 
 /// Even keys are in the first shard, odd ones in the second.
@@ -41,49 +41,48 @@ impl Modelled {
         store.clock.freeze();
         let state = FUNCTION.first_state(store, capacity);
         let keys = Keys {
-            hash: |key, _| hash(*key),
-            same: |one, other| one == other,
+            hash: |key, _| hash(*key.key()),
+            same: |one, other| one.key::<u64>() == other.key::<u64>(),
             is_live: |_| true,
             renew: |_| {},
         };
-        Arc::new(Self { table: Table::with_shards(state, keys, 2) })
+        Arc::new(Self { table: Table::new(Base::with_shards(state, keys, 2)) })
     }
 
     /// Stores the key itself, for so many seconds if so many are given; not if it was fenced meanwhile.
     fn store(&self, key: u64, seconds: Option<u64>, fenced: bool) {
-        let deadline = seconds.map_or(NEVER, |seconds| self.table.now() + seconds * SECOND);
+        let deadline = seconds.map_or(NEVER, |seconds| self.table.base.now() + seconds * SECOND);
         let new = NewValue { value: key, deadline, weight: 1 };
-        let owned = (!fenced).then_some(key);
-        self.table.store(hash(key), Some(new), &Guard::new(), |_| (owned, ()));
+        let mut owned = (!fenced).then(|| AnyKey::new(key));
+        self.table.store(hash(key), Some(new), &Guard::new(), &mut |_| owned.take());
     }
 
     fn invalidate(&self, key: u64) {
-        self.table.invalidate(hash(key), |it| *it == key, &Guard::new());
+        self.table.any().invalidate(hash(key), &|it| *it.key::<u64>() == key, &Guard::new());
     }
 
     fn advance(&self, seconds: u64) {
-        self.table.state.store.clock.advance(Duration::from_secs(seconds));
+        self.table.base.state.store.clock.advance(Duration::from_secs(seconds));
     }
 
     /// The entries, and the room that is free: with all locks held, what is set aside is all that may be
     /// missing.
     fn count(&self) -> (usize, usize) {
         let guard = Guard::new();
-        let locked: Vec<_> =
-            self.table.shards.iter().map(|shard| Locked::new(&self.table, shard, &guard)).collect();
+        let locked: Vec<_> = self.table.any().lock_each(&guard).collect();
         let entries = locked.iter().map(Locked::len).sum();
-        (entries, self.table.free.load(SeqCst))
+        (entries, self.table.base.free.load(SeqCst))
     }
 
     fn watch(&self) {
         let (entries, free) = self.count();
-        assert!(entries + free <= self.table.state.capacity, "{entries} entries, and room for {free}");
+        assert!(entries + free <= self.table.base.state.capacity, "{entries} entries, and room for {free}");
     }
 
     /// Checks what there is in the end; returns the number of entries.
     fn settle(&self) -> usize {
         let (entries, free) = self.count();
-        assert_eq!(entries + free, self.table.state.capacity, "no room was lost, and none was made up");
+        assert_eq!(entries + free, self.table.base.state.capacity, "no room was lost, and none was made up");
         assert_eq!(self.table.any().footprint().0, entries);
         let guard = Guard::new();
         for shard in &self.table.shards {
