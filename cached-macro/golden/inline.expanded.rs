@@ -10,7 +10,7 @@ fn item(id: u64, db: &mut Db) -> Item {
     match step {
         ::cached_runtime::__rt::Step::Return(value) => value,
         ::cached_runtime::__rt::Step::Run(call) => {
-            call.run(move || -> Item { db.load(id) })
+            call.inline().run(move || -> Item { db.load(id) })
         }
     }
 }

@@ -56,6 +56,7 @@ fn function(plan: &Plan) -> TokenStream {
         .background
         .as_ref()
         .map(|copies| owned::background(plan, copies, &companion::path_of_recompute(plan)));
+    let inline = plan.inline.then(|| quote!(.inline()));
     let run = run(plan);
     // Names made here are not the user's, whatever those are.
     quote_spanned! {Span::mixed_site()=>
@@ -65,7 +66,7 @@ fn function(plan: &Plan) -> TokenStream {
             let step = #step;
             match step {
                 #private::#found::Return(value) => value,
-                #private::#found::Run(call) => call #rules #background #run,
+                #private::#found::Run(call) => call #rules #background #inline #run,
             }
         }
     }

@@ -149,6 +149,11 @@ impl Options {
         revalidated.or(ahead).or(waits).filter(|_| !is_inline)
     }
 
+    /// Whether values may be served that are not simply fresh.
+    pub(crate) fn serve_ahead(&self) -> bool {
+        self.stale_while_revalidate.is_some() || self.stale_if_error.is_some() || self.refresh_ahead.is_some()
+    }
+
     fn parse_one(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
         if input.peek(Lit) {
             let value: Lit = input.parse()?;

@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) tags: Vec<TokenStream>,
     /// Copies of the arguments, where values are computed in the background.
     pub(crate) background: Option<Vec<Copied>>,
+    /// Whether one of the callers computes values anew, or gets an old one where that fails.
+    pub(crate) inline: bool,
 }
 
 /// What a function with a backend has beside others.
@@ -139,6 +141,7 @@ impl Plan {
                 .flat_map(|tags| &tags.value)
                 .map(|tag| text(slice::from_ref(tag)))
                 .collect(),
+            inline: background.is_none() && options.backend.is_none() && options.serve_ahead(),
             background,
             key: options.key.map_or(Key::Arguments, |key| Key::Expression(key.value)),
             function,

@@ -18,7 +18,7 @@ use crate::circle::{self, Course, Entered, Waiting};
 #[cfg(feature = "backend")]
 use crate::clock::nanoseconds;
 use crate::clock::{Moment, Reading};
-use crate::computation::{Computation, Delivery, Old, Rules, Timeout, admit, after_store, ahead, draw};
+use crate::computation::{Computation, Delivery, Old, Rules, Timeout, after_store, draw, rule};
 use crate::epoch::{self, with_guard};
 use crate::flight::{Ending, Finished, Flight};
 use crate::function::{Function, State};
@@ -26,7 +26,6 @@ use crate::handle::{AsyncHandle, Handle};
 use crate::key::Part;
 use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service, service};
-use crate::revalidate::Answer;
 use crate::stats::Cells;
 use crate::store::any::{AnyKey, KeyRef, ValueRef};
 use crate::store::janitor;
@@ -238,11 +237,13 @@ pub struct Call<O: Outcome> {
     pub(crate) query: Query,
     /// The table of what it looks for, if there is any.
     pub(crate) stores: Option<&'static dyn Stores<O::Stored>>,
-    /// What was found to answer it with.
-    pub(crate) answer: Option<Box<Answer<O>>>,
     pub(crate) outcome: O,
-    pub(crate) rules: Rules<O::Stored>,
+    /// How its body is run where a value may be served in place of what fails: for most functions that is not compiled.
+    pub(crate) guarded: Option<RunGuarded<O>>,
 }
+
+type RunGuarded<O> = fn(Computation<'_, O>, &mut dyn Body<Returned<O>>) -> Returned<O>;
+type Returned<O> = <O as Outcome>::Returned;
 
 /// A call, whatever its types.
 #[expect(clippy::struct_excessive_bools, reason = "each of them goes with each of the others")]
@@ -259,8 +260,11 @@ pub(crate) struct Query {
     pub(crate) course: Option<u64>,
     /// Whether it is one of several, whose body computes nothing that is fresh.
     pub(crate) is_of_batch: bool,
-    /// What it drew for [`ahead`].
+    /// What it drew for [`ahead`](Self::ahead).
     pub(crate) draw: u64,
+    pub(crate) rules: Rules,
+    /// Whether what is stored is an `Err` or a `None`.
+    pub(crate) is_negative: fn(ValueRef<'_>) -> bool,
     /// Compute without waiting for anybody.
     alone: bool,
     /// Whether its miss has been counted.
@@ -367,6 +371,7 @@ impl Query {
         state: &'static State,
         lookup: Lookup,
         target: Option<Target>,
+        is_negative: fn(ValueRef<'_>) -> bool,
     ) -> Self {
         Self {
             function,
@@ -377,21 +382,18 @@ impl Query {
             course: None,
             is_of_batch: false,
             draw: draw(state),
+            rules: Rules::default(),
+            is_negative,
             alone: !state.policy().single_flight(),
             counted: false,
         }
     }
 
     /// Finds out what to do next, and takes up the computation if it falls to this call; with a flight if
-    /// it needs one by itself. `ahead` tells how long before its end a value is to be computed anew.
-    fn turn<'g>(
-        &mut self,
-        needs_flight: bool,
-        ahead: &dyn Fn(ValueRef<'_>, u64) -> u64,
-        guard: &'g Guard,
-    ) -> Turn<ValueRef<'g>> {
+    /// it needs one by itself.
+    fn turn<'g>(&mut self, needs_flight: bool, guard: &'g Guard) -> Turn<ValueRef<'g>> {
         loop {
-            let Some((target, cells)) = self.target.as_mut().zip(Cells::of_this_thread()) else {
+            let Some((target, cells)) = self.target.as_ref().zip(Cells::of_this_thread()) else {
                 return self.bypass();
             };
             let (table, base, hash) = (target.table, target.table.base(), target.hash);
@@ -411,7 +413,7 @@ impl Query {
                 locked.writer.flights.fence(hash, &target.is_key());
                 None
             } else if base.serves_ahead() {
-                let ahead = |value: ValueRef<'_>| ahead(value, base.cost());
+                let ahead = |value: ValueRef<'_>| self.ahead(self.draw, base.cost(), value);
                 let found = locked.servable(hash, &target.is_live_key(), &ahead, now);
                 old = found.map_or(Old::Nothing, |(_, freshness)| {
                     if freshness.hides_errors() { Old::Fallback } else { Old::Served }
@@ -458,7 +460,8 @@ impl Query {
             }
             let overtaken =
                 base.serves_ahead().then(|| locked.writer.flights.overtake(hash, &target.is_key()));
-            let Some(key) = target.take_key() else { unreachable!("a call computes once") };
+            let key = self.target.as_mut().and_then(Target::take_key);
+            let Some(key) = key else { unreachable!("a call computes once") };
             let number = cells.number_computation();
             let course = self.course.unwrap_or(number);
             locked.writer.flights.begin_within(course, hash, key, number, !self.alone);
@@ -536,13 +539,14 @@ impl<O: Outcome> Call<O> {
             stores = Some(table);
             Target { table, hash: table.base.hash_of(key), key: Some(AnyKey::new(key.own())) }
         });
-        let query = Query::new(function, state, lookup, target);
-        Self { query, stores, answer: None, outcome, rules: Rules::NONE }
+        let is_negative = |value: ValueRef<'_>| O::NEW.is_stored_negative(value.value());
+        let query = Query::new(function, state, lookup, target, is_negative);
+        Self { query, stores, outcome, guarded: None }
     }
 
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.rules.given().timeout = Some(Timeout::Fixed(timeout));
+        self.query.rules.given().timeout = Some(Timeout::Fixed(timeout));
         if let Some(target) = &self.query.target {
             target.table.base().learn_timeout(timeout);
         }
@@ -551,19 +555,19 @@ impl<O: Outcome> Call<O> {
 
     #[must_use]
     pub fn timeout_of(mut self, timeout: impl Fn(&O::Stored) -> Duration + Send + Sync + 'static) -> Self {
-        self.rules.given().timeout = Some(Timeout::Of(Box::new(timeout)));
+        self.query.rules.given().timeout = Some(Timeout::Of(rule(timeout)));
         self
     }
 
     #[must_use]
-    pub fn cache_if(mut self, rule: impl Fn(&O::Stored) -> bool + Send + Sync + 'static) -> Self {
-        self.rules.given().cache_if = Some(Box::new(rule));
+    pub fn cache_if(mut self, is_stored: impl Fn(&O::Stored) -> bool + Send + Sync + 'static) -> Self {
+        self.query.rules.given().cache_if = Some(rule(is_stored));
         self
     }
 
     #[must_use]
-    pub fn weigh(mut self, rule: impl Fn(&O::Stored) -> usize + Send + Sync + 'static) -> Self {
-        self.rules.given().weigh = Some(Box::new(rule));
+    pub fn weigh(mut self, weight: impl Fn(&O::Stored) -> usize + Send + Sync + 'static) -> Self {
+        self.query.rules.given().weigh = Some(rule(weight));
         self
     }
 
@@ -586,17 +590,16 @@ impl<O: Outcome> Call<O> {
     #[cold]
     #[inline(never)]
     fn run_once(mut self, body: &mut dyn Body<O::Returned>) -> O::Returned {
-        if let Some(answer) = self.answer.take() {
-            let value = self.given(*answer);
-            return after_drop(self, value);
-        }
         loop {
             match self.turn(false) {
                 Turn::Return(value) => return after_drop(self, value),
                 Turn::Bypass => return body.run(),
                 Turn::Compute(Begun { number, old, start, entered: _entered, .. }) => {
                     let computation = Computation::begin(&self, number, old, start, None);
-                    return computation.conclude(caught_if(old == Old::Fallback, || body.run()));
+                    return match self.guarded {
+                        Some(run) => run(computation, body),
+                        None => computation.land(body.run()),
+                    };
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.wait());
@@ -610,10 +613,6 @@ impl<O: Outcome> Call<O> {
 
     /// The same for a body that is awaited.
     pub async fn run_async(mut self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
-        if let Some(answer) = self.answer.take() {
-            let value = self.given_async(*answer).await;
-            return after_drop(self, value);
-        }
         loop {
             match self.turn(true) {
                 Turn::Return(value) => return after_drop(self, value),
@@ -644,11 +643,8 @@ impl<O: Outcome> Call<O> {
     /// What to do next; with a flight if it needs one by itself.
     pub(crate) fn turn(&mut self, needs_flight: bool) -> Turn<O::Returned> {
         let Some(guard) = epoch::guard() else { return self.query.bypass() };
-        let Self { query, outcome, rules, .. } = self;
-        let (state, draw) = (query.state, query.draw);
-        let ahead = |value: ValueRef<'_>, cost| ahead(state, *outcome, rules, draw, cost, value.value());
-        match query.turn(needs_flight, &ahead, &guard) {
-            Turn::Return(value) => Turn::Return(outcome.returned(value.value::<O::Stored>().clone())),
+        match self.query.turn(needs_flight, &guard) {
+            Turn::Return(value) => Turn::Return(self.outcome.returned(value.value::<O::Stored>().clone())),
             Turn::Bypass => Turn::Bypass,
             Turn::Compute(begun) => Turn::Compute(begun),
             Turn::Wait(flight, waiting) => Turn::Wait(flight, waiting),
@@ -735,7 +731,7 @@ impl<O: Outcome> Entry for Call<O> {
         let state = self.query.state;
         if state.store.is_enabled() {
             let now = state.store.clock.now();
-            let admitted = admit(state, self.outcome, &self.rules, &value, now);
+            let admitted = self.admit(&value, now);
             let stored = self.put_copy(admitted);
             after_store(state, stored);
         }
@@ -772,13 +768,11 @@ impl<O: Outcome> Call<O> {
         let keys = target.table.base().keys;
         let hash = target.hash;
         let mut key = target.take_key();
-        with_guard(|guard| {
-            table.store(hash, admitted, guard, &mut |locked| {
-                // What is being computed must not replace the value.
-                let is_key = |it: KeyRef<'_>| key.as_ref().is_some_and(|key| keys.same(it, key.view()));
-                locked.writer.flights.fence(hash, &is_key);
-                key.take()
-            })
+        table.store(hash, admitted, &mut |locked| {
+            // What is being computed must not replace the value.
+            let is_key = |it: KeyRef<'_>| key.as_ref().is_some_and(|key| keys.same(it, key.view()));
+            locked.writer.flights.fence(hash, &is_key);
+            key.take()
         })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sdd::Guard;
 
-use crate::call::{Call, Query, Target, after_drop};
+use crate::call::{Body, Call, Query, Target, after_drop, caught_if};
 use crate::circle::{self, Course, Entered};
 #[cfg(feature = "backend")]
 use crate::clock;
@@ -26,6 +26,7 @@ use crate::store::any::{AnyKey, ValueRef};
 #[cfg(feature = "backend")]
 use crate::store::any::{KeyRef, Keys};
 use crate::store::janitor;
+use crate::store::shard::Stay;
 use crate::store::shard::{Locked, Writer};
 use crate::store::table::NewValue;
 
@@ -36,34 +37,40 @@ pub(crate) enum Delivery<S, D> {
 }
 
 /// The values of a function decide with these what becomes of them. Most functions have none.
-pub(crate) struct Rules<S>(Option<Box<Given<S>>>);
+#[derive(Default)]
+pub(crate) struct Rules(Option<Box<Given>>);
 
-pub(crate) struct Given<S> {
-    pub(crate) timeout: Option<Timeout<S>>,
-    pub(crate) cache_if: Option<Rule<S, bool>>,
-    pub(crate) weigh: Option<Rule<S, usize>>,
+#[derive(Default)]
+pub(crate) struct Given {
+    pub(crate) timeout: Option<Timeout>,
+    pub(crate) cache_if: Option<Rule<bool>>,
+    pub(crate) weigh: Option<Rule<usize>>,
 }
 
-type Rule<S, R> = Box<dyn Fn(&S) -> R + Send + Sync>;
+/// What a function says of its values.
+pub(crate) type Rule<R> = Box<dyn Fn(ValueRef<'_>) -> R + Send + Sync>;
 
-pub(crate) enum Timeout<S> {
+/// A rule, of those for whom its values are of whatever type.
+pub(crate) fn rule<S: 'static, R>(of: impl Fn(&S) -> R + Send + Sync + 'static) -> Rule<R> {
+    Box::new(move |value| of(value.value()))
+}
+
+pub(crate) enum Timeout {
     Fixed(Duration),
-    Of(Rule<S, Duration>),
+    Of(Rule<Duration>),
 }
 
-impl<S> Rules<S> {
-    pub(crate) const NONE: Self = Self(None);
-
+impl Rules {
     /// To be added to.
-    pub(crate) fn given(&mut self) -> &mut Given<S> {
-        self.0.get_or_insert_with(|| Box::new(Given { timeout: None, cache_if: None, weigh: None }))
+    pub(crate) fn given(&mut self) -> &mut Given {
+        self.0.get_or_insert_default()
     }
 
-    fn admit(&self, value: &S) -> bool {
+    fn admit(&self, value: ValueRef<'_>) -> bool {
         self.0.as_ref().and_then(|given| given.cache_if.as_ref()).is_none_or(|rule| rule(value))
     }
 
-    fn timeout_of(&self, value: &S) -> Option<Duration> {
+    fn timeout_of(&self, value: ValueRef<'_>) -> Option<Duration> {
         match self.0.as_ref()?.timeout.as_ref()? {
             Timeout::Fixed(timeout) => Some(*timeout),
             Timeout::Of(rule) => Some(rule(value)),
@@ -78,7 +85,7 @@ impl<S> Rules<S> {
         }
     }
 
-    pub(crate) fn weight_of(&self, value: &S) -> usize {
+    pub(crate) fn weight_of(&self, value: ValueRef<'_>) -> usize {
         self.0.as_ref().and_then(|given| given.weigh.as_ref()).map_or(1, |rule| rule(value))
     }
 }
@@ -279,6 +286,12 @@ impl<'a, O: Outcome> Computation<'a, O> {
         self.settle(returned, admitted, false).returned
     }
 
+    /// Runs the body; where it fails and there is a value that may be served, that is the answer.
+    pub(crate) fn run_guarded(self, body: &mut dyn Body<O::Returned>) -> O::Returned {
+        let ended = caught_if(self.has_fallback(), || body.run());
+        self.conclude(ended)
+    }
+
     /// Lands what the body has returned, or lets its panic go on; where it has failed and there is a value that
     /// may be served, that is the answer.
     pub(crate) fn conclude(mut self, ended: thread::Result<O::Returned>) -> O::Returned {
@@ -355,7 +368,7 @@ impl<'a, O: Outcome> Computation<'a, O> {
     /// What is to be stored of a returned value.
     pub(crate) fn admit(&self, returned: &O::Returned) -> Option<NewValue<O::Stored>> {
         let _entered = self.run.enter();
-        admit(self.call.query.state, self.call.outcome, &self.call.rules, returned, self.run.end())
+        self.call.admit(returned, self.run.end())
     }
 
     /// Stores what was admitted, if nothing has fenced it, and hands what was returned to those who wait.
@@ -391,15 +404,14 @@ impl<'a, O: Outcome> Computation<'a, O> {
             return (false, true);
         };
         let (run, mut fenced, mut left) = (&mut self.run, false, None);
-        let stored = with_guard(|guard| {
-            table.store(target.hash, admitted, guard, &mut |locked| match run.key_to_store(locked, failed) {
+        let stored =
+            table.store(target.hash, admitted, &mut |locked| match run.key_to_store(locked, failed) {
                 Ok(key) => Some(key),
                 Err(key) => {
                     (fenced, left) = (true, key);
                     None
                 }
-            })
-        });
+            });
         after_drop(left, (stored, fenced))
     }
 }
@@ -550,41 +562,39 @@ impl Drop for Lost<'_> {
     }
 }
 
-/// Whether, until when and with which weight a value that was returned at this moment is to be stored.
-pub(crate) fn admit<O: Outcome>(
-    state: &State,
-    outcome: O,
-    rules: &Rules<O::Stored>,
-    returned: &O::Returned,
-    now: Moment,
-) -> Option<NewValue<O::Stored>> {
-    let value = outcome.stored(returned)?;
-    if !rules.admit(value) {
-        return None;
+impl Query {
+    /// Whether, until when and with which weight a value that was returned at this moment is to be stored.
+    fn admit(&self, value: ValueRef<'_>, is_negative: bool, now: Moment) -> Option<Stay> {
+        if !self.rules.admit(value) {
+            return None;
+        }
+        let policy = self.state.policy();
+        let timeout = policy.timeout_of(self.rules.timeout_of(value), is_negative);
+        let weight = self.rules.weight_of(value);
+        let random = if policy.jitter_percent() > 0 { random() } else { 0 };
+        let deadline = policy.deadline(now, timeout, random)?;
+        Some(Stay { deadline, weight })
     }
-    let timeout = state.policy().timeout_of(rules.timeout_of(value), outcome.is_negative(returned));
-    let weight = rules.weight_of(value);
-    let value = value.clone();
-    let random = if state.policy().jitter_percent() > 0 { random() } else { 0 };
-    let deadline = state.policy().deadline(now, timeout, random)?;
-    Some(NewValue { value, deadline, weight })
+
+    /// How long before the end of its timeout a value is to be computed anew, by a draw, where that takes so many
+    /// nanoseconds.
+    pub(crate) fn ahead(&self, draw: u64, cost: u64, value: ValueRef<'_>) -> u64 {
+        let policy = self.state.policy();
+        if policy.refresh_ahead().is_none() {
+            return 0;
+        }
+        let timeout = policy.timeout_of(self.rules.fixed_timeout(), (self.is_negative)(value));
+        policy.ahead(timeout, cost, draw)
+    }
 }
 
-/// How long before the end of its timeout a value is to be computed anew.
-pub(crate) fn ahead<O: Outcome>(
-    state: &State,
-    outcome: O,
-    rules: &Rules<O::Stored>,
-    draw: u64,
-    cost: u64,
-    value: &O::Stored,
-) -> u64 {
-    let policy = state.policy();
-    if policy.refresh_ahead().is_none() {
-        return 0;
+impl<O: Outcome> Call<O> {
+    /// What is to be stored of a value that was returned at this moment.
+    pub(crate) fn admit(&self, returned: &O::Returned, now: Moment) -> Option<NewValue<O::Stored>> {
+        let value = self.outcome.stored(returned)?;
+        let stay = self.query.admit(ValueRef::new(value), self.outcome.is_negative(returned), now)?;
+        Some(NewValue { value: value.clone(), stay })
     }
-    let timeout = policy.timeout_of(rules.fixed_timeout(), outcome.is_stored_negative(value));
-    policy.ahead(timeout, cost, draw)
 }
 
 /// What a call draws, once, where chance decides whether it is the one that computes anew.

@@ -82,6 +82,7 @@ mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timer;
+mod wakers;
 #[expect(
     missing_docs,
     clippy::missing_errors_doc,

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::process::PerProcess;
+use crate::shim::spawn;
 
 /// The most work that waits for a thread. What is more would not be begun in time.
 const MOST_WAITING: usize = 4096;
@@ -52,8 +52,7 @@ impl Pool {
             return false;
         }
         if state.idle <= state.jobs.len() && state.threads < self.most_threads {
-            let thread = thread::Builder::new().name(self.name.to_owned());
-            if thread.spawn(|| queue.work()).is_ok() {
+            if spawn(self.name, || queue.work()) {
                 state.threads += 1;
             } else if state.threads == 0 {
                 return false;
@@ -99,7 +98,7 @@ mod tests {
         for number in 0..100 {
             let done = done.clone();
             let job = move || {
-                let _ = done.send(thread::current().id());
+                let _ = done.send(std::thread::current().id());
                 assert!(number % 10 > 0, "on purpose");
             };
             assert!(POOL.submit(Box::new(job)));

@@ -12,11 +12,10 @@ use sdd::Guard;
 
 #[cfg(feature = "backend")]
 use crate::backend::{link::Way, remote::Ticket};
-use crate::call::{Call, Lookup, Mode, Query, Target, force};
+use crate::call::{Call, Lookup, Mode, Query, Target, after_drop, force};
 use crate::circle::Waiting;
 #[cfg(feature = "backend")]
 use crate::computation::Computation;
-use crate::computation::ahead;
 use crate::epoch::{self, with_guard};
 #[cfg(feature = "backend")]
 use crate::flight::Finished;
@@ -38,8 +37,14 @@ pub(crate) struct Claim {
     number: u64,
 }
 
+/// A call, with what is there to answer it, if there is something.
+pub struct Served<O: Outcome> {
+    call: Call<O>,
+    answer: Option<Answer<O>>,
+}
+
 /// What is there for a call to return.
-pub(crate) struct Answer<O: Outcome> {
+struct Answer<O: Outcome> {
     value: O::Stored,
     /// The flight that may bring a newer value, and for how long the call waits for it.
     awaited: Option<Awaited>,
@@ -131,10 +136,17 @@ impl Drop for Claim {
 }
 
 impl<O: Outcome> Call<O> {
+    /// A call whose values are computed anew by one of its callers.
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.guarded = Some(|computation, body| computation.run_guarded(body));
+        self
+    }
+
     /// Answers the call with what is there, if that is to be computed anew meanwhile; `job` makes copies of the
     /// arguments for that, and a call with them.
     #[must_use]
-    pub fn background<J>(self, job: impl FnOnce() -> J) -> Self
+    pub fn background<J>(self, job: impl FnOnce() -> J) -> Served<O>
     where
         J: FnOnce() -> O::Returned + Send + 'static,
     {
@@ -143,7 +155,7 @@ impl<O: Outcome> Call<O> {
 
     /// The same for a call that is awaited.
     #[must_use]
-    pub fn background_async<F>(self, job: impl FnOnce() -> F) -> Self
+    pub fn background_async<F>(self, job: impl FnOnce() -> F) -> Served<O>
     where
         F: Future<Output = O::Returned> + Send + 'static,
     {
@@ -151,14 +163,14 @@ impl<O: Outcome> Call<O> {
     }
 
     /// What a call returns that was answered.
-    pub(crate) fn given(&self, answer: Answer<O>) -> O::Returned {
+    fn given(&self, answer: Answer<O>) -> O::Returned {
         let Answer { value, awaited } = answer;
         let Some(awaited) = awaited else { return self.outcome.returned(value) };
         self.newer(self.brought_soon(awaited), value)
     }
 
     /// The same for one that is awaited.
-    pub(crate) async fn given_async(&self, answer: Answer<O>) -> O::Returned {
+    async fn given_async(&self, answer: Answer<O>) -> O::Returned {
         let Answer { value, awaited } = answer;
         let Some(awaited) = awaited else { return self.outcome.returned(value) };
         self.newer(self.brought_soon_async(awaited).await, value)
@@ -197,30 +209,49 @@ impl<O: Outcome> Call<O> {
         new
     }
 
-    fn serve(mut self, compute: impl FnOnce(Claim)) -> Self {
-        let Some(guard) = epoch::guard() else { return self };
-        let (outcome, rules) = (self.outcome, &self.rules);
-        let (state, draw) = (self.query.state, self.query.draw);
-        let ahead = |value: ValueRef<'_>, cost| ahead(state, outcome, rules, draw, cost, value.value());
-        let Some(served) = self.query.serve(&ahead, &guard) else { return self };
-        let Served { value, freshness, claim, joined } = served;
+    fn serve(self, compute: impl FnOnce(Claim)) -> Served<O> {
+        let mut call = self.inline();
+        let answer = call.answer(compute);
+        Served { call, answer }
+    }
+
+    fn answer(&mut self, compute: impl FnOnce(Claim)) -> Option<Answer<O>> {
+        let guard = epoch::guard()?;
+        let Servable { value, freshness, claim, joined } = self.query.serve(&guard)?;
         let value = value.value::<O::Stored>().clone();
         drop(guard);
         let awaited = joined.and_then(|(flight, number, most)| Some((flight, Waiting::begin(number)?, most)));
         if awaited.is_none() {
             self.query.count_served(freshness);
         }
-        self.answer = Some(Box::new(Answer { value, awaited }));
         if let Some(claim) = claim {
-            state.rare.revalidations.add(1);
+            self.query.state.rare.revalidations.add(1);
             compute(claim);
         }
-        self
+        Some(Answer { value, awaited })
+    }
+}
+
+impl<O: Outcome> Served<O> {
+    /// Answers the call, with `body` where it must be.
+    pub fn run(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
+        let Self { call, answer } = self;
+        let Some(answer) = answer else { return call.run(body) };
+        let value = call.given(answer);
+        after_drop(call, value)
+    }
+
+    /// The same for a body that is awaited.
+    pub async fn run_async(self, body: impl AsyncFnOnce() -> O::Returned) -> O::Returned {
+        let Self { call, answer } = self;
+        let Some(answer) = answer else { return call.run_async(body).await };
+        let value = call.given_async(answer).await;
+        after_drop(call, value)
     }
 }
 
 /// A value that is there for a call to return, while it may be computed anew.
-struct Served<'g> {
+struct Servable<'g> {
     value: ValueRef<'g>,
     freshness: Freshness,
     /// Where it is to be computed anew, and nobody does.
@@ -231,19 +262,15 @@ struct Served<'g> {
 
 impl Query {
     /// What the call is answered with, if that is not simply fresh, and need not be computed first.
-    fn serve<'g>(
-        &mut self,
-        ahead: &dyn Fn(ValueRef<'_>, u64) -> u64,
-        guard: &'g Guard,
-    ) -> Option<Served<'g>> {
-        let (target, cells) = self.target.as_mut().zip(Cells::of_this_thread())?;
+    fn serve<'g>(&mut self, guard: &'g Guard) -> Option<Servable<'g>> {
+        let (target, cells) = self.target.as_ref().zip(Cells::of_this_thread())?;
         if self.refresh || self.resumes.is_some() {
             return None;
         }
         let (table, base, hash) = (target.table, target.table.base(), target.hash);
         let now = base.now();
         let mut locked = table.lock(hash, guard);
-        let ahead = |value: ValueRef<'_>| ahead(value, base.cost());
+        let ahead = |value: ValueRef<'_>| self.ahead(self.draw, base.cost(), value);
         let found = locked.servable(hash, &target.is_live_key(), &ahead, now);
         let max_wait = self.state.policy().max_wait();
         let is_for_here = |freshness: Freshness| {
@@ -252,7 +279,7 @@ impl Query {
         let (value, freshness) = found.filter(|(_, freshness)| is_for_here(*freshness))?;
         let claim = match target.service(freshness, &mut locked.writer, now) {
             Service::Serve | Service::Wait => None,
-            Service::Compute => target.take_key().map(|key| {
+            Service::Compute => self.target.as_mut().and_then(Target::take_key).map(|key| {
                 let number = cells.number_computation();
                 locked.writer.flights.enqueue(hash, key, number);
                 Claim { function: self.function, table, hash, number }
@@ -262,11 +289,11 @@ impl Query {
             let flights = &mut locked.writer.flights;
             let (flight, number) = match &claim {
                 Some(claim) => flights.join_number(hash, claim.number),
-                None => flights.join_for_now(hash, &target.is_live_key()),
+                None => flights.join_for_now(hash, &self.target.as_ref()?.is_live_key()),
             }?;
             Some((flight, number, most))
         });
-        Some(Served { value, freshness, claim, joined })
+        Some(Servable { value, freshness, claim, joined })
     }
 
     /// Counts a value that was served.

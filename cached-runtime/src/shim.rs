@@ -31,8 +31,10 @@ mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use sdd::AtomicOwned;
 
-    /// Starts a thread for good; returns whether one could be had.
-    pub(crate) fn spawn(name: &str, work: fn()) -> bool {
+    /// Starts a thread; returns whether one could be had.
+    pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
+        // In a box, so that there is one way to start a thread, of whatever it does.
+        let work: Box<dyn FnOnce() + Send> = Box::new(work);
         thread::Builder::new().name(name.to_owned()).spawn(work).is_ok()
     }
 }
@@ -49,7 +51,7 @@ mod checked {
     pub(crate) use shuttle::thread::yield_now;
     pub(crate) use shuttle::thread_local;
 
-    pub(crate) fn spawn(_: &str, _: fn()) -> bool {
+    pub(crate) fn spawn(_: &str, _: impl FnOnce() + Send + 'static) -> bool {
         false
     }
 

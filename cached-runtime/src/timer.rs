@@ -1,15 +1,15 @@
 //! Wakes tasks at a moment, whatever runs them: one thread for all, started when there is something to wait for.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::process::PerProcess;
+use crate::shim::spawn;
+use crate::wakers::Wakers;
 
 #[derive(Default)]
 struct Timers {
@@ -20,7 +20,7 @@ struct Timers {
 /// Who is to be woken when, by moment and number.
 #[derive(Default)]
 struct State {
-    waiting: BTreeMap<(Instant, u64), Waker>,
+    waiting: Wakers<(Instant, u64)>,
     next: u64,
     /// When the thread will look by itself, if there is one.
     looks: Option<Instant>,
@@ -66,8 +66,8 @@ impl Timer {
             None => {
                 // Where no thread can be had, the caller is late, and asks again when it is woken by what it
                 // waits for.
-                let thread = thread::Builder::new().name("cached-timer".to_owned());
-                timers.looks = thread.spawn(|| all.wake_in_time()).is_ok().then_some(self.moment);
+                let is_there = spawn("cached-timer", || all.wake_in_time());
+                timers.looks = is_there.then_some(self.moment);
             }
         }
         drop(timers);
@@ -79,7 +79,7 @@ impl Timer {
 impl Drop for Timer {
     fn drop(&mut self) {
         let Some((all, number)) = self.place else { return };
-        let own = all.state.lock().waiting.remove(&(self.moment, number));
+        let own = all.state.lock().waiting.remove((self.moment, number));
         drop(own);
     }
 }
@@ -89,17 +89,15 @@ impl Timers {
         let mut timers = self.state.lock();
         loop {
             let now = Instant::now();
-            if let Some(entry) = timers.waiting.first_entry()
-                && entry.key().0 <= now
-            {
-                let waker = entry.remove();
+            let next = timers.waiting.first();
+            if let Some(first) = next.filter(|(moment, _)| *moment <= now) {
+                let waker = timers.waiting.remove(first);
                 drop(timers);
-                waker.wake();
+                waker.into_iter().for_each(Waker::wake);
                 timers = self.state.lock();
                 continue;
             }
-            let next = timers.waiting.first_key_value().map(|((moment, _), _)| *moment);
-            let looks = next.unwrap_or(now + IDLE);
+            let looks = next.map_or(now + IDLE, |(moment, _)| moment);
             timers.looks = Some(looks);
             let timed_out = self.sooner.wait_until(&mut timers, looks).timed_out();
             if timed_out && next.is_none() && timers.waiting.is_empty() {

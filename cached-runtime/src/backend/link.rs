@@ -24,6 +24,7 @@ use crate::clock::{Clock, Moment};
 use crate::function::State as FunctionState;
 use crate::process::PerProcess;
 use crate::report::one_line;
+use crate::shim::spawn;
 use crate::stats::Count;
 #[cfg(feature = "testing")]
 use crate::store::Inner;
@@ -335,7 +336,7 @@ impl Link {
                 let link = Arc::clone(self);
                 let listen = move || link.broadcast().iter().for_each(|broadcast| broadcast.listen(&link));
                 // Where there can be no thread, it is not heard, as `info` tells.
-                let _ = thread::Builder::new().name("cached-broadcast".to_owned()).spawn(listen);
+                let _ = spawn("cached-broadcast", listen);
             }
         }
     }

@@ -17,10 +17,11 @@ use super::shared::{SharedStep, finish, serve};
 use crate::bulk::{Batch, Missing, Round, Wait, all};
 use crate::call::{Step, caught_if, ended};
 use crate::circle;
-use crate::computation::{Computation, ahead};
+use crate::computation::Computation;
 use crate::flight::Together;
 use crate::outcome::Outcome;
 use crate::policy::{Freshness, Service};
+use crate::store::any::ValueRef;
 
 type Panic = Box<dyn Any + Send>;
 
@@ -88,14 +89,7 @@ impl<O: Outcome> Remotes<O> {
             match (fetched, missing.computation.take(), self.keys[missing.at].as_ref()) {
                 (Some(Fetched::Value(kept, leave)), Some(mut computation), Some((remote, key))) => {
                     let call = computation.call();
-                    let ahead = ahead(
-                        call.query.state,
-                        call.outcome,
-                        &call.rules,
-                        call.query.draw,
-                        kept.cost,
-                        &kept.value,
-                    );
+                    let ahead = call.query.ahead(call.query.draw, kept.cost, ValueRef::new(&kept.value));
                     let freshness = kept.freshness(remote, ahead);
                     if freshness == Freshness::Early || computation.service(freshness) == Service::Serve {
                         let served = serve(computation, (remote, key), kept, freshness, way);

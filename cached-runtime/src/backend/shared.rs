@@ -14,15 +14,17 @@ use super::encode::{Encoder, NoEncoding, SharedKey};
 use super::lease::{Next, Patience};
 use super::link::{Way, blocking};
 use super::remote::{Encoded as Encoding, Fetched, Kept, Leave, Remote, RemoteKey, Ticket, Written};
-use crate::call::{Begun, Body, Call, Entry, Lookup, Mode, Once, Turn, conditions, ended, hit};
+use crate::call::{Begun, Body, Call, Entry, Lookup, Mode, Once, Query, Turn, conditions, ended, hit};
 use crate::clock::{Moment, NEVER, nanoseconds};
-use crate::computation::{Computation, Settled, admit, ahead};
+use crate::computation::{Computation, Settled};
 use crate::function::{Function, State};
 use crate::handle::{AsyncHandle, Handle};
 use crate::key::{Many, Maybe, One, Part, Unusable};
 use crate::outcome::Outcome;
 use crate::policy::{FURTHEST_DRAW, Freshness, Service};
 use crate::revalidate::Renewer;
+use crate::store::any::ValueRef;
+use crate::store::shard::Stay;
 use crate::store::table::NewValue;
 use crate::tag::{Tagged, tagged};
 
@@ -486,7 +488,7 @@ async fn find<'a, O: Outcome>(
         };
         // What is computed aside is to be, by the draw of who has left it to this call.
         let draw = if computation.is_aside() { FURTHEST_DRAW } else { call.query.draw };
-        let ahead = ahead(call.query.state, call.outcome, &call.rules, draw, kept.cost, &kept.value);
+        let ahead = call.query.ahead(draw, kept.cost, ValueRef::new(&kept.value));
         let freshness = kept.freshness(remote, ahead);
         let service = computation.service(freshness);
         // Who would wait does so no longer than it must.
@@ -615,7 +617,7 @@ pub(super) async fn finish<O: Outcome>(
     match admitted {
         Some(new) if !computation.is_fenced() => {
             if let Ok(payload) = coding.encode(&new.value) {
-                let (ttl, cost) = (time_left(call.query.state, new.deadline), computation.took());
+                let (ttl, cost) = (time_left(call.query.state, new.stay.deadline), computation.took());
                 let value = Encoding { codec: coding.id, payload: &payload, ttl, cost };
                 written = remote.store(way, key, value, ticket).await;
             } else {
@@ -640,10 +642,12 @@ pub(super) async fn finish<O: Outcome>(
 /// The copy of a value that this process keeps, if it does; it took so long to compute.
 fn shortened<O: Outcome>(call: &Call<O>, new: NewValue<O::Stored>, cost: u64) -> Option<NewValue<O::Stored>> {
     let state = call.query.state;
-    let fresh = new.deadline.saturating_sub(state.policy().windows().longest());
+    let NewValue { value, stay: Stay { deadline, weight } } = new;
+    let fresh = deadline.saturating_sub(state.policy().windows().longest());
     // Past its timeout the backend is asked.
-    let left = (new.deadline != NEVER).then(|| fresh.saturating_sub(state.store.clock.now()));
-    Some(NewValue { deadline: copied_until(call, &new.value, left, cost)?, ..new })
+    let left = (deadline != NEVER).then(|| fresh.saturating_sub(state.store.clock.now()));
+    let deadline = copied_until(&call.query, ValueRef::new(&value), left, cost)?;
+    Some(NewValue { value, stay: Stay { deadline, weight } })
 }
 
 /// The copy of a value from the backend that is fresh for so many nanoseconds.
@@ -653,22 +657,18 @@ fn copy_of<O: Outcome>(
     left: Option<u64>,
     cost: u64,
 ) -> Option<NewValue<O::Stored>> {
-    let deadline = copied_until(call, value, left, cost)?;
-    Some(NewValue { value: value.clone(), deadline, weight: call.rules.weight_of(value) })
+    let deadline = copied_until(&call.query, ValueRef::new(value), left, cost)?;
+    let weight = call.query.rules.weight_of(ValueRef::new(value));
+    Some(NewValue { value: value.clone(), stay: Stay { deadline, weight } })
 }
 
 /// Until when the copy of a value that is fresh for so long answers.
-fn copied_until<O: Outcome>(
-    call: &Call<O>,
-    value: &O::Stored,
-    left: Option<u64>,
-    cost: u64,
-) -> Option<Moment> {
-    let local = nanoseconds(call.query.state.function.local_timeout()?);
+fn copied_until(query: &Query, value: ValueRef<'_>, left: Option<u64>, cost: u64) -> Option<Moment> {
+    let local = nanoseconds(query.state.function.local_timeout()?);
     // Whichever call asks for it, whatever that will draw.
-    let ahead = ahead(call.query.state, call.outcome, &call.rules, FURTHEST_DRAW, cost, value);
-    let most = call.query.state.policy().copy(left, ahead).min(local);
-    Some(call.query.state.store.clock.now().saturating_add(most))
+    let ahead = query.ahead(FURTHEST_DRAW, cost, value);
+    let most = query.state.policy().copy(left, ahead).min(local);
+    Some(query.state.store.clock.now().saturating_add(most))
 }
 
 /// How long until a moment, unless it never comes.
@@ -713,9 +713,9 @@ impl<O: Outcome> SharedCall<O> {
             return None;
         }
         let now = self.call.query.state.store.clock.now();
-        let new = admit(self.call.query.state, self.call.outcome, &self.call.rules, value, now)?;
+        let new = self.call.admit(value, now)?;
         let payload = self.coding.encode(&new.value).ok();
-        let ttl = time_left(self.call.query.state, new.deadline);
+        let ttl = time_left(self.call.query.state, new.stay.deadline);
         Some(Prepared { new, payload, ttl })
     }
 

@@ -112,7 +112,7 @@ impl<V: Copy + Default> ByPlace<V> {
 /// Chunks that are made when they are first used, and stay: they can be read without a guard. They are not dropped,
 /// and so there is no code for that.
 pub(super) struct Chunks<C> {
-    groups: ManuallyDrop<Box<[OnceBox<Group<C>>]>>,
+    groups: ManuallyDrop<Vec<OnceBox<Group<C>>>>,
     chunk: fn() -> C,
 }
 
@@ -121,7 +121,11 @@ type Group<C> = ManuallyDrop<[OnceBox<ManuallyDrop<C>>; GROUP]>;
 impl<C> Chunks<C> {
     /// Room for the chunks of so many buckets, each of which begins as `chunk`.
     pub(super) fn new(buckets: usize, chunk: fn() -> C) -> Self {
-        let groups = (0..buckets.div_ceil(CHUNK * GROUP)).map(|_| OnceBox::new()).collect();
+        let most = buckets.div_ceil(CHUNK * GROUP);
+        let mut groups = Vec::with_capacity(most);
+        while groups.len() < most {
+            groups.push(OnceBox::new());
+        }
         Self { groups: ManuallyDrop::new(groups), chunk }
     }
 

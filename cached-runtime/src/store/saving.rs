@@ -4,7 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::any::{AnyKey, KeyRef};
-use super::shard::AnyEntry;
+use super::shard::{AnyEntry, Stay};
 use super::table::{AnyTable, NewValue, Stores, Table};
 use crate::backend::codec::{CodecError, Coding, caught};
 use crate::backend::envelope::{Kind, Record};
@@ -154,17 +154,13 @@ where
         let weight = usize::try_from(record.cost).unwrap_or(usize::MAX);
         let mut key = Some(AnyKey::new(key));
         let hash = self.base.hash_of_owned(key.as_ref()?.view());
-        let new = NewValue { value, deadline, weight };
-        let is_stored = with_guard(|guard| {
-            self.store(hash, Some(new), guard, &mut |locked| {
-                let is_key =
-                    |it: KeyRef<'_>| key.as_ref().is_some_and(|key| self.base.keys.same(it, key.view()));
-                let is_newer =
-                    locked.writer.flights.may_be_loaded(hash) && !locked.is_there(hash, &is_key, now);
-                key.take_if(|_| is_newer)
-            })
-        });
-        Some(is_stored)
+        let new = NewValue { value, stay: Stay { deadline, weight } };
+        Some(self.store(hash, Some(new), &mut |locked| {
+            let keys = self.base.keys;
+            let is_key = |it: KeyRef<'_>| key.as_ref().is_some_and(|key| keys.same(it, key.view()));
+            let is_newer = locked.writer.flights.may_be_loaded(hash) && !locked.is_there(hash, &is_key, now);
+            key.take_if(|_| is_newer)
+        }))
     }
 }
 

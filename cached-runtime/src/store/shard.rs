@@ -158,15 +158,15 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// What is to be stored, beside key and value.
+/// Until when a value is stored, and with which weight.
 #[derive(Clone, Copy)]
-pub(super) struct New {
-    pub(super) deadline: Moment,
-    pub(super) weight: usize,
+pub(crate) struct Stay {
+    pub(crate) deadline: Moment,
+    pub(crate) weight: usize,
 }
 
 /// Puts an entry with this key into a slot.
-pub(super) type Fill<'a> = &'a mut dyn FnMut(Place, AnyKey, Life);
+pub(super) type Fill<'a> = &'a mut (dyn FnMut(Place, AnyKey, Life) + Send);
 
 /// The entries of a shard that nobody else changes meanwhile.
 #[derive(Clone, Copy)]
@@ -320,13 +320,13 @@ impl<'a> Locked<'a> {
         &mut self,
         hash: u64,
         key: AnyKey,
-        new: New,
+        stay: Stay,
         now: Moment,
         reserved: &mut bool,
         fill: Fill<'_>,
     ) -> Option<AnyKey> {
         let old = self.find(hash, &|it| self.base.keys.same(it, key.view()));
-        if new.weight > self.base.state.capacity {
+        if stay.weight > self.base.state.capacity {
             if let Some((place, _)) = old {
                 self.remove(place, Some(hash), Cause::Evicted);
             }
@@ -337,13 +337,13 @@ impl<'a> Locked<'a> {
                 self.count(Cause::Invalidated, 1);
             }
             // As the entry has it, the deadline is a little earlier.
-            let life = Life::new(new.deadline, entry.life.frequency());
+            let life = Life::new(stay.deadline, entry.life.frequency());
             let deadline = life.deadline();
             fill(place, key, life);
-            self.replaced(place, deadline, new.weight, now);
+            self.replaced(place, deadline, stay.weight, now);
             return None;
         }
-        self.insert_new(hash, key, new, now, fill);
+        self.insert_new(hash, key, stay, now, fill);
         if self.base.is_whole() {
             self.keep_capacity(now);
         } else if !std::mem::take(reserved) {
@@ -356,14 +356,14 @@ impl<'a> Locked<'a> {
         None
     }
 
-    fn insert_new(&mut self, hash: u64, key: AnyKey, new: New, now: Moment, fill: Fill<'_>) {
+    fn insert_new(&mut self, hash: u64, key: AnyKey, stay: Stay, now: Moment, fill: Fill<'_>) {
         for _ in 0..SPLITS {
             while self.writer.writing.should_split() && !self.split() {}
         }
         if self.len() >= self.base.most_of_shard {
             self.make_room(now);
         }
-        let life = Life::new(new.deadline, 0);
+        let life = Life::new(stay.deadline, 0);
         let deadline = life.deadline();
         let mut entry = Some((key, life));
         let mut fill = |place| {
@@ -373,7 +373,7 @@ impl<'a> Locked<'a> {
         };
         let place = self.writer.writing.insert(self.shard.slots(), hash, &mut fill);
         self.note(place, deadline, now);
-        self.writer.eviction.insert(place, hash, new.weight);
+        self.writer.eviction.insert(place, hash, stay.weight);
         self.writer.bytes += self.bytes_at(place);
     }
 

@@ -23,8 +23,9 @@ use super::index::{Candidates, MOST_ENTRIES};
 use super::janitor;
 #[cfg(feature = "backend")]
 use super::saving::Saving;
-use super::shard::{AnyShard, Fill, Locked, New, Shard, touch};
+use super::shard::{AnyShard, Fill, Locked, Shard, Stay, touch};
 use crate::clock::{Moment, NEVER, nanoseconds};
+use crate::epoch::with_guard;
 use crate::flight::IsKey;
 use crate::function::State;
 use crate::key::Part;
@@ -35,15 +36,14 @@ use crate::stats::{Counts, PerThread};
 /// A value that is to be stored.
 pub(crate) struct NewValue<S> {
     pub(crate) value: S,
-    pub(crate) deadline: Moment,
-    pub(crate) weight: usize,
+    pub(crate) stay: Stay,
 }
 
 /// See the module.
 pub(crate) struct Table<K, S> {
     pub(crate) base: Base,
     /// A power of two of them. They stay until the process ends, and so there is no code that drops them.
-    pub(super) shards: Box<[ManuallyDrop<Shard<K, S>>]>,
+    pub(super) shards: Vec<ManuallyDrop<Shard<K, S>>>,
     /// How its entries are saved, if they are.
     #[cfg(feature = "backend")]
     pub(super) saving: OnceCell<Box<Saving<K, S>>>,
@@ -238,7 +238,10 @@ where
         let (usual, most) = base.entries_of_shard();
         let marked = policy.idle_timeout().is_some();
         let shard = || Shard::new(usual, most, base.capacity_of_shard, policy.is_weighed(), marked);
-        let shards = (0..base.shards).map(|_| ManuallyDrop::new(shard())).collect();
+        let mut shards = Vec::with_capacity(base.shards);
+        while shards.len() < base.shards {
+            shards.push(ManuallyDrop::new(shard()));
+        }
         Self {
             base,
             shards,
@@ -289,22 +292,24 @@ where
 pub(crate) trait Stores<S>: AnyTable {
     /// Stores a value, if there is one, under the key that `key` finds under the lock of the shard, if it
     /// finds one. Returns whether it was stored.
-    fn store(&self, hash: u64, value: Option<NewValue<S>>, guard: &Guard, key: FindKey<'_>) -> bool;
+    fn store(&self, hash: u64, value: Option<NewValue<S>>, key: FindKey<'_>) -> bool;
 }
 
 /// Finds the key to store a value under, if it is to be stored.
-pub(crate) type FindKey<'a> = &'a mut dyn FnMut(&mut Locked<'_>) -> Option<AnyKey>;
+pub(crate) type FindKey<'a> = &'a mut (dyn FnMut(&mut Locked<'_>) -> Option<AnyKey> + Send);
 
 impl<K, S> Stores<S> for Table<K, S>
 where
     K: Send + Sync + 'static,
     S: Send + Sync + 'static,
 {
-    fn store(&self, hash: u64, value: Option<NewValue<S>>, guard: &Guard, key: FindKey<'_>) -> bool {
+    fn store(&self, hash: u64, value: Option<NewValue<S>>, key: FindKey<'_>) -> bool {
         let index = &self.shard(hash).index;
-        let new = value.as_ref().map(|it| New { deadline: it.deadline, weight: it.weight });
-        let mut value = value.map(|it| it.value);
-        self.any().store_with(hash, new, guard, key, &mut |place, key, life| {
+        let (mut value, stay) = match value {
+            Some(NewValue { value, stay }) => (Some(value), Some(stay)),
+            None => (None, None),
+        };
+        self.any().store_with(hash, stay, key, &mut |place, key, life| {
             if let Some(value) = value.take() {
                 index.swap(place, Some(Owned::new(Entry { key: key.into_key(), value, life })));
             }
@@ -429,18 +434,22 @@ impl dyn AnyTable {
     }
 
     /// [`Stores::store`] of what `fill` puts into a slot.
-    fn store_with(
+    fn store_with(&self, hash: u64, stay: Option<Stay>, key: FindKey<'_>, fill: Fill<'_>) -> bool {
+        with_guard(|guard| self.store_under(guard, hash, stay, key, fill))
+    }
+
+    fn store_under(
         &self,
-        hash: u64,
-        new: Option<New>,
         guard: &Guard,
+        hash: u64,
+        stay: Option<Stay>,
         key: FindKey<'_>,
         fill: Fill<'_>,
     ) -> bool {
         let base = self.base();
         let now = base.now();
         let mut reserved = Reservation { free: &base.free, is_there: false };
-        let is_parted = new.is_some() && !base.is_whole();
+        let is_parted = stay.is_some() && !base.is_whole();
         if is_parted {
             reserved.is_there = self.reserve(now, guard);
         }
@@ -456,8 +465,8 @@ impl dyn AnyTable {
             locked = self.lock(hash, guard);
         }
         // A key that is left is dropped without the lock: to drop it may be to call the function.
-        let left = match (key(&mut locked), new) {
-            (Some(key), Some(new)) => locked.insert(hash, key, new, now, &mut reserved.is_there, fill),
+        let left = match (key(&mut locked), stay) {
+            (Some(key), Some(stay)) => locked.insert(hash, key, stay, now, &mut reserved.is_there, fill),
             (key, _) => {
                 drop(locked);
                 drop(key);
@@ -580,8 +589,8 @@ mod tests {
         /// Stores a value for so many units; returns whether it was stored.
         fn store(&self, key: u64, value: V, units: Option<u64>, weight: usize) -> bool {
             let deadline = units.map_or(NEVER, |units| self.table.base.now() + units * UNIT);
-            let new = NewValue { value, deadline, weight };
-            self.table.store(self.hash(key), Some(new), &Guard::new(), &mut |_| Some(AnyKey::new(key)))
+            let new = NewValue { value, stay: Stay { deadline, weight } };
+            self.table.store(self.hash(key), Some(new), &mut |_| Some(AnyKey::new(key)))
         }
 
         fn hit(&self, key: u64) -> Option<V> {

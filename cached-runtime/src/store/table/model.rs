@@ -52,9 +52,9 @@ impl Modelled {
     /// Stores the key itself, for so many seconds if so many are given; not if it was fenced meanwhile.
     fn store(&self, key: u64, seconds: Option<u64>, fenced: bool) {
         let deadline = seconds.map_or(NEVER, |seconds| self.table.base.now() + seconds * SECOND);
-        let new = NewValue { value: key, deadline, weight: 1 };
+        let new = NewValue { value: key, stay: Stay { deadline, weight: 1 } };
         let mut owned = (!fenced).then(|| AnyKey::new(key));
-        self.table.store(hash(key), Some(new), &Guard::new(), &mut |_| owned.take());
+        self.table.store(hash(key), Some(new), &mut |_| owned.take());
     }
 
     fn invalidate(&self, key: u64) {
