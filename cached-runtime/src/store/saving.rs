@@ -115,7 +115,7 @@ where
             kind: Kind::Value,
             codec: saving.value.id,
             written: at.wall,
-            expires: expires(times.deadline, self.base.windows, at),
+            expires: expires(times.deadline, self.base.state.windows(), at),
             cost: weight,
             generation: saving.function,
             key: &key,
@@ -147,7 +147,7 @@ where
         let value = saving.value.decode(record.payload).ok()?;
         let timeout = self.base.state.policy().timeout_of(None, (saving.is_negative)(&value));
         let now = self.base.now();
-        let deadline = restored(record.written, record.expires, timeout, self.base.windows, at)?;
+        let deadline = restored(record.written, record.expires, timeout, self.base.state.windows(), at)?;
         if deadline <= now {
             return None;
         }

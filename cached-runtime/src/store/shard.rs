@@ -210,8 +210,8 @@ impl<'a> View<'a> {
         if !self.touch(place, &entry, now) {
             return None;
         }
-        let Base { windows, idle, .. } = self.base;
-        let freshness = self.times(place, &entry).freshness(*windows, *idle, ahead(entry.value), now);
+        let (times, windows) = (self.times(place, &entry), self.base.state.windows());
+        let freshness = times.freshness(windows, self.base.idle, ahead(entry.value), now);
         entry.life.hit(now).then_some((entry.value, freshness))
     }
 }
@@ -360,7 +360,7 @@ impl<'a> Locked<'a> {
         for _ in 0..SPLITS {
             while self.writer.writing.should_split() && !self.split() {}
         }
-        if self.len() >= self.base.most_of_shard {
+        if self.len() >= self.base.most_of_shard() {
             self.make_room(now);
         }
         let life = Life::new(stay.deadline, 0);
@@ -445,7 +445,7 @@ impl<'a> Locked<'a> {
         if let Some((place, hash)) = victim {
             self.remove(place, hash, Cause::Evicted);
             // So that few of the evicted values, beside those that are there, are not dropped yet.
-            let often = (self.base.capacity_of_shard as u64 / 64).clamp(1, 32);
+            let often = (self.base.capacity_of_shard() as u64 / 64).clamp(1, 32);
             if self.writer.counts.evictions.is_multiple_of(often) {
                 self.guard.accelerate();
             }
@@ -518,7 +518,7 @@ impl<'a> Locked<'a> {
         let policy = self.base.state.policy();
         let count = self.len();
         self.writer.writing.clear(self.shard.slots());
-        self.writer.eviction = Eviction::new(self.base.capacity_of_shard, policy.is_weighed());
+        self.writer.eviction = Eviction::new(self.base.capacity_of_shard(), policy.is_weighed());
         self.writer.expiries = Expiries::default();
         self.writer.next_expiry = NEVER;
         self.writer.bytes = 0;

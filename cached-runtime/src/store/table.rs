@@ -29,7 +29,7 @@ use crate::epoch::with_guard;
 use crate::flight::IsKey;
 use crate::function::State;
 use crate::key::Part;
-use crate::policy::{Freshness, RefreshAhead, Times, Windows};
+use crate::policy::{Freshness, RefreshAhead, Times};
 use crate::shim::{AtomicU64, AtomicUsize, yield_now};
 use crate::stats::{Counts, PerThread};
 
@@ -58,16 +58,11 @@ pub(crate) struct Base {
     /// Nanoseconds of `idle_timeout`. Where there is one, the index has marks: when an entry was stored
     /// or last hit.
     pub(super) idle: Option<u64>,
-    /// For how long past its timeout a value may be served.
-    pub(super) windows: Windows,
     /// How long before it goes an entry stops being a hit without further ado.
     lead: AtomicU64,
     /// Nanoseconds that the body takes, in the mean of the last few times, where something depends on it.
     cost: AtomicU64,
     shards: usize,
-    /// The part of a shard, and the most that one can have.
-    pub(super) capacity_of_shard: usize,
-    pub(super) most_of_shard: usize,
     /// The entries that there is still room for, where there are several shards.
     free: AtomicUsize,
     /// The first moment at which an entry may expire; [`NEVER`] if none can.
@@ -113,12 +108,9 @@ impl Base {
             hash_seed: RandomState::default(),
             hits: PerThread::new(),
             idle: policy.idle_timeout().map(nanoseconds),
-            windows: state.windows(),
             lead: AtomicU64::new(if state.serves_ahead() { policy.lead(None, 0) } else { 0 }),
             cost: AtomicU64::new(0),
             shards,
-            capacity_of_shard: state.capacity.div_ceil(shards),
-            most_of_shard: MOST_ENTRIES / shards,
             free: AtomicUsize::new(state.capacity),
             next_expiry: AtomicU64::new(NEVER),
         }
@@ -126,14 +118,24 @@ impl Base {
 
     /// About how many entries a shard has when the table is full, and the most that it ever has.
     fn entries_of_shard(&self) -> (usize, usize) {
-        let Self { state, shards, capacity_of_shard, most_of_shard, .. } = self;
-        if state.policy().is_weighed() {
-            return (1, most_of_shard.saturating_add(1));
+        let (part, most) = (self.capacity_of_shard(), self.most_of_shard());
+        if self.state.policy().is_weighed() {
+            return (1, most.saturating_add(1));
         }
         // One more, since the newcomer is there before another one goes; and as keys spread, some shards
         // have more than others.
-        let spread = if *shards == 1 { 1 } else { 4 * capacity_of_shard.isqrt() };
-        (capacity_of_shard.saturating_add(spread), state.capacity.min(*most_of_shard).saturating_add(1))
+        let spread = if self.is_whole() { 1 } else { 4 * part.isqrt() };
+        (part.saturating_add(spread), self.state.capacity.min(most).saturating_add(1))
+    }
+
+    /// The part of a shard.
+    pub(super) fn capacity_of_shard(&self) -> usize {
+        self.state.capacity.div_ceil(self.shards)
+    }
+
+    /// The most that a shard can have.
+    pub(super) fn most_of_shard(&self) -> usize {
+        MOST_ENTRIES / self.shards
     }
 
     #[inline]
@@ -200,7 +202,7 @@ impl Base {
     }
 
     pub(super) fn freshness(&self, times: Times, now: Moment) -> Freshness {
-        times.freshness(self.windows, self.idle, 0, now)
+        times.freshness(self.state.windows(), self.idle, 0, now)
     }
 
     fn take_free(&self) -> bool {
@@ -237,7 +239,7 @@ where
         let policy = base.state.policy();
         let (usual, most) = base.entries_of_shard();
         let marked = policy.idle_timeout().is_some();
-        let shard = || Shard::new(usual, most, base.capacity_of_shard, policy.is_weighed(), marked);
+        let shard = || Shard::new(usual, most, base.capacity_of_shard(), policy.is_weighed(), marked);
         let mut shards = Vec::with_capacity(base.shards);
         while shards.len() < base.shards {
             shards.push(ManuallyDrop::new(shard()));
