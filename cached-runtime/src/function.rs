@@ -337,7 +337,7 @@ impl State {
         S: Send + Sync + 'static,
     {
         let table: fn(Base) -> &'static dyn AnyTable = |base| Box::leak(Box::new(Table::<K, S>::new(base)));
-        let typed = self.typed(identity, &|| table(Base::new(self, keys())));
+        let typed = self.typed(identity, &|| table(Base::new(self, keys(), Table::<K, S>::ENTRY_BYTES)));
         typed.downcast().expect("the identity names the types of the table")
     }
 

@@ -107,6 +107,29 @@ fn free_way(word: u64) -> Option<usize> {
     (free != 0).then(|| free.trailing_zeros() as usize / 8)
 }
 
+/// What a bucket says of where an entry is.
+enum Sought {
+    Found(Place),
+    /// Not here, and nothing of its class has spilled past this bucket.
+    Nowhere,
+    Further,
+}
+
+#[inline]
+fn find_in(slots: &dyn Slots, bucket: usize, hash: u64, is_it: &dyn Fn(Place) -> bool) -> Sought {
+    // Where no bucket was made, nothing has spilled past it.
+    let word = slots.word(bucket).map_or(0, |word| word.load(Relaxed));
+    let mut ways = matching(word, LOW * tag(hash));
+    while ways != 0 {
+        let place = Place::new(bucket, ways.trailing_zeros() as usize / 8);
+        if is_it(place) {
+            return Sought::Found(place);
+        }
+        ways &= ways - 1;
+    }
+    if word & SPILLED << class(hash) == 0 { Sought::Nowhere } else { Sought::Further }
+}
+
 /// Notes that a place is taken by an entry of this hash.
 fn set_tag(slots: &dyn Slots, place: Place, hash: u64) {
     let tags = slots.make(place.bucket());
@@ -256,7 +279,7 @@ pub(super) struct Index<T> {
 pub(crate) struct Outline {
     first: usize,
     shape: AtomicU64,
-    marks: Option<Marks>,
+    marks: Option<Box<Marks>>,
 }
 
 impl Outline {
@@ -312,22 +335,16 @@ impl Writing {
 
     /// Where the entry of a key is; `is_it` tells of places with its tag.
     pub(super) fn find(&self, slots: &dyn Slots, hash: u64, is_it: &dyn Fn(Place) -> bool) -> Option<Place> {
-        for number in self.shape.probe(hash) {
-            // Where no bucket was made, nothing has spilled past it.
-            let word = slots.word(number)?.load(Relaxed);
-            let mut ways = matching(word, LOW * tag(hash));
-            while ways != 0 {
-                let place = Place::new(number, ways.trailing_zeros() as usize / 8);
-                if is_it(place) {
-                    return Some(place);
-                }
-                ways &= ways - 1;
-            }
-            if word & SPILLED << class(hash) == 0 {
-                return None;
+        match find_in(slots, self.shape.home(hash), hash, is_it) {
+            Sought::Found(place) => Some(place),
+            Sought::Nowhere => None,
+            Sought::Further => {
+                let further =
+                    self.shape.probe(hash).skip(1).map(|number| find_in(slots, number, hash, is_it));
+                let last = further.into_iter().find(|it| !matches!(it, Sought::Further))?;
+                if let Sought::Found(place) = last { Some(place) } else { None }
             }
         }
-        None
     }
 
     /// Finds a place for an entry that is not there, and lets `fill` put it into the slot.
@@ -613,7 +630,7 @@ impl<T: Send + Sync + 'static> Index<T> {
     /// with marks or without.
     pub(super) fn new(usual: usize, most: usize, marked: bool) -> (Self, Writing) {
         let (shape, most) = Shape::new(usual, most);
-        let marks = marked.then(|| Marks::new(most));
+        let marks = marked.then(|| Box::new(Marks::new(most)));
         let outline = Outline { first: shape.first, shape: AtomicU64::new(shape.pack()), marks };
         let index = Self { outline, buckets: Chunks::new(most, || [const { Bucket::new() }; CHUNK]) };
         (index, Writing { shape, len: 0, spills: ByNumber::new() })

@@ -71,8 +71,7 @@ pub(crate) trait AnyShard {
     fn slots(&self) -> &dyn Slots;
     fn books(&self) -> &Books;
     fn at<'g>(&'g self, place: Place, guard: &'g Guard) -> Option<AnyEntry<'g>>;
-    /// The size of an entry in bytes.
-    fn size(&self) -> usize;
+    fn life_at<'g>(&'g self, place: Place, guard: &'g Guard) -> Option<&'g Life>;
 }
 
 impl<K, S> Shard<K, S>
@@ -105,8 +104,8 @@ where
         Some(AnyEntry { key: KeyRef::new(key), value: ValueRef::new(value), life })
     }
 
-    fn size(&self) -> usize {
-        size_of::<Entry<K, S>>()
+    fn life_at<'g>(&'g self, place: Place, guard: &'g Guard) -> Option<&'g Life> {
+        self.index.at(place, guard).map(|entry| &entry.life)
     }
 }
 
@@ -141,20 +140,18 @@ impl Books {
 
 /// A shard in the hands of a writer. The guard outlives the lock, so that no value is dropped under it.
 pub(crate) struct Locked<'a> {
-    base: &'a Base,
-    shard: &'a dyn AnyShard,
+    view: View<'a>,
+    books: &'a Books,
     pub(crate) writer: MutexGuard<'a, Writer>,
-    guard: &'a Guard,
     /// Entries that are gone, whose room nobody has taken.
     freed: usize,
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        let books = self.shard.books();
-        books.entries.store(self.len(), Relaxed);
-        books.bytes.store(self.writer.bytes, Relaxed);
-        self.base.free(self.freed);
+        self.books.entries.store(self.len(), Relaxed);
+        self.books.bytes.store(self.writer.bytes, Relaxed);
+        self.view.base.free(self.freed);
     }
 }
 
@@ -173,6 +170,7 @@ pub(super) type Fill<'a> = &'a mut (dyn FnMut(Place, AnyKey, Life) + Send);
 struct View<'a> {
     base: &'a Base,
     shard: &'a dyn AnyShard,
+    slots: &'a dyn Slots,
     guard: &'a Guard,
 }
 
@@ -181,20 +179,27 @@ impl<'a> View<'a> {
         self.shard.at(place, self.guard)
     }
 
+    fn life_at(self, place: Place) -> Option<&'a Life> {
+        self.shard.life_at(place, self.guard)
+    }
+
     fn find(self, writing: &Writing, hash: u64, is_key: IsKey<'_>) -> Option<(Place, AnyEntry<'a>)> {
         let is_it = |place| self.at(place).is_some_and(|entry| is_key(entry.key));
-        let place = writing.find(self.shard.slots(), hash, &is_it)?;
+        let place = writing.find(self.slots, hash, &is_it)?;
         Some((place, self.at(place)?))
     }
 
     /// Notes that an entry is used now; returns whether it was not idle for too long.
-    fn touch(self, place: Place, entry: &AnyEntry<'_>, now: Moment) -> bool {
-        let outline = self.shard.slots().outline();
-        self.base.idle.is_none_or(|idle| touch(outline, idle, place, entry.life, now))
+    fn touch(self, place: Place, life: &Life, now: Moment) -> bool {
+        self.base.idle.is_none_or(|idle| touch(self.slots.outline(), idle, place, life, now))
     }
 
-    fn times(self, place: Place, entry: &AnyEntry<'_>) -> Times {
-        times(self.shard.slots().outline(), place, entry.life)
+    fn times(self, place: Place, life: &Life) -> Times {
+        // Where nothing can be idle for too long, nothing is noted of when it was used.
+        match self.base.idle {
+            None => Times { deadline: life.deadline(), touched: NEVER },
+            Some(_) => times(self.slots.outline(), place, life),
+        }
     }
 
     /// See [`Locked::servable`].
@@ -207,10 +212,10 @@ impl<'a> View<'a> {
         now: Moment,
     ) -> Option<(ValueRef<'a>, Freshness)> {
         let (place, entry) = self.find(writing, hash, is_key)?;
-        if !self.touch(place, &entry, now) {
+        if !self.touch(place, entry.life, now) {
             return None;
         }
-        let (times, windows) = (self.times(place, &entry), self.base.state.windows());
+        let (times, windows) = (self.times(place, entry.life), self.base.state.windows());
         let freshness = times.freshness(windows, self.base.idle, ahead(entry.value), now);
         entry.life.hit(now).then_some((entry.value, freshness))
     }
@@ -219,11 +224,11 @@ impl<'a> View<'a> {
 /// As eviction sees them.
 impl Entries for View<'_> {
     fn frequency(&self, place: Place) -> u8 {
-        self.at(place).map_or(0, |entry| entry.life.frequency())
+        self.life_at(place).map_or(0, Life::frequency)
     }
     fn set_frequency(&self, place: Place, frequency: u8) {
-        if let Some(entry) = self.at(place) {
-            entry.life.set_frequency(frequency);
+        if let Some(life) = self.life_at(place) {
+            life.set_frequency(frequency);
         }
     }
     fn hash(&self, place: Place) -> Option<u64> {
@@ -233,11 +238,9 @@ impl Entries for View<'_> {
 
 impl<'a> Locked<'a> {
     pub(super) fn new(base: &'a Base, shard: &'a dyn AnyShard, guard: &'a Guard) -> Self {
-        Self { base, shard, writer: shard.books().writer.lock(), guard, freed: 0 }
-    }
-
-    fn view(&self) -> View<'a> {
-        View { base: self.base, shard: self.shard, guard: self.guard }
+        let (slots, books) = (shard.slots(), shard.books());
+        let view = View { base, shard, slots, guard };
+        Self { view, books, writer: books.writer.lock(), freed: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -245,18 +248,18 @@ impl<'a> Locked<'a> {
     }
 
     fn at(&self, place: Place) -> Option<AnyEntry<'a>> {
-        self.shard.at(place, self.guard)
+        self.view.at(place)
     }
 
     fn find(&self, hash: u64, is_key: IsKey<'_>) -> Option<(Place, AnyEntry<'a>)> {
-        self.view().find(&self.writer.writing, hash, is_key)
+        self.view.find(&self.writer.writing, hash, is_key)
     }
 
     /// The value of a key, if it is fresh, counted as used.
     pub(crate) fn fresh(&self, hash: u64, is_key: IsKey<'_>, now: Moment) -> Option<ValueRef<'a>> {
         let (place, entry) = self.find(hash, is_key)?;
-        let ahead = now.saturating_add(self.base.lead());
-        (self.view().touch(place, &entry, now) && entry.life.hit(ahead)).then_some(entry.value)
+        let ahead = now.saturating_add(self.view.base.lead());
+        (self.view.touch(place, entry.life, now) && entry.life.hit(ahead)).then_some(entry.value)
     }
 
     /// What is there of a key and has not expired, counted as used; `ahead` tells how long before its end a value is
@@ -268,7 +271,7 @@ impl<'a> Locked<'a> {
         ahead: &dyn Fn(ValueRef<'_>) -> u64,
         now: Moment,
     ) -> Option<(ValueRef<'a>, Freshness)> {
-        self.view().servable(&self.writer.writing, hash, is_key, ahead, now)
+        self.view.servable(&self.writer.writing, hash, is_key, ahead, now)
     }
 
     /// The same of the key of a computation.
@@ -278,7 +281,7 @@ impl<'a> Locked<'a> {
         number: u64,
         now: Moment,
     ) -> Option<(ValueRef<'a>, Freshness)> {
-        let (view, keys) = (self.view(), self.base.keys);
+        let (view, keys) = (self.view, self.view.base.keys);
         let Writer { writing, flights, .. } = &mut *self.writer;
         let key = flights.key(hash, number)?;
         view.servable(writing, hash, &|it| keys.same(it, key), &|_| 0, now)
@@ -287,7 +290,8 @@ impl<'a> Locked<'a> {
     /// The value of a key, if it is fresh now, with no trace left.
     pub(crate) fn peek(&self, hash: u64, is_key: IsKey<'_>, now: Moment) -> Option<ValueRef<'a>> {
         let (place, entry) = self.find(hash, is_key)?;
-        (self.base.freshness(self.times(place, &entry), now) == Freshness::Fresh).then_some(entry.value)
+        (self.view.base.freshness(self.times(place, entry.life), now) == Freshness::Fresh)
+            .then_some(entry.value)
     }
 
     /// Whether a key has an entry that has not expired.
@@ -295,22 +299,23 @@ impl<'a> Locked<'a> {
     pub(crate) fn is_there(&self, hash: u64, is_key: IsKey<'_>, now: Moment) -> bool {
         let found = self.find(hash, is_key);
         found.is_some_and(|(place, entry)| {
-            self.base.freshness(self.times(place, &entry), now) != Freshness::Expired
+            self.view.base.freshness(self.times(place, entry.life), now) != Freshness::Expired
         })
     }
 
-    fn times(&self, place: Place, entry: &AnyEntry<'_>) -> Times {
-        self.view().times(place, entry)
+    fn times(&self, place: Place, life: &Life) -> Times {
+        self.view.times(place, life)
     }
 
     /// Whether no tag of an entry was invalidated.
     fn is_live(&self, place: Place) -> bool {
-        self.at(place).is_some_and(|entry| self.base.keys.is_live(entry.key))
+        self.at(place).is_some_and(|entry| self.view.base.keys.is_live(entry.key))
     }
 
     /// When what is at a place expires if it is not hit again.
     fn expiry(&self, place: Place) -> Option<Moment> {
-        Some(self.times(place, &self.at(place)?).expiry(self.base.idle))
+        let life = self.view.life_at(place)?;
+        Some(self.times(place, life).expiry(self.view.base.idle))
     }
 
     /// Stores what `fill` makes in the place of the entry that the key may have had. One that is heavier than the
@@ -325,8 +330,8 @@ impl<'a> Locked<'a> {
         reserved: &mut bool,
         fill: Fill<'_>,
     ) -> Option<AnyKey> {
-        let old = self.find(hash, &|it| self.base.keys.same(it, key.view()));
-        if stay.weight > self.base.state.capacity {
+        let old = self.find(hash, &|it| self.view.base.keys.same(it, key.view()));
+        if stay.weight > self.view.base.state.capacity {
             if let Some((place, _)) = old {
                 self.remove(place, Some(hash), Cause::Evicted);
             }
@@ -344,7 +349,7 @@ impl<'a> Locked<'a> {
             return None;
         }
         self.insert_new(hash, key, stay, now, fill);
-        if self.base.is_whole() {
+        if self.view.base.is_whole() {
             self.keep_capacity(now);
         } else if !std::mem::take(reserved) {
             let others = self.len() as u64 - 1;
@@ -360,7 +365,7 @@ impl<'a> Locked<'a> {
         for _ in 0..SPLITS {
             while self.writer.writing.should_split() && !self.split() {}
         }
-        if self.len() >= self.base.most_of_shard() {
+        if self.len() >= self.view.base.most_of_shard() {
             self.make_room(now);
         }
         let life = Life::new(stay.deadline, 0);
@@ -371,7 +376,7 @@ impl<'a> Locked<'a> {
                 fill(place, key, life);
             }
         };
-        let place = self.writer.writing.insert(self.shard.slots(), hash, &mut fill);
+        let place = self.writer.writing.insert(self.view.slots, hash, &mut fill);
         self.note(place, deadline, now);
         self.writer.eviction.insert(place, hash, stay.weight);
         self.writer.bytes += self.bytes_at(place);
@@ -382,7 +387,7 @@ impl<'a> Locked<'a> {
         self.note(place, deadline, now);
         self.writer.eviction.reweigh(place, weight);
         self.writer.bytes = self.writer.bytes - old + self.bytes_at(place);
-        if self.base.is_whole() {
+        if self.view.base.is_whole() {
             self.keep_capacity(now);
         }
     }
@@ -395,19 +400,18 @@ impl<'a> Locked<'a> {
     /// Splits a bucket of the index; returns whether that was done.
     fn split(&mut self) -> bool {
         let Writer { writing, eviction, expiries, .. } = &mut *self.writer;
-        let (base, shard, guard) = (self.base, self.shard, self.guard);
-        let hash_at = |place| match shard.at(place, guard) {
-            Some(entry) => base.rehash(entry.key).ok_or(place).map(Some),
+        let view = self.view;
+        let hash_at = |place| match view.at(place) {
+            Some(entry) => view.base.rehash(entry.key).ok_or(place).map(Some),
             None => Ok(None),
         };
         let mut moved = |from, to: Place| {
-            if let Some(entry) = shard.at(to, guard) {
-                let times = times(shard.slots().outline(), to, entry.life);
-                expiries.note(to.bucket(), times.expiry(base.idle));
+            if let Some(life) = view.life_at(to) {
+                expiries.note(to.bucket(), view.times(to, life).expiry(view.base.idle));
             }
             eviction.moved(from, to);
         };
-        match writing.split(shard.slots(), &hash_at, &mut moved) {
+        match writing.split(view.slots, &hash_at, &mut moved) {
             Ok(()) => true,
             // An entry whose key cannot be hashed any more will not be found either.
             Err(place) => {
@@ -419,17 +423,17 @@ impl<'a> Locked<'a> {
 
     /// Sees to it that a new entry goes when it expires.
     fn note(&mut self, place: Place, deadline: Moment, now: Moment) {
-        let mark = self.shard.slots().outline().mark(place);
+        let mark = self.view.base.idle.and_then(|_| self.view.slots.outline().mark(place));
         if let Some(mark) = mark {
             mark.store(now, Relaxed);
         }
         let touched = if mark.is_some() { now } else { NEVER };
-        let expiry = Times { deadline, touched }.expiry(self.base.idle);
+        let expiry = Times { deadline, touched }.expiry(self.view.base.idle);
         if expiry != NEVER {
             self.writer.expiries.note(place.bucket(), expiry);
             if expiry < self.writer.next_expiry {
                 self.writer.next_expiry = expiry;
-                self.base.expires_at(expiry);
+                self.view.base.expires_at(expiry);
             }
         }
     }
@@ -440,14 +444,14 @@ impl<'a> Locked<'a> {
             self.remove(place, None, Cause::Expired);
             return true;
         }
-        let view = self.view();
+        let view = self.view;
         let victim = self.writer.eviction.victim(&view);
         if let Some((place, hash)) = victim {
             self.remove(place, hash, Cause::Evicted);
             // So that few of the evicted values, beside those that are there, are not dropped yet.
-            let often = (self.base.capacity_of_shard() as u64 / 64).clamp(1, 32);
+            let often = (self.view.base.capacity_of_shard() as u64 / 64).clamp(1, 32);
             if self.writer.counts.evictions.is_multiple_of(often) {
-                self.guard.accelerate();
+                self.view.guard.accelerate();
             }
         }
         victim.is_some()
@@ -486,17 +490,17 @@ impl<'a> Locked<'a> {
             self.reset();
         }
         if self.writer.next_expiry != NEVER {
-            self.base.expires_at(self.writer.next_expiry);
+            self.view.base.expires_at(self.writer.next_expiry);
         }
         removed
     }
 
     /// Removes the entry at a place; its hash is computed if it is not given.
     fn remove(&mut self, place: Place, hash: Option<u64>, cause: Cause) {
-        let hash = hash.or_else(|| self.view().hash(place));
+        let hash = hash.or_else(|| self.view.hash(place));
         self.writer.bytes -= self.bytes_at(place);
         self.writer.eviction.remove(place);
-        self.writer.writing.remove(self.shard.slots(), place, hash);
+        self.writer.writing.remove(self.view.slots, place, hash);
         self.freed += 1;
         self.count(cause, 1);
     }
@@ -507,7 +511,7 @@ impl<'a> Locked<'a> {
         let found = self.writer.writing.places().filter_map(|place| Some((place, self.at(place)?)));
         found
             .map(|(place, entry)| {
-                let times = self.times(place, &entry);
+                let times = self.times(place, entry.life);
                 (entry, times, self.writer.eviction.weight_of(place))
             })
             .collect()
@@ -515,10 +519,10 @@ impl<'a> Locked<'a> {
 
     /// Forgets all entries; returns how many there were.
     fn reset(&mut self) -> usize {
-        let policy = self.base.state.policy();
+        let policy = self.view.base.state.policy();
         let count = self.len();
-        self.writer.writing.clear(self.shard.slots());
-        self.writer.eviction = Eviction::new(self.base.capacity_of_shard(), policy.is_weighed());
+        self.writer.writing.clear(self.view.slots);
+        self.writer.eviction = Eviction::new(self.view.base.capacity_of_shard(), policy.is_weighed());
         self.writer.expiries = Expiries::default();
         self.writer.next_expiry = NEVER;
         self.writer.bytes = 0;
@@ -538,7 +542,8 @@ impl<'a> Locked<'a> {
     pub(crate) fn invalidate(&mut self, hash: u64, is_key: IsKey<'_>) -> bool {
         self.writer.flights.fence(hash, is_key);
         let Some((place, entry)) = self.find(hash, is_key) else { return false };
-        let fresh = self.base.freshness(self.times(place, &entry), self.base.now()) == Freshness::Fresh;
+        let fresh =
+            self.view.base.freshness(self.times(place, entry.life), self.view.base.now()) == Freshness::Fresh;
         let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
         let fresh = fresh && self.is_live(place);
         self.remove(place, Some(hash), cause);
@@ -558,8 +563,8 @@ impl<'a> Locked<'a> {
     /// as there can be so many.
     fn bytes_at(&self, place: Place) -> usize {
         const MOST: usize = usize::MAX >> 17;
-        let size = self.shard.size();
-        if !self.base.state.policy().is_weighed() {
+        let size = self.view.base.entry_bytes;
+        if !self.view.base.state.policy().is_weighed() {
             return size;
         }
         size + usize::try_from(self.writer.eviction.weight_of(place)).unwrap_or(MOST).min(MOST)
@@ -598,16 +603,21 @@ mod tests {
             index: &Index<Entry<u64, S>>,
         ) -> Vec<(u64, u64)> {
             let Writer { writing, eviction, expiries, .. } = &*self.writer;
-            index.validate(writing, |entry| self.base.rehash(KeyRef::new(&entry.key)), true, self.guard);
+            index.validate(
+                writing,
+                |entry| self.view.base.rehash(KeyRef::new(&entry.key)),
+                true,
+                self.view.guard,
+            );
             let queued = eviction.validate();
             assert_eq!(queued.len(), self.len(), "as many in the queues as in the index");
-            let key = |place| index.at(place, self.guard).expect("it is in the index").key;
+            let key = |place| index.at(place, self.view.guard).expect("it is in the index").key;
             let weights: Vec<_> = queued.iter().map(|(place, weight)| (key(*place), *weight)).collect();
             let keys: HashSet<_> = weights.iter().map(|(key, _)| key).collect();
             assert_eq!(keys.len(), queued.len(), "no key is there twice");
             let bytes = queued.iter().map(|(place, _)| self.bytes_at(*place)).sum();
             assert_eq!(self.writer.bytes, bytes);
-            assert_eq!(self.shard.books().footprint(), (weights.len(), bytes));
+            assert_eq!(self.books.footprint(), (weights.len(), bytes));
             let soonest = queued.iter().filter_map(|(place, _)| self.expiry(*place)).min().unwrap_or(NEVER);
             assert!(self.writer.next_expiry <= soonest, "it is removed in time");
             assert!(expiries.soonest() <= soonest);

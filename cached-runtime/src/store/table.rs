@@ -62,6 +62,8 @@ pub(crate) struct Base {
     lead: AtomicU64,
     /// Nanoseconds that the body takes, in the mean of the last few times, where something depends on it.
     cost: AtomicU64,
+    /// The size of an entry.
+    pub(super) entry_bytes: usize,
     shards: usize,
     /// The entries that there is still room for, where there are several shards.
     free: AtomicUsize,
@@ -94,13 +96,13 @@ fn shard_of(hash: u64, shards: usize) -> usize {
 }
 
 impl Base {
-    pub(crate) fn new(state: &'static State, keys: Keys) -> Self {
+    pub(crate) fn new(state: &'static State, keys: Keys, entry_bytes: usize) -> Self {
         // What all functions together may not exceed, one of them cannot either.
         let most = state.capacity.min(state.store.most_entries());
-        Self::with_shards(state, keys, shards(most, state.policy().is_weighed()))
+        Self::with_shards(state, keys, entry_bytes, shards(most, state.policy().is_weighed()))
     }
 
-    fn with_shards(state: &'static State, keys: Keys, shards: usize) -> Self {
+    fn with_shards(state: &'static State, keys: Keys, entry_bytes: usize, shards: usize) -> Self {
         let policy = state.policy();
         Self {
             state,
@@ -110,6 +112,7 @@ impl Base {
             idle: policy.idle_timeout().map(nanoseconds),
             lead: AtomicU64::new(if state.serves_ahead() { policy.lead(None, 0) } else { 0 }),
             cost: AtomicU64::new(0),
+            entry_bytes,
             shards,
             free: AtomicUsize::new(state.capacity),
             next_expiry: AtomicU64::new(NEVER),
@@ -234,6 +237,8 @@ where
     K: Send + Sync + 'static,
     S: Send + Sync + 'static,
 {
+    pub(crate) const ENTRY_BYTES: usize = size_of::<Entry<K, S>>();
+
     /// An empty one.
     pub(crate) fn new(base: Base) -> Self {
         let policy = base.state.policy();
@@ -258,7 +263,11 @@ where
 
     #[inline]
     fn shard(&self, hash: u64) -> &Shard<K, S> {
-        &self.shards[shard_of(hash, self.shards.len())]
+        match &*self.shards {
+            // Not after the hash.
+            [only] => only,
+            shards => &shards[shard_of(hash, shards.len())],
+        }
     }
 
     /// What can be known of a key's entry without a guard.
@@ -580,7 +589,12 @@ mod tests {
             let function: &'static Function = Box::leak(Box::new(Function::new("fixture", policy)));
             let state = function.first_state(store(), policy.build().capacity());
             let keys = Keys::of::<Number<{ u64::MAX }>>();
-            let table = Box::leak(Box::new(Table::new(Base::with_shards(state, keys, shards))));
+            let table = Box::leak(Box::new(Table::new(Base::with_shards(
+                state,
+                keys,
+                size_of::<Entry<u64, V>>(),
+                shards,
+            ))));
             Self { table, start: state.store.clock.now(), hashes: u64::MAX }
         }
 

@@ -46,7 +46,9 @@ impl Modelled {
             is_live: |_| true,
             renew: |_| {},
         };
-        Arc::new(Self { table: Table::new(Base::with_shards(state, keys, 2)) })
+        Arc::new(Self {
+            table: Table::new(Base::with_shards(state, keys, Table::<u64, u64>::ENTRY_BYTES, 2)),
+        })
     }
 
     /// Stores the key itself, for so many seconds if so many are given; not if it was fenced meanwhile.
