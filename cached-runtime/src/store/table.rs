@@ -521,7 +521,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::function::Function;
-    use crate::policy::{PolicyBuilder, Times};
+    use crate::policy::{PolicyBuilder, Times, Windows};
     use crate::store::{Inner, cases};
 
     /// Times are in these.
