@@ -18,8 +18,12 @@ use sdd::{Guard, Owned, Tag};
 use super::places::{ByNumber, CHUNK, Chunks, Marks, Place, WAYS};
 use crate::shim::{AtomicOwned, AtomicU64};
 
-/// So many of the seven ways are in use on average when an index is full.
+/// So many of the seven ways are in use on average when an index is full: fewer let less spill, where they are not
+/// much memory.
 const WAYS_USED: usize = 6;
+const WAYS_USED_IF_SMALL: usize = 5;
+/// An index of no more entries is small.
+const SMALL: usize = 1 << 14;
 /// A new entry is to split so many buckets while an index grows: with one, those whose turn comes last would
 /// be full by then.
 pub(super) const SPLITS: usize = 2;
@@ -178,13 +182,13 @@ struct Shape {
 
 impl Shape {
     /// For about `usual` entries when all are full, and never more than `most`; and how many buckets there can be.
-    fn new(usual: usize, most: usize) -> (Self, usize) {
-        let usual = usual.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED);
+    fn new(usual: usize, most: usize, ways_used: usize) -> (Self, usize) {
+        let usual = usual.clamp(1, MOST_ENTRIES).div_ceil(ways_used);
         let doublings =
             (0..usize::BITS).find(|doublings| usual.div_ceil(1 << doublings) < 2 * FIRST).unwrap_or(0);
         let first = usual.div_ceil(1 << doublings);
         // Before the last doubling is done there can be twice as many as are needed.
-        let most = most.clamp(1, MOST_ENTRIES).div_ceil(WAYS_USED).max(usual) * 2 + first;
+        let most = most.clamp(1, MOST_ENTRIES).div_ceil(ways_used).max(usual) * 2 + first;
         (Self { first, mask: 0, buckets: first }, most)
     }
 
@@ -310,6 +314,7 @@ pub(crate) trait Slots {
 /// What only a writer knows of an index.
 pub(super) struct Writing {
     shape: Shape,
+    ways_used: usize,
     len: usize,
     /// Of each bucket.
     spills: ByNumber<Spills>,
@@ -322,7 +327,7 @@ impl Writing {
 
     /// Whether a bucket should be split before something is inserted.
     pub(super) fn should_split(&self) -> bool {
-        self.shape.is_splitting() || self.len >= self.shape.buckets * WAYS_USED
+        self.shape.is_splitting() || self.len >= self.shape.buckets * self.ways_used
     }
 }
 
@@ -378,7 +383,7 @@ impl Writing {
     pub(super) fn clear(&mut self, slots: &dyn Slots) {
         let Shape { first, buckets, .. } = self.shape;
         let shape = Shape { first, mask: 0, buckets: first };
-        *self = Self { shape, len: 0, spills: ByNumber::new() };
+        *self = Self { shape, len: 0, spills: ByNumber::new(), ..*self };
         slots.outline().shape.store(shape.pack(), Release);
         for bucket in 0..buckets {
             if let Some(word) = slots.word(bucket).filter(|word| word.load(Relaxed) != 0) {
@@ -629,11 +634,12 @@ impl<T: Send + Sync + 'static> Index<T> {
     /// An empty index that will hold about `usual` entries when it is full, and never more than `most`;
     /// with marks or without.
     pub(super) fn new(usual: usize, most: usize, marked: bool) -> (Self, Writing) {
-        let (shape, most) = Shape::new(usual, most);
+        let ways_used = if usual <= SMALL { WAYS_USED_IF_SMALL } else { WAYS_USED };
+        let (shape, most) = Shape::new(usual, most, ways_used);
         let marks = marked.then(|| Box::new(Marks::new(most)));
         let outline = Outline { first: shape.first, shape: AtomicU64::new(shape.pack()), marks };
         let index = Self { outline, buckets: Chunks::new(most, || [const { Bucket::new() }; CHUNK]) };
-        (index, Writing { shape, len: 0, spills: ByNumber::new() })
+        (index, Writing { shape, ways_used, len: 0, spills: ByNumber::new() })
     }
 
     #[inline]
@@ -937,10 +943,10 @@ mod tests {
         for most in [1, 6, 7, 100, 1000, 12_345, 1_000_000] {
             let (_, writing) = Index::<Item>::new(most, most, false);
             let mut shape = writing.shape;
-            while most > shape.buckets * WAYS_USED || shape.is_splitting() {
+            while most > shape.buckets * writing.ways_used || shape.is_splitting() {
                 (_, shape) = shape.split();
             }
-            let needed = most.div_ceil(WAYS_USED);
+            let needed = most.div_ceil(writing.ways_used);
             assert!(shape.buckets <= needed + needed / FIRST + 1, "{} for {most}", shape.buckets);
         }
     }
