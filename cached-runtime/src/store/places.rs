@@ -112,8 +112,8 @@ impl<V: Copy + Default> ByPlace<V> {
 /// Chunks that are made when they are first used, and stay: they can be read without a guard. They are not dropped,
 /// and so there is no code for that.
 pub(super) struct Chunks<C> {
-    /// All that a small table needs: what is here is found without a step between.
-    first: Group<C>,
+    /// All that a small table needs, where nothing has to be known to find it.
+    first: OnceBox<Group<C>>,
     further: ManuallyDrop<Vec<OnceBox<Group<C>>>>,
     chunk: fn() -> C,
 }
@@ -121,9 +121,6 @@ pub(super) struct Chunks<C> {
 type Group<C> = ManuallyDrop<[OnceBox<ManuallyDrop<C>>; GROUP]>;
 
 impl<C> Chunks<C> {
-    #[expect(clippy::declare_interior_mutable_const, reason = "each use is a new one")]
-    const GROUP: Group<C> = ManuallyDrop::new([const { OnceBox::new() }; GROUP]);
-
     /// Room for the chunks of so many buckets, each of which begins as `chunk`.
     pub(super) fn new(buckets: usize, chunk: fn() -> C) -> Self {
         let most = buckets.div_ceil(CHUNK * GROUP).saturating_sub(1);
@@ -131,7 +128,7 @@ impl<C> Chunks<C> {
         while further.len() < most {
             further.push(OnceBox::new());
         }
-        Self { first: Self::GROUP, further: ManuallyDrop::new(further), chunk }
+        Self { first: OnceBox::new(), further: ManuallyDrop::new(further), chunk }
     }
 
     /// The chunk that a bucket is in, if it was made.
@@ -139,24 +136,25 @@ impl<C> Chunks<C> {
     pub(super) fn get(&self, bucket: usize) -> Option<&C> {
         let group = match (bucket / (CHUNK * GROUP)).checked_sub(1) {
             None => &self.first,
-            Some(number) => self.further.get(number)?.get()?,
+            Some(number) => self.further.get(number)?,
         };
-        group[bucket / CHUNK % GROUP].get().map(|chunk| &**chunk)
+        group.get()?[bucket / CHUNK % GROUP].get().map(|chunk| &**chunk)
     }
 
     /// The same, made if it is not there.
     pub(super) fn make(&self, bucket: usize) -> &C {
         let group = match (bucket / (CHUNK * GROUP)).checked_sub(1) {
             None => &self.first,
-            Some(number) => self.further[number].get_or_init(|| Box::new(Self::GROUP)),
+            Some(number) => &self.further[number],
         };
+        let group = group.get_or_init(|| Box::new(ManuallyDrop::new([const { OnceBox::new() }; GROUP])));
         group[bucket / CHUNK % GROUP].get_or_init(|| Box::new(ManuallyDrop::new((self.chunk)())))
     }
 
     /// All that were made.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &C> {
-        let groups = std::iter::once(&self.first).chain(self.further.iter().filter_map(OnceBox::get));
+        let groups = std::iter::once(&self.first).chain(self.further.iter()).filter_map(OnceBox::get);
         groups.flat_map(|group| group.iter()).filter_map(OnceBox::get).map(|chunk| &**chunk)
     }
 }
