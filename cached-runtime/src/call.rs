@@ -20,7 +20,7 @@ use crate::clock::nanoseconds;
 use crate::clock::{Moment, Reading};
 use crate::computation::{Computation, Delivery, Old, Rules, Timeout, after_store, draw, rule};
 use crate::epoch::{self, with_guard};
-use crate::flight::{Ending, Finished, Flight};
+use crate::flight::{Ending, Flight};
 use crate::function::{Function, State};
 use crate::handle::{AsyncHandle, Handle};
 use crate::key::Part;
@@ -458,8 +458,16 @@ impl Query {
                 }
                 continue;
             }
-            let overtaken =
-                base.serves_ahead().then(|| locked.writer.flights.overtake(hash, &target.is_key()));
+            // It is gone before this call registers one of its own: to end it is to run foreign code.
+            if base.serves_ahead()
+                && let Some(overtaken) = locked.writer.flights.overtake(hash, &target.is_key())
+            {
+                drop(locked);
+                if let Some(flight) = &overtaken.flight {
+                    flight.end(Ending::Lost);
+                }
+                continue;
+            }
             let key = self.target.as_mut().and_then(Target::take_key);
             let Some(key) = key else { unreachable!("a call computes once") };
             let number = cells.number_computation();
@@ -468,9 +476,6 @@ impl Query {
             let begun = leave(locked, hash, number, course, old, start, needs_flight);
             if old != Old::Nothing {
                 self.state.rare.revalidations.add(1);
-            }
-            if let Some(Finished { flight: Some(flight), .. }) = overtaken.flatten() {
-                flight.end(Ending::Lost);
             }
             return Turn::Compute(begun);
         }
@@ -596,10 +601,11 @@ impl<O: Outcome> Call<O> {
                 Turn::Bypass => return body.run(),
                 Turn::Compute(Begun { number, old, start, entered: _entered, .. }) => {
                     let computation = Computation::begin(&self, number, old, start, None);
-                    return match self.guarded {
+                    let value = match self.guarded {
                         Some(run) => run(computation, body),
                         None => computation.land(body.run()),
                     };
+                    return after_drop(self, value);
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.wait());
@@ -628,7 +634,8 @@ impl<O: Outcome> Call<O> {
                     let polled = poll_fn(|context| flight.poll(&course, &waker, body.as_mut(), context));
                     // Awaited on its own: a call that is dropped here drops its body before those who wait go on.
                     let ended = ended(old == Old::Fallback, polled).await;
-                    return computation.conclude(ended);
+                    let value = computation.conclude(ended);
+                    return after_drop((flight, waker, self), value);
                 }
                 Turn::Wait(flight, _waiting) => {
                     let value = self.after(flight.ended().await);

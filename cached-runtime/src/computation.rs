@@ -13,7 +13,7 @@ use crate::circle::{self, Course, Entered};
 #[cfg(feature = "backend")]
 use crate::clock;
 use crate::clock::{Moment, Reading, nanoseconds};
-use crate::epoch::with_guard;
+use crate::epoch::{self, with_guard};
 #[cfg(feature = "backend")]
 use crate::flight::Flights;
 use crate::flight::{Delivered, Ending, Finished, Flight};
@@ -313,7 +313,8 @@ impl<'a, O: Outcome> Computation<'a, O> {
 
     /// What may be served in place of what has failed.
     fn fallback(&self) -> Option<O::Stored> {
-        let guard = Guard::new();
+        let _entered = self.run.enter();
+        let guard = epoch::guard()?;
         Some(self.run.fallback(&guard)?.value::<O::Stored>().clone())
     }
 

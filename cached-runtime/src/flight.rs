@@ -67,7 +67,7 @@ pub(crate) struct Flight {
 #[derive(Default)]
 struct Tasks {
     /// The leader's.
-    leader: Option<Waker>,
+    leader: Option<Arc<Waker>>,
     /// Those that wait, by a number that each got when it first did.
     waiting: Wakers<u64>,
     next: u64,
@@ -132,7 +132,7 @@ impl Flight {
     fn remember(&self, leader: &Waker) {
         let is_known = |tasks: &Tasks| tasks.leader.as_ref().is_some_and(|it| it.will_wake(leader));
         if !is_known(&self.tasks.lock()) {
-            let leader = leader.clone();
+            let leader = Arc::new(leader.clone());
             let old = self.tasks.lock().leader.replace(leader);
             drop(old);
         }
@@ -197,7 +197,9 @@ impl Flight {
 
     fn wake_leader(&self) {
         let leader = self.tasks.lock().leader.clone();
-        leader.into_iter().for_each(Waker::wake);
+        if let Some(leader) = leader {
+            leader.wake_by_ref();
+        }
     }
 
     /// Sees to it that somebody looks if the leader stalls while others wait.
@@ -245,7 +247,7 @@ impl Wake for Flight {
 /// Flights that have one body. They end one after another, so that none of them knows the leader.
 pub(crate) struct Together {
     flights: Vec<Arc<Flight>>,
-    leader: Mutex<Option<Waker>>,
+    leader: Mutex<Option<Arc<Waker>>>,
 }
 
 impl Together {
@@ -261,7 +263,7 @@ impl Together {
         context: &Context<'_>,
     ) -> Poll<F::Output> {
         let _end: Vec<_> = self.flights.iter().map(Flight::begin_poll).collect();
-        let leader = context.waker().clone();
+        let leader = Arc::new(context.waker().clone());
         let old = self.leader.lock().replace(leader);
         drop(old);
         let _entered = circle::enter(course.clone());
@@ -277,7 +279,9 @@ impl Wake for Together {
     fn wake_by_ref(self: &Arc<Self>) {
         self.flights.iter().for_each(Flight::is_woken);
         let leader = self.leader.lock().clone();
-        leader.into_iter().for_each(Waker::wake);
+        if let Some(leader) = leader {
+            leader.wake_by_ref();
+        }
     }
 }
 

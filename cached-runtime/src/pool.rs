@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::process::PerProcess;
 use crate::shim::spawn;
+use crate::store::janitor;
 
 /// The most work that waits for a thread. What is more would not be begun in time.
 const MOST_WAITING: usize = 4096;
@@ -72,6 +73,13 @@ impl Queue {
                 drop(state);
                 let _ = catch_unwind(AssertUnwindSafe(job));
                 state = self.state.lock();
+                continue;
+            }
+            // What its last job has replaced goes before the next one comes.
+            drop(state);
+            janitor::free();
+            state = self.state.lock();
+            if !state.jobs.is_empty() {
                 continue;
             }
             state.idle += 1;

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::process::PerProcess;
 use crate::shim::spawn;
-use crate::wakers::Wakers;
+use crate::wakers::{Wakers, wake};
 
 #[derive(Default)]
 struct Timers {
@@ -93,7 +93,7 @@ impl Timers {
             if let Some(first) = next.filter(|(moment, _)| *moment <= now) {
                 let waker = timers.waiting.remove(first);
                 drop(timers);
-                waker.into_iter().for_each(Waker::wake);
+                waker.into_iter().for_each(wake);
                 timers = self.state.lock();
                 continue;
             }
@@ -139,6 +139,22 @@ mod tests {
         fn wake(self: Arc<Self>) {
             let _ = self.0.send(self.1);
         }
+    }
+
+    #[test]
+    fn one_whose_waker_panics_keeps_no_other_from_being_woken() {
+        struct Fails;
+        impl Wake for Fails {
+            fn wake(self: Arc<Self>) {
+                panic!("woken");
+            }
+        }
+        let (sender, woken) = channel();
+        let begin = Instant::now();
+        let mut timers = [5, 10].map(|ms| Timer::at(begin + Duration::from_millis(ms)));
+        let wakers = [Waker::from(Arc::new(Fails)), Waker::from(Arc::new(Report(sender, 1)))];
+        let has_come = timers.iter_mut().zip(&wakers).any(|(timer, waker)| timer.has_come(waker));
+        assert!(has_come || woken.recv_timeout(Duration::from_secs(30)) == Ok(1));
     }
 
     #[test]

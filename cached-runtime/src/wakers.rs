@@ -1,6 +1,7 @@
 //! Wakers in the order of their keys, which mostly come in that order.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 /// Few enough, or so much in order, that nothing but a sorted list is worth its code.
@@ -38,12 +39,19 @@ impl<K: Copy + Ord> Wakers<K> {
     }
 
     pub(crate) fn wake_all(self) {
-        self.0.into_iter().for_each(|(_, waker)| waker.wake());
+        self.0.into_iter().for_each(|(_, waker)| wake(waker));
     }
 
     fn find(&self, key: K) -> Result<usize, usize> {
         self.0.binary_search_by(|(it, _)| it.cmp(&key))
     }
+}
+
+/// Wakes a task. That its waker panics must harm nobody else who waits.
+pub(crate) fn wake(waker: Waker) {
+    let woken = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    // What it panics with is as foreign, and may panic when it is dropped.
+    let _ = woken.map_err(std::mem::forget);
 }
 
 #[cfg(test)]
@@ -60,6 +68,28 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Relaxed);
         }
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_no_other_from_being_woken() {
+        struct Fails;
+        impl Wake for Fails {
+            fn wake(self: Arc<Self>) {
+                std::panic::panic_any(Touchy);
+            }
+        }
+        struct Touchy;
+        impl Drop for Touchy {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        let woken = Arc::new(Woken(AtomicU32::new(0)));
+        let mut wakers = Wakers::default();
+        let _ = wakers.insert(1, Waker::from(Arc::new(Fails)));
+        let _ = wakers.insert(2, Waker::from(Arc::clone(&woken)));
+        wakers.wake_all();
+        assert_eq!(woken.0.load(Relaxed), 1);
     }
 
     #[test]

@@ -3,9 +3,13 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
-use std::pin::Pin;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::Poll;
 use std::thread;
+use std::time::Duration;
 
 use cached_runtime::{cached, testing};
 use cached_tests::{Runs, poll_once, watched};
@@ -160,7 +164,7 @@ fn the_key_of_a_call_that_is_fenced_or_fails_may_use_the_function_when_it_is_dro
         for n in 1..=4 {
             let key = key(n);
             let before = DROPS.get();
-            let result = std::panic::catch_unwind(|| f(&key));
+            let result = catch_unwind(|| f(&key));
             assert_eq!(result.ok(), (n != 4).then_some(n));
             assert!(DROPS.get() > before, "{n}: the key of the call");
             assert_eq!(f::peek(&key), (n == 3).then_some(30));
@@ -229,7 +233,7 @@ fn what_is_evicted_replaced_and_forgotten_may_use_the_function_when_it_is_droppe
             f::refresh(&key);
             assert!(f::stats().entries <= 2);
         }
-        own.advance(std::time::Duration::from_secs(60));
+        own.advance(Duration::from_secs(60));
         f(&Calls(1, calls));
         f::clear();
         assert!(DROPS.get() > 400);
@@ -377,5 +381,124 @@ fn a_task_that_is_dropped_in_the_destructor_of_a_thread_holds_nobody_up() {
         .expect("it ends well");
         assert_eq!(smol::block_on(f(1)), 1);
         assert_eq!(smol::block_on(f::stats()).abandoned, 1);
+    });
+}
+
+/// A key with which something is done when it is compared, or dropped; the flags hold for one time.
+struct Touchy(u32);
+
+static FAILS_TO_COMPARE: AtomicBool = AtomicBool::new(false);
+static CALLS_WHEN_DROPPED: AtomicBool = AtomicBool::new(false);
+static FAILS_TO_DROP: AtomicBool = AtomicBool::new(false);
+
+impl Clone for Touchy {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
+impl Hash for Touchy {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.hash(hasher);
+    }
+}
+
+impl PartialEq for Touchy {
+    fn eq(&self, other: &Self) -> bool {
+        assert!(!FAILS_TO_COMPARE.swap(false, SeqCst), "compared");
+        self.0 == other.0
+    }
+}
+
+impl Eq for Touchy {}
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        if CALLS_WHEN_DROPPED.swap(false, SeqCst) {
+            of_touchy(&ManuallyDrop::new(Self(self.0)));
+        }
+        assert!(!FAILS_TO_DROP.swap(false, SeqCst) || thread::panicking(), "dropped");
+    }
+}
+
+#[cached(timeout = 10)]
+fn of_touchy(key: &Touchy) -> u32 {
+    key.0
+}
+
+/// One after the other, as they share the flags.
+#[test]
+fn a_key_that_fails_to_be_compared_or_dropped_may_use_the_function_and_is_not_stuck() {
+    watched(|| {
+        let _own = testing::isolated();
+        let key = ManuallyDrop::new(Touchy(1));
+        of_touchy(&key);
+        FAILS_TO_COMPARE.store(true, SeqCst);
+        CALLS_WHEN_DROPPED.store(true, SeqCst);
+        assert!(catch_unwind(AssertUnwindSafe(|| of_touchy::put(&key, 5))).is_err());
+        assert!(!CALLS_WHEN_DROPPED.load(SeqCst), "it has called");
+        assert_eq!(of_touchy(&key), 1);
+        what_fails_to_be_dropped_is_overtaken();
+    });
+}
+
+#[cached(timeout = 10, stale_while_revalidate = 10)]
+async fn in_background(key: &Touchy) -> u32 {
+    key.0
+}
+
+/// Of a runtime whose tasks are run only now and then.
+fn what_fails_to_be_dropped_is_overtaken() {
+    let own = testing::isolated();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let key = ManuallyDrop::new(Touchy(2));
+    let call = || {
+        let _entered = runtime.enter();
+        poll_once(pin!(in_background(&key)))
+    };
+    assert_eq!(call(), Poll::Ready(2));
+    own.advance(Duration::from_secs(11));
+    assert_eq!(call(), Poll::Ready(2), "it is stale, and is to be computed anew");
+    own.advance(Duration::from_secs(10));
+    FAILS_TO_DROP.store(true, SeqCst);
+    assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+    assert!(!FAILS_TO_DROP.load(SeqCst));
+    assert_eq!(call(), Poll::Ready(2), "nobody is waited for");
+    assert_eq!(in_background_computations(), 2);
+}
+
+fn in_background_computations() -> u64 {
+    match poll_once(pin!(in_background::stats())) {
+        Poll::Ready(stats) => stats.computations,
+        Poll::Pending => unreachable!("nothing is waited for"),
+    }
+}
+
+#[test]
+fn a_value_that_is_served_in_place_of_an_error_may_use_the_function_when_it_is_cloned() {
+    static IS_DOWN: AtomicBool = AtomicBool::new(false);
+    static CALLS: AtomicBool = AtomicBool::new(false);
+    #[derive(Debug, PartialEq)]
+    struct Value(u32);
+    impl Clone for Value {
+        fn clone(&self) -> Self {
+            if CALLS.swap(false, SeqCst) {
+                assert_eq!(smol::block_on(f(self.0)), Ok(Self(self.0)));
+            }
+            Self(self.0)
+        }
+    }
+    #[cached(timeout = 10, stale_if_error = 100)]
+    async fn f(n: u32) -> Result<Value, String> {
+        if IS_DOWN.load(SeqCst) { Err("down".to_owned()) } else { Ok(Value(n)) }
+    }
+    watched(|| {
+        let own = testing::isolated();
+        assert_eq!(smol::block_on(f(1)), Ok(Value(1)));
+        own.advance(Duration::from_secs(20));
+        IS_DOWN.store(true, SeqCst);
+        CALLS.store(true, SeqCst);
+        assert_eq!(smol::block_on(f(1)), Ok(Value(1)));
+        assert!(!CALLS.load(SeqCst));
     });
 }

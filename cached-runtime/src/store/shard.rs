@@ -318,25 +318,27 @@ impl<'a> Locked<'a> {
         Some(self.times(place, life).expiry(self.view.base.idle))
     }
 
-    /// Stores what `fill` makes in the place of the entry that the key may have had. One that is heavier than the
-    /// capacity is not stored, its key is returned, and the old one goes all the same. A new entry
+    /// Stores what `fill` makes in the place of the entry that the key may have had, and takes the key for it. One that
+    /// is heavier than the capacity is not stored, and the old one goes all the same. A new entry
     /// takes the room that is reserved; where there is none, another entry has to go.
     pub(super) fn insert(
         &mut self,
         hash: u64,
-        key: AnyKey,
+        key: &mut Option<AnyKey>,
         stay: Stay,
         now: Moment,
         reserved: &mut bool,
         fill: Fill<'_>,
-    ) -> Option<AnyKey> {
-        let old = self.find(hash, &|it| self.view.base.keys.same(it, key.view()));
+    ) {
+        let keys = self.view.base.keys;
+        let old = self.find(hash, &|it| key.as_ref().is_some_and(|key| keys.same(it, key.view())));
         if stay.weight > self.view.base.state.capacity {
             if let Some((place, _)) = old {
                 self.remove(place, Some(hash), Cause::Evicted);
             }
-            return Some(key);
+            return;
         }
+        let Some(key) = key.take() else { return };
         if let Some((place, entry)) = old {
             if !self.is_live(place) {
                 self.count(Cause::Invalidated, 1);
@@ -346,7 +348,7 @@ impl<'a> Locked<'a> {
             let deadline = life.deadline();
             fill(place, key, life);
             self.replaced(place, deadline, stay.weight, now);
-            return None;
+            return;
         }
         self.insert_new(hash, key, stay, now, fill);
         if self.view.base.is_whole() {
@@ -358,7 +360,6 @@ impl<'a> Locked<'a> {
             // It is taken at once.
             self.freed -= 1;
         }
-        None
     }
 
     fn insert_new(&mut self, hash: u64, key: AnyKey, stay: Stay, now: Moment, fill: Fill<'_>) {

@@ -155,7 +155,9 @@ impl Base {
 
     /// The hash of a stored key, unless it panics, which must harm nobody who stores another one.
     pub(super) fn rehash(&self, key: KeyRef<'_>) -> Option<u64> {
-        catch_unwind(AssertUnwindSafe(|| self.keys.hash(key, &self.hash_seed))).ok()
+        let hash = catch_unwind(AssertUnwindSafe(|| self.keys.hash(key, &self.hash_seed)));
+        // What it panics with is foreign, and is not dropped under the lock.
+        hash.map_err(std::mem::forget).ok()
     }
 
     /// Whether there is only one shard, which knows its capacity.
@@ -464,6 +466,8 @@ impl dyn AnyTable {
         if is_parted {
             reserved.is_there = self.reserve(now, guard);
         }
+        // Dropped without the lock, whatever panics under it: to drop it may be to call the function.
+        let mut left;
         let mut locked = self.lock(hash, guard);
         // A shard that has nothing to let go takes from another one.
         while is_parted && !reserved.is_there && locked.len() == 0 {
@@ -475,16 +479,9 @@ impl dyn AnyTable {
             }
             locked = self.lock(hash, guard);
         }
-        // A key that is left is dropped without the lock: to drop it may be to call the function.
-        let left = match (key(&mut locked), stay) {
-            (Some(key), Some(stay)) => locked.insert(hash, key, stay, now, &mut reserved.is_there, fill),
-            (key, _) => {
-                drop(locked);
-                drop(key);
-                return false;
-            }
-        };
-        drop(locked);
+        left = key(&mut locked);
+        let Some(stay) = stay.filter(|_| left.is_some()) else { return false };
+        locked.insert(hash, &mut left, stay, now, &mut reserved.is_there, fill);
         left.is_none()
     }
 
