@@ -283,7 +283,8 @@ pub(super) struct Index<T> {
 pub(crate) struct Outline {
     first: usize,
     shape: AtomicU64,
-    marks: Option<Marks>,
+    /// Boxed, as most indexes have none.
+    marks: Option<Box<Marks>>,
 }
 
 impl Outline {
@@ -636,7 +637,7 @@ impl<T: Send + Sync + 'static> Index<T> {
     pub(super) fn new(usual: usize, most: usize, marked: bool) -> (Self, Writing) {
         let ways_used = if usual <= SMALL { WAYS_USED_IF_SMALL } else { WAYS_USED };
         let (shape, most) = Shape::new(usual, most, ways_used);
-        let marks = marked.then(|| Marks::new(most));
+        let marks = marked.then(|| Box::new(Marks::new(most)));
         let outline = Outline { first: shape.first, shape: AtomicU64::new(shape.pack()), marks };
         let index = Self { outline, buckets: Chunks::new(most, || [const { Bucket::new() }; CHUNK]) };
         (index, Writing { shape, ways_used, len: 0, spills: ByNumber::new() })
