@@ -281,8 +281,7 @@ pub(crate) struct Target {
 
 impl Target {
     fn is_key(&self) -> impl Fn(KeyRef<'_>) -> bool + Copy {
-        let keys = self.table.base().keys;
-        move |owned| self.key.as_ref().is_some_and(|key| keys.same(owned, key.view()))
+        self.table.base().keys.is(self.key.as_ref())
     }
 
     /// The same of one that can be the answer.
@@ -777,8 +776,7 @@ impl<O: Outcome> Call<O> {
         let mut key = target.take_key();
         table.store(hash, admitted, &mut |locked| {
             // What is being computed must not replace the value.
-            let is_key = |it: KeyRef<'_>| key.as_ref().is_some_and(|key| keys.same(it, key.view()));
-            locked.writer.flights.fence(hash, &is_key);
+            locked.writer.flights.fence(hash, &keys.is(key.as_ref()));
             key.take()
         })
     }

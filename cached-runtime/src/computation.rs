@@ -26,8 +26,7 @@ use crate::store::any::{AnyKey, ValueRef};
 #[cfg(feature = "backend")]
 use crate::store::any::{KeyRef, Keys};
 use crate::store::janitor;
-use crate::store::shard::Stay;
-use crate::store::shard::{Locked, Writer};
+use crate::store::shard::{Locked, Stay, Writer};
 use crate::store::table::NewValue;
 
 /// What waiting callers get.

@@ -34,6 +34,11 @@ impl<K: Copy + Ord> Wakers<K> {
         self.0.front().map(|(key, _)| *key)
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -106,6 +106,11 @@ impl Keys {
         (self.same)(one, other)
     }
 
+    /// Whether a key is this one, if there is one.
+    pub(crate) fn is(self, key: Option<&AnyKey>) -> impl Fn(KeyRef<'_>) -> bool + Copy {
+        move |it| key.is_some_and(|key| self.same(it, key.view()))
+    }
+
     /// Whether none of its tags was invalidated since a key was made or renewed.
     pub(crate) fn is_live(self, key: KeyRef<'_>) -> bool {
         (self.is_live)(key)

@@ -11,6 +11,7 @@
 //! index grows by linear hashing (Litwin: “Linear hashing”, VLDB 1980): one bucket is split into two at
 //! a time.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use sdd::{Guard, Owned, Tag};
@@ -111,27 +112,25 @@ fn free_way(word: u64) -> Option<usize> {
     (free != 0).then(|| free.trailing_zeros() as usize / 8)
 }
 
-/// What a bucket says of where an entry is.
-enum Sought {
-    Found(Place),
-    /// Not here, and nothing of its class has spilled past this bucket.
-    Nowhere,
-    Further,
-}
-
+/// Looks for an entry in one bucket; goes on where it may have spilled past that.
 #[inline]
-fn find_in(slots: &dyn Slots, bucket: usize, hash: u64, is_it: &dyn Fn(Place) -> bool) -> Sought {
+fn find_in(
+    slots: &dyn Slots,
+    bucket: usize,
+    hash: u64,
+    is_it: &dyn Fn(Place) -> bool,
+) -> ControlFlow<Option<Place>> {
     // Where no bucket was made, nothing has spilled past it.
     let word = slots.word(bucket).map_or(0, |word| word.load(Relaxed));
     let mut ways = matching(word, LOW * tag(hash));
     while ways != 0 {
         let place = Place::new(bucket, ways.trailing_zeros() as usize / 8);
         if is_it(place) {
-            return Sought::Found(place);
+            return ControlFlow::Break(Some(place));
         }
         ways &= ways - 1;
     }
-    if word & SPILLED << class(hash) == 0 { Sought::Nowhere } else { Sought::Further }
+    if word & SPILLED << class(hash) == 0 { ControlFlow::Break(None) } else { ControlFlow::Continue(()) }
 }
 
 /// Notes that a place is taken by an entry of this hash.
@@ -330,9 +329,7 @@ impl Writing {
     pub(super) fn should_split(&self) -> bool {
         self.shape.is_splitting() || self.len >= self.shape.buckets * self.ways_used
     }
-}
 
-impl Writing {
     /// All places that may be taken.
     #[cfg(feature = "backend")]
     pub(super) fn places(&self) -> impl Iterator<Item = Place> + use<> {
@@ -341,16 +338,12 @@ impl Writing {
 
     /// Where the entry of a key is; `is_it` tells of places with its tag.
     pub(super) fn find(&self, slots: &dyn Slots, hash: u64, is_it: &dyn Fn(Place) -> bool) -> Option<Place> {
-        match find_in(slots, self.shape.home(hash), hash, is_it) {
-            Sought::Found(place) => Some(place),
-            Sought::Nowhere => None,
-            Sought::Further => {
-                let further =
-                    self.shape.probe(hash).skip(1).map(|number| find_in(slots, number, hash, is_it));
-                let last = further.into_iter().find(|it| !matches!(it, Sought::Further))?;
-                if let Sought::Found(place) = last { Some(place) } else { None }
-            }
+        // Most are where they belong.
+        if let ControlFlow::Break(found) = find_in(slots, self.shape.home(hash), hash, is_it) {
+            return found;
         }
+        let mut further = self.shape.probe(hash).skip(1);
+        further.find_map(|bucket| find_in(slots, bucket, hash, is_it).break_value()).flatten()
     }
 
     /// Finds a place for an entry that is not there, and lets `fill` put it into the slot.

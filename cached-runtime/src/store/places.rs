@@ -131,22 +131,23 @@ impl<C> Chunks<C> {
         Self { first: OnceBox::new(), further: ManuallyDrop::new(further), chunk }
     }
 
+    #[inline]
+    fn group(&self, bucket: usize) -> Option<&OnceBox<Group<C>>> {
+        match (bucket / (CHUNK * GROUP)).checked_sub(1) {
+            None => Some(&self.first),
+            Some(number) => self.further.get(number),
+        }
+    }
+
     /// The chunk that a bucket is in, if it was made.
     #[inline]
     pub(super) fn get(&self, bucket: usize) -> Option<&C> {
-        let group = match (bucket / (CHUNK * GROUP)).checked_sub(1) {
-            None => &self.first,
-            Some(number) => self.further.get(number)?,
-        };
-        group.get()?[bucket / CHUNK % GROUP].get().map(|chunk| &**chunk)
+        self.group(bucket)?.get()?[bucket / CHUNK % GROUP].get().map(|chunk| &**chunk)
     }
 
     /// The same, made if it is not there.
     pub(super) fn make(&self, bucket: usize) -> &C {
-        let group = match (bucket / (CHUNK * GROUP)).checked_sub(1) {
-            None => &self.first,
-            Some(number) => &self.further[number],
-        };
+        let Some(group) = self.group(bucket) else { unreachable!("there is room for every bucket") };
         let group = group.get_or_init(|| Box::new(ManuallyDrop::new([const { OnceBox::new() }; GROUP])));
         group[bucket / CHUNK % GROUP].get_or_init(|| Box::new(ManuallyDrop::new((self.chunk)())))
     }

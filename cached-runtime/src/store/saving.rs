@@ -156,8 +156,7 @@ where
         let hash = self.base.hash_of_owned(key.as_ref()?.view());
         let new = NewValue { value, stay: Stay { deadline, weight } };
         Some(self.store(hash, Some(new), &mut |locked| {
-            let keys = self.base.keys;
-            let is_key = |it: KeyRef<'_>| key.as_ref().is_some_and(|key| keys.same(it, key.view()));
+            let is_key = self.base.keys.is(key.as_ref());
             let is_newer = locked.writer.flights.may_be_loaded(hash) && !locked.is_there(hash, &is_key, now);
             key.take_if(|_| is_newer)
         }))

@@ -247,10 +247,6 @@ impl<'a> Locked<'a> {
         self.writer.writing.len()
     }
 
-    fn at(&self, place: Place) -> Option<AnyEntry<'a>> {
-        self.view.at(place)
-    }
-
     fn find(&self, hash: u64, is_key: IsKey<'_>) -> Option<(Place, AnyEntry<'a>)> {
         self.view.find(&self.writer.writing, hash, is_key)
     }
@@ -290,7 +286,7 @@ impl<'a> Locked<'a> {
     /// The value of a key, if it is fresh now, with no trace left.
     pub(crate) fn peek(&self, hash: u64, is_key: IsKey<'_>, now: Moment) -> Option<ValueRef<'a>> {
         let (place, entry) = self.find(hash, is_key)?;
-        (self.view.base.freshness(self.times(place, entry.life), now) == Freshness::Fresh)
+        (self.view.base.freshness(self.view.times(place, entry.life), now) == Freshness::Fresh)
             .then_some(entry.value)
     }
 
@@ -299,23 +295,19 @@ impl<'a> Locked<'a> {
     pub(crate) fn is_there(&self, hash: u64, is_key: IsKey<'_>, now: Moment) -> bool {
         let found = self.find(hash, is_key);
         found.is_some_and(|(place, entry)| {
-            self.view.base.freshness(self.times(place, entry.life), now) != Freshness::Expired
+            self.view.base.freshness(self.view.times(place, entry.life), now) != Freshness::Expired
         })
-    }
-
-    fn times(&self, place: Place, life: &Life) -> Times {
-        self.view.times(place, life)
     }
 
     /// Whether no tag of an entry was invalidated.
     fn is_live(&self, place: Place) -> bool {
-        self.at(place).is_some_and(|entry| self.view.base.keys.is_live(entry.key))
+        self.view.at(place).is_some_and(|entry| self.view.base.keys.is_live(entry.key))
     }
 
     /// When what is at a place expires if it is not hit again.
     fn expiry(&self, place: Place) -> Option<Moment> {
         let life = self.view.life_at(place)?;
-        Some(self.times(place, life).expiry(self.view.base.idle))
+        Some(self.view.times(place, life).expiry(self.view.base.idle))
     }
 
     /// Stores what `fill` makes in the place of the entry that the key may have had, and takes the key for it. One that
@@ -330,8 +322,7 @@ impl<'a> Locked<'a> {
         reserved: &mut bool,
         fill: Fill<'_>,
     ) {
-        let keys = self.view.base.keys;
-        let old = self.find(hash, &|it| key.as_ref().is_some_and(|key| keys.same(it, key.view())));
+        let old = self.find(hash, &self.view.base.keys.is(key.as_ref()));
         if stay.weight > self.view.base.state.capacity {
             if let Some((place, _)) = old {
                 self.remove(place, Some(hash), Cause::Evicted);
@@ -509,10 +500,10 @@ impl<'a> Locked<'a> {
     /// All entries, with their times and weights.
     #[cfg(feature = "backend")]
     pub(super) fn entries(&self) -> Vec<(AnyEntry<'a>, Times, u64)> {
-        let found = self.writer.writing.places().filter_map(|place| Some((place, self.at(place)?)));
+        let found = self.writer.writing.places().filter_map(|place| Some((place, self.view.at(place)?)));
         found
             .map(|(place, entry)| {
-                let times = self.times(place, entry.life);
+                let times = self.view.times(place, entry.life);
                 (entry, times, self.writer.eviction.weight_of(place))
             })
             .collect()
@@ -543,8 +534,8 @@ impl<'a> Locked<'a> {
     pub(crate) fn invalidate(&mut self, hash: u64, is_key: IsKey<'_>) -> bool {
         self.writer.flights.fence(hash, is_key);
         let Some((place, entry)) = self.find(hash, is_key) else { return false };
-        let fresh =
-            self.view.base.freshness(self.times(place, entry.life), self.view.base.now()) == Freshness::Fresh;
+        let fresh = self.view.base.freshness(self.view.times(place, entry.life), self.view.base.now())
+            == Freshness::Fresh;
         let cause = if fresh { Cause::Invalidated } else { Cause::Expired };
         let fresh = fresh && self.is_live(place);
         self.remove(place, Some(hash), cause);

@@ -67,6 +67,7 @@ impl Modelled {
         let mut writing = self.writing.lock();
         self.disturbed.lock().insert(key);
         let place = self.place(key, &guard).expect("it is there, and nobody moves it");
+        assert_eq!(self.index.at(place, &guard).map(|removed| removed.key), Some(key));
         assert!(self.index.remove(&mut writing, place, Some(hash(key))));
     }
 
